@@ -1,0 +1,65 @@
+# make demo [ARGS="--no-browser --port 18080"]   two cameras in a browser
+# make test                                      everything that CI checks
+# make check | bench | lock | clean              the static part of it; measurements; new locks; a clean tree
+#
+# Each target first makes what it needs: .venv from the hashed locks, node_modules, and, as root, Debian's packages
+# (as another user it prints the command to type). `make PYTHON=python3.12 …` takes another interpreter.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := test
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+WEB_TESTS = $(shell find tests/web -name '*.test.js' -not -path '*/node_modules/*' 2>/dev/null | sort)
+
+DEMO_PACKAGES := python3-venv
+TEST_PACKAGES := python3-venv chromium ffmpeg fonts-dejavu-core iproute2 mosquitto nodejs npm coturn systemd
+
+.PHONY: demo test check bench lock clean run-env dev-env packages
+
+demo: run-env
+	@$(BIN)/edgeagent demo $(ARGS)
+
+# pytest comes last: its closing line is the result.
+test: packages check
+	$(BIN)/pytest $(ARGS)
+
+check: dev-env node_modules/.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/test_architecture.py
+	node_modules/.bin/tsc --noEmit --project tsconfig.json
+	$(if $(WEB_TESTS),node --test $(WEB_TESTS),@echo "no tests of the page")
+
+bench: packages dev-env
+	$(BIN)/python -m tests.bench $(ARGS)
+
+run-env:
+	@scripts/ensure-packages.sh $(DEMO_PACKAGES)
+	@scripts/ensure-venv.sh run "$(PYTHON)"
+
+dev-env:
+	@scripts/ensure-packages.sh python3-venv
+	@scripts/ensure-venv.sh dev "$(PYTHON)"
+
+packages:
+	@scripts/ensure-packages.sh $(TEST_PACKAGES)
+
+node_modules/.stamp: package-lock.json
+	@scripts/ensure-packages.sh nodejs npm
+	npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# The run lock is made under the constraints of the other, so that tests run what boards run.
+LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-emit-index-url --no-emit-find-links --extra demo --group pyproject.toml:build pyproject.toml
+lock: dev-env
+	$(LOCK) --extra dev --output-file requirements-dev.lock
+	$(LOCK) --constraints requirements-dev.lock --no-annotate --output-file requirements.lock
+	npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
+
+clean:
+	rm -rf build dist *.egg-info node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis artifacts
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	@echo "kept: .venv (remove it by hand for a new one)"

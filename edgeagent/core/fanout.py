@@ -1,0 +1,183 @@
+"""What one viewer is sent of a stream, and when: join, queue, pace, skip. Sans-IO; time in seconds is an argument.
+
+state     event                         next      what happens
+WAITING   keyframe                      FLOWING   queued
+WAITING   other frame                   WAITING   dropped, counted
+WAITING   replay(GOP)                   FLOWING   the GOP is queued, its time stamps drawn together
+FLOWING   frame, queue within bounds    FLOWING   queued
+FLOWING   frame, queue full             WAITING   queue emptied but for a frame half sent; a keyframe is wanted
+FLOWING   keyframe, queue full          FLOWING   queue emptied, the keyframe queued
+any       reset()                       WAITING   queue emptied: another camera, or a wish for `off`
+"""
+
+from __future__ import annotations
+
+__all__ = ["Burst", "FramePort", "KeyframeGate", "Pacer", "ViewerQueue"]
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+MAX_BURST = 48
+"""Packets that leave together: 48 of 1,200 bytes fit one UDP_SEGMENT send (64 kB)."""
+REPLAY_STEP = 90
+"""Ticks of 90 kHz between replayed frames: 1 ms, so that a newcomer runs through the GOP at once instead of living in the past."""
+
+
+class FramePort(Protocol):
+    """What the queue must know of a frame: its bytes, its media time (ticks of 90 kHz), its number of packets."""
+
+    size: int
+    timestamp: int
+
+    def __len__(self) -> int: ...
+
+
+F = TypeVar("F", bound=FramePort)
+
+
+class Burst(NamedTuple, Generic[F]):
+    """Packets `first` to `end` of `frame`, to be sent now under the media time `timestamp` (ticks of 90 kHz)."""
+
+    frame: F
+    first: int
+    end: int
+    timestamp: int
+
+
+@dataclass(slots=True)
+class Pacer:
+    """Token bucket that may run into debt by one burst.
+
+    Attributes:
+        rate_bps: Bits a second at which the debt is paid.
+        depth: Bytes that may leave at once after silence.
+    """
+
+    rate_bps: float = 50e6
+    depth: int = 40_000
+    _tokens: float = 40_000.0
+    _at: float = 0.0
+
+    def ready_at(self, now: float) -> float:
+        """When the next burst may leave; `now` or earlier means at once."""
+        gained = (now - self._at) * self.rate_bps / 8
+        self._tokens, self._at = min(self.depth, self._tokens + max(0.0, gained)), now
+        return now if self._tokens > 0 else now - self._tokens * 8 / self.rate_bps
+
+    def spent(self, size: int) -> None:
+        self._tokens -= size
+
+
+@dataclass(slots=True)
+class _Entry(Generic[F]):
+    frame: F
+    timestamp: int
+    sent: int = 0
+
+
+class ViewerQueue(Generic[F]):
+    """One viewer's bounded queue. Counters: `queued`, `dropped`, `skips` (times it jumped to a keyframe)."""
+
+    def __init__(self, pacer: Pacer, *, max_delay_s: float = 0.5, min_bytes: int = 400_000) -> None:
+        self.pacer = pacer
+        self.max_delay_s = max_delay_s
+        self.min_bytes = min_bytes
+        self.waiting = True
+        self.queued = self.dropped = self.skips = 0
+        self._entries: deque[_Entry[F]] = deque()
+        self._bytes = 0
+        self._allowance = 0
+
+    def push(self, frame: F, keyframe: bool) -> bool:
+        """Take a live frame; true where a keyframe is now wanted from the source."""
+        if self.waiting and not keyframe:
+            self.dropped += 1
+            return False
+        limit = max(self.min_bytes, self.pacer.rate_bps / 8 * self.max_delay_s) + self._allowance
+        if self._bytes and self._bytes + frame.size > limit and len(self._entries) > 1:
+            self._skip()
+            if not keyframe:
+                self.dropped += 1
+                return True
+        self.waiting = False
+        self._append(frame, frame.timestamp)
+        return False
+
+    def replay(self, frames: Sequence[F]) -> None:
+        """Queue the current GOP for a newcomer. The newest frame keeps its time, those before it follow each other by 1 ms."""
+        self._drop_queue()
+        self.waiting = False
+        for place, frame in enumerate(frames):
+            self._append(frame, frames[-1].timestamp - (len(frames) - 1 - place) * REPLAY_STEP)
+        self._allowance = self._bytes
+
+    def reset(self) -> None:
+        """Forget what is queued and wait for a keyframe."""
+        self._drop_queue()
+        self.waiting = True
+
+    def pop(self, now: float) -> Burst[F] | None:
+        """The next packets that may leave, or None: nothing is queued, or the pacer says later (`deadline`)."""
+        if not self._entries or self.pacer.ready_at(now) > now:
+            return None
+        entry = self._entries[0]
+        first, end = entry.sent, min(len(entry.frame), entry.sent + MAX_BURST)
+        size = entry.frame.size * (end - first) // max(1, len(entry.frame))
+        self.pacer.spent(size)
+        entry.sent = end
+        if end == len(entry.frame):
+            self._entries.popleft()
+            self._bytes -= entry.frame.size
+            if not self._entries:
+                self._allowance = 0
+        return Burst(entry.frame, first, end, entry.timestamp)
+
+    def deadline(self, now: float) -> float | None:
+        """When `pop` will have something, or None while the queue is empty."""
+        return self.pacer.ready_at(now) if self._entries else None
+
+    def _append(self, frame: F, timestamp: int) -> None:
+        self._entries.append(_Entry(frame, timestamp))
+        self._bytes += frame.size
+        self.queued += 1
+
+    def _skip(self) -> None:
+        self.skips += 1
+        self._drop_queue(keep_begun=True)
+        self.waiting = True
+
+    def _drop_queue(self, keep_begun: bool = False) -> None:
+        begun = self._entries[0] if keep_begun and self._entries and self._entries[0].sent else None
+        self.dropped += len(self._entries) - (begun is not None)
+        self._entries.clear()
+        self._bytes = self._allowance = 0
+        if begun is not None:
+            self._entries.append(begun)
+            self._bytes = begun.frame.size
+
+
+class KeyframeGate:
+    """Coalesces keyframe requests of many viewers: at most one each `min_interval_s`, none lost."""
+
+    def __init__(self, min_interval_s: float = 0.5) -> None:
+        self.min_interval_s = min_interval_s
+        self._last = float("-inf")
+        self.pending = False
+
+    def request(self, now: float) -> float:
+        """Ask; returns when the source shall be asked: `now` or earlier means at once."""
+        self.pending = True
+        return max(now, self._last + self.min_interval_s)
+
+    def due(self, now: float) -> bool:
+        """Whether to ask the source now; then the request is taken."""
+        if self.pending and now >= self._last + self.min_interval_s:
+            self.pending, self._last = False, now
+            return True
+        return False
+
+    def seen(self, now: float) -> None:
+        """A keyframe came: whoever waited has it."""
+        self.pending = False

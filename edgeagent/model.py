@@ -1,0 +1,81 @@
+"""The vocabulary that every part shares: plain values, no behaviour worth testing alone."""
+
+from __future__ import annotations
+
+__all__ = ["CameraPhase", "CameraStatus", "Capabilities", "EncodedFrame", "StreamInfo"]
+
+import enum
+from dataclasses import dataclass
+
+
+@dataclass(slots=True, frozen=True)
+class EncodedFrame:
+    """One access unit of a camera's layer.
+
+    Attributes:
+        data: H.264 in Annex B form (start codes); SPS and PPS stand before each IDR. No B-frames.
+        keyframe: Whether decoding can start here (IDR with its parameter sets).
+        timestamp: Media time in ticks of 90 kHz, not wrapped, increasing within one run of the camera.
+        captured_at: `time.monotonic()` in seconds when the picture was taken (or arrived, for an IP camera).
+        layer: Which rendition of the camera this is.
+    """
+
+    data: bytes
+    keyframe: bool
+    timestamp: int
+    captured_at: float
+    layer: str = "main"
+
+
+@dataclass(slots=True, frozen=True)
+class StreamInfo:
+    """What a running layer delivers, as read from its SPS or its settings.
+
+    Attributes:
+        width: Pixels; 0 while unknown.
+        height: Pixels; 0 while unknown.
+        fps: Nominal frames a second; 0 while unknown.
+        profile_level_id: Six hex digits of the SPS (RFC 6184, 8.1), "" while unknown.
+    """
+
+    width: int = 0
+    height: int = 0
+    fps: float = 0.0
+    profile_level_id: str = ""
+
+
+class CameraPhase(enum.StrEnum):
+    """Where a camera is in its life."""
+
+    OFF = "off"  # nobody needs it
+    STARTING = "starting"
+    LIVE = "live"
+    RETRYING = "retrying"  # failed or stalled; opened again after a back-off
+    FAILED = "failed"  # only a changed configuration helps
+
+
+@dataclass(slots=True, frozen=True)
+class CameraStatus:
+    """A camera's phase and, where it is not live, the reason in one sentence for a homeowner."""
+
+    phase: CameraPhase
+    text: str = ""
+    info: StreamInfo = StreamInfo()
+
+
+@dataclass(slots=True, frozen=True)
+class Capabilities:
+    """What a camera can do while it runs; the hub decides by these, never by the driver's name.
+
+    Attributes:
+        keyframe_on_demand: `CameraIO.take_keyframe_request` is honoured, within a frame or two.
+            Where false, the hub keeps the current GOP and replays it to a newcomer.
+        live_bitrate: `CameraIO.target_bitrate` is honoured without a restart and without an IDR.
+        layers: Names of the renditions, best first.
+        always_on: The source is kept open when nobody watches (an IP camera that takes long to open).
+    """
+
+    keyframe_on_demand: bool = False
+    live_bitrate: bool = False
+    layers: tuple[str, ...] = ("main",)
+    always_on: bool = False

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Installs Debian packages that are missing; as another user than root it prints the command to type and stops.
+# Usage: ensure-packages.sh PACKAGE…      A package counts as there when what it is needed for works, wherever it came from.
+set -euo pipefail
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+present() {
+  case $1 in
+    python3-venv) [ -x .venv/bin/python ] || "${PYTHON:-python3}" -c 'import ensurepip, venv' >/dev/null 2>&1 ;;
+    nodejs) command -v node >/dev/null ;;
+    iproute2) command -v ip >/dev/null ;;
+    coturn) command -v turnserver >/dev/null ;;
+    systemd) command -v systemd-analyze >/dev/null ;;
+    fonts-dejavu-core) [ -d /usr/share/fonts ] && [ -n "$(find /usr/share/fonts -name '*.ttf' -print -quit)" ] ;;
+    *) command -v "$1" >/dev/null ;;
+  esac
+}
+
+missing=()
+for package; do
+  present "$package" || missing+=("$package")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if ! command -v apt-get >/dev/null; then
+  echo "missing: ${missing[*]} (Debian's names). Install them with this system's package manager." >&2
+  exit 1
+fi
+if [ "$(id -u)" -ne 0 ]; then
+  echo "Some programs are missing. Type this, then the same make again:" >&2
+  echo "  sudo apt-get install ${missing[*]}" >&2
+  exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+echo "installing ${missing[*]}"
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

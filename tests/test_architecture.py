@@ -1,0 +1,351 @@
+"""The rules of docs/architecture.md about who may import whom, and about what the distribution holds."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support import require
+
+ROOT = Path(__file__).parents[1]
+
+EVERYONE = {"edgeagent", "model", "errors"}  # `edgeagent` itself: the version
+SHELL = EVERYONE | {"core", "wire"}
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "edgeagent": set(),
+    "model": set(),
+    "errors": set(),
+    "wire": EVERYONE,
+    "core": SHELL,
+    "config": SHELL | {"drivers"},  # drivers: how rates and sizes are written
+    "media": SHELL,
+    "rtc": SHELL | {"media"},
+    "mqtt": SHELL,
+    "http": SHELL,
+    "drivers": SHELL,
+    "runtime": SHELL,
+    "app": SHELL | {"config", "media", "rtc", "mqtt", "http", "drivers", "runtime"},
+    "demo": SHELL | {"config", "drivers", "runtime", "app"},
+    "cli": EVERYONE | {"config", "drivers", "runtime", "app", "demo"},
+    "__main__": {"cli"},
+}
+"""Parts of `edgeagent` and the other parts that each may import, at the top or inside a function."""
+
+HOMES: dict[str, set[str]] = {
+    "OpenSSL": {"rtc"},
+    "aiohttp": {"http"},
+    "aioice": {"rtc"},
+    "aiomqtt": {"mqtt"},
+    "aiortc": {"rtc"},
+    "amqtt": {"demo"},
+    "av": {"media", "devices", "rtc"},  # rtc: aiortc's own sender, the fallback, takes packets of av
+    "cryptography": {"rtc"},
+    "numpy": {"media", "devices"},
+    "paho": {"mqtt"},
+    "pylibsrtp": {"rtc"},
+    "yaml": {"config"},
+}
+"""Each heavy library and the parts that may use it."""
+
+CORE_MAY_NOT = {
+    *(
+        "asyncio",
+        "concurrent",
+        "ctypes",
+        "datetime",
+        "http",
+        "multiprocessing",
+        "os",
+        "pathlib",
+        "queue",
+        "random",
+        "sched",
+        "secrets",
+    ),
+    *(
+        "select",
+        "selectors",
+        "signal",
+        "socket",
+        "socketserver",
+        "ssl",
+        "subprocess",
+        "tempfile",
+        "threading",
+        "time",
+        "urllib",
+        "uuid",
+    ),
+}
+"""Standard library that brings I/O, threads, a clock or randomness."""
+
+DEVICES_AT_TOP = {"edgeagent", "edgeagent_devices", "pydantic"}
+HEAVY = {"OpenSSL", "aiohttp", "aioice", "aiomqtt", "aiortc", "amqtt", "av", "numpy", "paho", "pydantic", "pylibsrtp", "yaml"}
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """One import: who, what, and whether it runs when the module is loaded."""
+
+    part: str
+    target: str
+    where: str
+    at_top: bool
+
+    @property
+    def top(self) -> str:
+        return self.target.split(".")[0]
+
+    @property
+    def target_part(self) -> str:
+        """The part of `edgeagent` that is imported, `edgeagent` for the package itself."""
+        pieces = self.target.split(".")
+        return pieces[1] if len(pieces) > 1 else "edgeagent"
+
+
+def modules(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def part_of(path: Path) -> str:
+    relative = path.relative_to(ROOT)
+    if relative.parts[0] == "devices":
+        return "devices"
+    name = relative.parts[1].removesuffix(".py")
+    return "edgeagent" if name == "__init__" else name
+
+
+def is_module(dotted: str) -> bool:
+    base = ROOT.joinpath(*dotted.split("."))
+    return base.is_dir() or base.with_suffix(".py").is_file()
+
+
+def imports(path: Path) -> Iterator[Import]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    lazy = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.Import | ast.ImportFrom)
+    }
+    typing_only = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+        at_top = node not in lazy and node not in typing_only
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(part_of(path), alias.name, where, at_top)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{where}: relative import; write the full name"
+            assert node.module is not None
+            for alias in node.names:
+                # `from edgeagent import model` imports a module, `from edgeagent import __version__` does not.
+                inside = f"{node.module}.{alias.name}"
+                yield Import(
+                    part_of(path), inside if node.module == "edgeagent" and is_module(inside) else node.module, where, at_top
+                )
+
+
+IMPORTS = [found for folder in ("edgeagent", "devices") for path in modules(folder) for found in imports(path)]
+
+
+def refused(bad: list[str]) -> None:
+    assert not bad, "\n".join(["against docs/architecture.md:", *bad])
+
+
+def test_every_part_has_a_rule() -> None:
+    parts = {part_of(path) for path in modules("edgeagent")}
+    assert parts <= MAY_IMPORT.keys(), f"say in MAY_IMPORT what {sorted(parts - MAY_IMPORT.keys())} may import"
+
+
+def test_layers() -> None:
+    refused(
+        [
+            f"{found.where}: {found.part} may not import edgeagent.{found.target_part}"
+            for found in IMPORTS
+            if found.top == "edgeagent" and found.part != "devices"
+            if found.target_part != found.part and found.target_part not in MAY_IMPORT[found.part]
+        ]
+    )
+
+
+def test_nothing_of_the_agent_imports_a_driver_by_name() -> None:
+    refused(
+        [
+            f"{found.where}: use the registry"
+            for found in IMPORTS
+            if found.top in {"edgeagent_devices", "devices"} and found.part != "devices"
+        ]
+    )
+
+
+def test_core_decides_and_does_nothing_else() -> None:
+    refused(
+        [
+            f"{found.where}: core may not import {found.target}"
+            for found in IMPORTS
+            if found.part == "core"
+            if found.top in CORE_MAY_NOT or (found.top != "edgeagent" and found.top not in sys.stdlib_module_names)
+        ]
+    )
+
+
+def test_heavy_libraries_have_one_home() -> None:
+    refused(
+        [
+            f"{found.where}: {found.top} belongs in {', '.join(sorted(HOMES[found.top]))}"
+            for found in IMPORTS
+            if found.top in HOMES and found.part not in HOMES[found.top]
+        ]
+    )
+
+
+def test_drivers_see_only_the_driver_api() -> None:
+    bad = []
+    for found in IMPORTS:
+        if found.part != "devices":
+            continue
+        if found.top == "edgeagent" and not (found.target + ".").startswith("edgeagent.drivers."):
+            bad.append(f"{found.where}: a driver imports edgeagent.drivers, not {found.target}")
+        # A helper (`_name.py`) may, since its driver imports it when it runs: that is the next test.
+        elif found.at_top and not found.where.startswith("devices/_") and found.top not in DEVICES_AT_TOP | sys.stdlib_module_names:
+            bad.append(f"{found.where}: import {found.top} inside the function that needs it")
+    refused(bad)
+
+
+def loaded_by(code: str, *arguments: str) -> set[str]:
+    """Top-level modules that a fresh interpreter holds after `code`."""
+    tail = "\nimport json, sys\nprint()\nprint(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    done = subprocess.run([sys.executable, "-c", code + tail, *arguments], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_drivers_load_their_library_when_they_run() -> None:
+    loaded = loaded_by("from edgeagent.drivers import registry\nfor name in registry.names(): registry.load(name)")
+    assert not loaded & HEAVY - {"pydantic"}
+    assert "edgeagent_devices" in loaded
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import runpy, sys\n"
+        "sys.argv = ['edgeagent', *sys.argv[1:]]\n"
+        "try: runpy.run_module('edgeagent', run_name='__main__')\n"
+        "except SystemExit as end: assert not end.code, end.code"
+    )
+    assert not loaded_by(code, *arguments) & HEAVY
+
+
+def tree() -> list[Path]:
+    """Files of the project: those that git knows or would take."""
+    listed = subprocess.run(
+        [require("git"), "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+    ).stdout.decode()
+    return [path for name in sorted(set(listed.split("\0"))) if name and (path := ROOT / name).is_file() and not path.is_symlink()]
+
+
+# Put together from pieces, so that this file does not hold what it looks for.
+REGISTRIES = [
+    "pypi" + ".org",
+    "python" + "hosted.org",
+    "npmjs" + ".org",
+    "npmjs" + ".com",
+    "proxy.golang" + ".org",
+    "deb.debian" + ".org",
+]
+MACHINE_PATHS = re.compile(rb"(?<![\w./-])/(?:" + b"|".join([b"work", b"root", b"t" + b"mp"]) + rb")/\w")
+
+
+def test_no_file_names_this_machine_or_a_registry() -> None:
+    bad = []
+    for path in tree():
+        data = path.read_bytes()
+        if b"\0" in data[:8192]:
+            continue
+        name = path.relative_to(ROOT)
+        bad += [f"{name} names the registry host {host}" for host in REGISTRIES if host.encode() in data]
+        bad += [f"{name} holds the path {found.group().decode()}…" for found in MACHINE_PATHS.finditer(data)]
+    refused(bad)
+
+
+def test_every_package_is_listed() -> None:
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in ROOT.glob("edgeagent/**/__init__.py")}
+    assert listed == found | {"edgeagent_devices"}
+
+
+@pytest.fixture(scope="module")
+def distribution(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], set[str]]:
+    """Names in the wheel and in the sdist (there without the leading folder), built from a copy of the tree."""
+    base = tmp_path_factory.mktemp("dist")
+    for path in tree():
+        copy = base / "src" / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    code = "import sys; from setuptools import build_meta as b; out = sys.argv[1]; b.build_sdist(out); b.build_wheel(out)"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(base)], cwd=base / "src", check=True, capture_output=True)
+    (wheel,) = base.glob("*.whl")
+    (sdist,) = base.glob("*.tar.gz")
+    with zipfile.ZipFile(wheel) as archive:
+        in_wheel = set(archive.namelist())
+    with tarfile.open(sdist) as archive:
+        in_sdist = {name.partition("/")[2] for name in archive.getnames()}
+    return in_wheel, in_sdist
+
+
+def expected_in_wheel() -> set[str]:
+    names = {str(path.relative_to(ROOT)) for path in tree()}
+    sources = {name for name in names if name.startswith("edgeagent/") and not name.endswith(".md")}
+    drivers = {
+        name.replace("devices/", "edgeagent_devices/", 1)
+        for name in names
+        if name.startswith("devices/") and name.endswith((".py", "py.typed"))
+    }
+    return sources | drivers
+
+
+def test_wheel_holds_the_agent_and_nothing_else(distribution: tuple[set[str], set[str]]) -> None:
+    wheel, _ = distribution
+    files = {name for name in wheel if ".dist-info/" not in name}
+    assert expected_in_wheel() <= files, sorted(expected_in_wheel() - files)
+    assert {name.split("/")[0] for name in files} == {"edgeagent", "edgeagent_devices"}
+    assert any(name.endswith("licenses/LICENSE") for name in wheel)
+
+
+def test_sdist_holds_what_packagers_need(distribution: tuple[set[str], set[str]]) -> None:
+    _, sdist = distribution
+    assert {
+        "LICENSE",
+        "README.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "Makefile",
+        "requirements.lock",
+        "requirements-dev.lock",
+    } <= sdist
+    assert {
+        "systemd/edgeagent.service",
+        "devices/__init__.py",
+        "tests/test_architecture.py",
+        "edgeagent/config.schema.json",
+    } <= sdist
