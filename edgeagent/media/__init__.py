@@ -1,0 +1,1 @@
+"""From camera to packets: bitstream, encoder, hub."""

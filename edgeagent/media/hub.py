@@ -1,0 +1,251 @@
+"""One camera's hub: it runs the camera while someone needs it and hands each frame, packetised once, to every subscriber."""
+
+from __future__ import annotations
+
+__all__ = ["Hub", "SourcePort", "Subscriber"]
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from edgeagent.core.fanout import KeyframeGate
+from edgeagent.errors import DeviceFault
+from edgeagent.media.packetize import Packets, packetize
+from edgeagent.model import CameraPhase, CameraStatus, Capabilities, EncodedFrame, StreamInfo
+
+MAX_GOP_BYTES = 8_000_000
+"""Of a source that cannot be asked for a keyframe; a longer GOP is not replayed."""
+
+
+class SourcePort(Protocol):
+    """The running camera, as the hub sees it. Implemented by `drivers.runner.CameraRunner`."""
+
+    def start(self) -> None: ...
+    async def stop(self) -> None: ...
+    def request_keyframe(self, layer: str = "main") -> None: ...
+    def set_bitrate(self, layer: str, bps: int) -> None: ...
+
+
+class Subscriber(Protocol):
+    """Whoever takes a layer's frames: a viewer's sender, a snapshot, later the recorder and motion."""
+
+    def deliver(self, packets: Packets) -> None:
+        """Take one frame; called on the loop, must not block or raise."""
+
+
+class Layer:
+    """The state of one rendition."""
+
+    def __init__(self) -> None:
+        self.subscribers: dict[Subscriber, None] = {}  # a set that keeps its order
+        self.gop: list[Packets] = []
+        self.gop_bytes = 0
+        self.gate = KeyframeGate()
+        self.info = StreamInfo()
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class Hub:
+    """Hub of one camera.
+
+    Args:
+        name: The camera's name in the configuration.
+        capabilities: What its driver can do.
+        linger_s: How long the camera runs on after the last subscriber left.
+        on_change: Called when `status`, an info or the number of viewers changed.
+    """
+
+    def __init__(
+        self, name: str, capabilities: Capabilities, *, linger_s: float = 5.0, on_change: Callable[[Hub], None] | None = None
+    ) -> None:
+        self.name = name
+        self.capabilities = capabilities
+        self.linger_s = linger_s
+        self.on_change = on_change
+        self.status = CameraStatus(CameraPhase.OFF)
+        self.layers = {layer: Layer() for layer in capabilities.layers}
+        self.epoch = 0
+        self.frames = 0
+        self.last_frame_at = 0.0
+        self._source: SourcePort | None = None
+        self._running = False
+        self._stopping: asyncio.Task[None] | None = None
+        self._linger: asyncio.TimerHandle | None = None
+
+    def connect(self, source: SourcePort) -> None:
+        """Give the hub its camera; an always-on one is started now."""
+        self._source = source
+        if self.capabilities.always_on:
+            self._start()
+
+    @property
+    def viewers(self) -> int:
+        return sum(len(layer.subscribers) for layer in self.layers.values())
+
+    def info(self, layer: str = "main") -> StreamInfo:
+        return self.layers[layer].info
+
+    def attach(self, subscriber: Subscriber, layer: str = "main") -> None:
+        """Add a subscriber; starts the camera where it is off. Frames come from now on, beginning anywhere."""
+        self.layers[layer].subscribers[subscriber] = None
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        self._start()
+        self._changed()
+
+    def detach(self, subscriber: Subscriber, layer: str = "main") -> None:
+        """Remove a subscriber; the camera stops after `linger_s` without any."""
+        if self.layers[layer].subscribers.pop(subscriber, self) is self:
+            return
+        if not self.viewers and not self.capabilities.always_on and self._linger is None and self._running:
+            self._linger = asyncio.get_running_loop().call_later(self.linger_s, self._stop)
+        self._changed()
+
+    def catch_up(self, layer: str = "main") -> Sequence[Packets]:
+        """The current GOP for a newcomer, or nothing: then a keyframe has been asked for."""
+        state = self.layers[layer]
+        if self.capabilities.keyframe_on_demand or not state.gop:
+            self.request_keyframe(layer)
+            return ()
+        return state.gop
+
+    def request_keyframe(self, layer: str = "main") -> None:
+        """Ask the camera for a keyframe; many requests become one."""
+        if not self.capabilities.keyframe_on_demand:
+            return
+        loop = asyncio.get_running_loop()
+        state = self.layers[layer]
+        now = loop.time()
+        at = state.gate.request(now)
+        if at <= now:
+            self._ask(layer)
+        elif state.timer is None:
+            state.timer = loop.call_at(at, self._ask, layer)
+
+    def _ask(self, layer: str) -> None:
+        state = self.layers[layer]
+        if state.timer is not None:
+            state.timer.cancel()
+            state.timer = None
+        if self._source is not None and self._running and state.gate.due(asyncio.get_running_loop().time()):
+            self._source.request_keyframe(layer)
+
+    def on_frame(self, frame: EncodedFrame) -> None:
+        """Take a frame from the camera (on the loop)."""
+        state = self.layers.get(frame.layer)
+        if state is None or not self._running:
+            return
+        self.frames += 1
+        self.last_frame_at = frame.captured_at
+        if frame.keyframe:
+            state.gate.seen(frame.captured_at)
+        keep = not self.capabilities.keyframe_on_demand
+        if not keep and not state.subscribers:
+            return
+        packets = packetize(frame, self.epoch)
+        if keep:
+            self._keep(state, packets)
+        for subscriber in tuple(state.subscribers):
+            subscriber.deliver(packets)
+
+    def _keep(self, state: Layer, packets: Packets) -> None:
+        if packets.frame.keyframe:
+            state.gop, state.gop_bytes = [], 0
+        elif not state.gop:
+            return
+        state.gop.append(packets)
+        state.gop_bytes += packets.size
+        if state.gop_bytes > MAX_GOP_BYTES:
+            state.gop, state.gop_bytes = [], 0
+
+    def on_status(self, status: CameraStatus) -> None:
+        """Take a new phase from the camera's runner (on the loop)."""
+        if status.phase is CameraPhase.STARTING or (
+            status.phase is CameraPhase.RETRYING and self.status.phase is not CameraPhase.RETRYING
+        ):
+            self.epoch += 1
+            for state in self.layers.values():
+                state.gop, state.gop_bytes = [], 0
+        if status != self.status:
+            self.status = status
+            self._changed()
+
+    def on_info(self, layer: str, info: StreamInfo) -> None:
+        """Take what a layer delivers (on the loop)."""
+        state = self.layers.get(layer)
+        if state is not None and info != state.info:
+            state.info = info
+            self._changed()
+
+    async def gop(self, layer: str = "main", timeout_s: float = 5.0) -> list[EncodedFrame]:
+        """Frames from a keyframe to the newest, at most a second old; starts the camera for it where it is off.
+
+        Raises:
+            DeviceFault: The camera gave no picture in `timeout_s`.
+        """
+        state = self.layers[layer]
+        now = asyncio.get_running_loop().time()
+        if state.gop and now - state.gop[-1].frame.captured_at < 1.0:
+            return [p.frame for p in state.gop]
+        waiter = OneKeyframe()
+        self.attach(waiter, layer)
+        try:
+            self.request_keyframe(layer)
+            async with asyncio.timeout(timeout_s):
+                return [await waiter.frame]
+        except TimeoutError:
+            raise DeviceFault(self.status.text or f"The camera {self.name} gave no picture in {timeout_s:.0f} s.") from None
+        finally:
+            self.detach(waiter, layer)
+
+    async def close(self) -> None:
+        """Stop the camera and wait until it has stopped."""
+        if self._linger is not None:
+            self._linger.cancel()
+        for state in self.layers.values():
+            if state.timer is not None:
+                state.timer.cancel()
+        self._stop()
+        if self._stopping is not None:
+            await self._stopping
+
+    def _start(self) -> None:
+        if self._running or self._source is None:
+            return
+        self._running = True
+        if self._stopping is None:
+            self._source.start()
+
+    def _stop(self) -> None:
+        self._linger = None
+        if not self._running or self._source is None:
+            return
+        self._running = False
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._stop_source(self._source))
+
+    async def _stop_source(self, source: SourcePort) -> None:
+        try:
+            await source.stop()
+        finally:
+            self._stopping = None
+            for state in self.layers.values():
+                state.gop, state.gop_bytes = [], 0
+            if self._running:  # somebody came while it stopped
+                source.start()
+
+    def _changed(self) -> None:
+        if self.on_change is not None:
+            self.on_change(self)
+
+
+class OneKeyframe:
+    """A subscriber that waits for a single keyframe."""
+
+    def __init__(self) -> None:
+        self.frame: asyncio.Future[EncodedFrame] = asyncio.get_running_loop().create_future()
+
+    def deliver(self, packets: Packets) -> None:
+        if packets.frame.keyframe and not self.frame.done():
+            self.frame.set_result(packets.frame)

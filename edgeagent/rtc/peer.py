@@ -1,0 +1,399 @@
+"""One viewer's peer connection, put together from aiortc's ICE, DTLS and SCTP transports; the RTP senders are our own."""
+
+from __future__ import annotations
+
+__all__ = ["Peer", "PeerStats"]
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ParamSpec
+
+import pylibsrtp
+from aiortc import RTCDataChannel, RTCIceCandidate, RTCIceParameters, RTCSctpTransport
+from aiortc.rtcdtlstransport import RTCDtlsFingerprint, RTCDtlsParameters
+from aiortc.rtcsctptransport import RTCSctpCapabilities
+
+from edgeagent.core.ports import PeerEvents
+from edgeagent.core.silence import SilenceWatch, Verdict
+from edgeagent.core.uplink import beyond_lan
+from edgeagent.errors import PeerError
+from edgeagent.rtc.candidates import parse_candidate
+from edgeagent.rtc.private import EdgeDtls, Route, SrtpContext, candidate_lines, make_ice
+from edgeagent.rtc.rtcp import parse_feedback
+from edgeagent.rtc.sdp import AnswerMedia, Media, Offer, choose_h264, is_data, make_answer, parse_offer
+from edgeagent.rtc.sender import VideoSender
+from edgeagent.rtc.settings import PeerSettings, StreamPort
+from edgeagent.rtc.writer import RtpWriter, ntp_time
+from edgeagent.wire.messages import Candidate
+
+log = logging.getLogger(__name__)
+P = ParamSpec("P")
+
+LAN_RATE_BPS = 50e6
+"""Pace of a burst (an IDR, a replayed GOP) where nothing is known of the path."""
+MAX_CHANNEL_MESSAGE = 65_536
+
+
+@dataclass(slots=True, frozen=True)
+class PeerStats:
+    """Counters of one peer, for the details panel, metrics and tests."""
+
+    path: str
+    packets: int
+    octets: int
+    repaired: int
+    dropped: int
+    rtt_s: float | None
+    remb_bps: int | None
+
+
+class Peer:
+    """One peer connection; implements `core.ports.PeerPort`."""
+
+    def __init__(self, sid: str, events: PeerEvents, settings: PeerSettings) -> None:
+        self.sid = sid
+        self.senders: dict[str, VideoSender] = {}
+        self._events = events
+        self._settings = settings
+        self._ice, self._connection = make_ice(settings.ice)
+        self._dtls = EdgeDtls(self._ice, settings.certificate)
+        self._dtls.on_rtcp = self._on_rtcp
+        self._sctp: RTCSctpTransport | None = None
+        self._channel: RTCDataChannel | None = None
+        self._route = Route(self._connection)
+        self._srtp: SrtpContext | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._silence = SilenceWatch(self._loop.time())
+        self._watch: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._first: Offer | None = None
+        self._setup = "passive"
+        self._session_id = secrets.randbits(62)
+        self._version = 0
+        self._remote_ended = self._local_ended = False
+
+    async def negotiate(self, sdp: str, cameras: Mapping[str, str], *, wait_for_servers: float) -> str:
+        """See `core.ports.PeerPort.negotiate`."""
+        offer = parse_offer(sdp)
+        first = self._first is None
+        if self._first is not None and (offer.ufrag, offer.password) != (self._first.ufrag, self._first.password):
+            raise PeerError(409, "ICE restart is not supported: begin a new session.")
+        sections = self._plan(offer, cameras)
+        if first:
+            self._first = offer
+            # Passive where the browser lets us choose: its ClientHello comes with the first valid pair, and data channels open
+            # a round trip sooner.
+            self._setup = "active" if offer.setup == "passive" else "passive"
+            self._dtls._set_role("client" if self._setup == "active" else "server")
+            self._connection.ice_controlling = offer.ice_lite
+            await self._ice.iceGatherer.gather()
+            if not self._connection.local_candidates:
+                raise PeerError(503, "The agent has no network address to answer with; is a port of webrtc.ports free?")
+            servers = self._spawn("ice-servers", self._ask_servers)
+            if wait_for_servers and self._settings.servers.any_alive:
+                await asyncio.wait([servers], timeout=wait_for_servers)
+        data = next((m for m in offer.media if is_data(m)), None)
+        if data is not None and self._sctp is None:
+            self._sctp = RTCSctpTransport(self._dtls)
+            self._sctp.on("datachannel", self._on_channel)
+        self._version += 1
+        answer = make_answer(
+            sections,
+            session_id=self._session_id,
+            version=self._version,
+            ufrag=self._connection.local_username,
+            password=self._connection.local_password,
+            fingerprint=self._settings.certificate.getFingerprints()[0].value,
+            setup=self._setup,
+            cname=self.sid,
+            candidates=candidate_lines(self._connection.local_candidates),
+            end_of_candidates=not self._settings.servers.any_alive,
+        )
+        if first:
+            self._spawn("connect", self._connect, offer, data)
+        else:
+            self._start_senders()
+        return answer
+
+    def _plan(self, offer: Offer, cameras: Mapping[str, str]) -> list[AnswerMedia]:
+        """Decide each m-section, and make or drop senders accordingly. Nothing is changed where the offer is refused."""
+        bundled = set(offer.bundle)
+        first = next((m for m in offer.media if m.port or m.bundle_only), offer.media[0])
+        videos = [m for m in offer.media if m.wants_video and (m.mid in bundled or m is first)]
+        if not videos and self._first is None:
+            raise PeerError(406, "The offer asks for no video: add a recvonly video m-line with H.264, packetization-mode=1.")
+        streams: dict[str, StreamPort] = {}
+        for media in videos:
+            name = cameras.get(media.mid)
+            if name is None:
+                continue
+            stream = self._settings.streams(name)
+            if stream is None:
+                raise PeerError(404, f"There is no camera {name!r} here.")
+            streams[media.mid] = stream
+        for mid in cameras:
+            if mid not in streams:
+                raise PeerError(400, f"The offer has no video m-line with mid {mid!r} that is bundled and wants to receive.")
+        chosen = {m.mid: choose_h264(m, streams[m.mid].info().profile_level_id) for m in videos if m.mid in streams}
+        if any(c is None for c in chosen.values()):
+            raise PeerError(406, "The offer has no H.264 with packetization-mode=1; this agent sends nothing else.")
+        for mid in [m for m in self.senders if m not in chosen]:
+            gone = self.senders.pop(mid)
+            gone.close()
+            self._settings.uplink.leave(gone)
+        sections: list[AnswerMedia] = []
+        for media in offer.media:
+            agreed = chosen.get(media.mid) if media.kind == "video" else None
+            if agreed is None:
+                sections.append(AnswerMedia(media, data=is_data(media) and (media.mid in bundled or media is first)))
+                continue
+            sender = self.senders.get(media.mid)
+            if sender is None:
+                sender = self.senders[media.mid] = VideoSender(streams[media.mid], agreed, cname=self.sid)
+            elif sender.stream is not streams[media.mid]:
+                sender.switch(streams[media.mid])
+            sections.append(AnswerMedia(media, agreed, sender.ssrc, sender.rtx_ssrc, f"{self.sid}-{media.mid}"))
+        return sections
+
+    async def _ask_servers(self) -> None:
+        """Gather from the servers that the background probe found alive, and trickle what comes."""
+        async for candidates in self._settings.servers.candidates(self._connection):
+            if candidates and not self._closed:
+                lines = [Candidate(candidate=line, sdpMid=self._mid) for line in candidate_lines(candidates)]
+                self._events.local_candidates(lines, False)
+        if not self._closed:
+            self._local_ended = True
+            await self._end_of_candidates()
+            self._events.local_candidates([], True)
+
+    async def _end_of_candidates(self) -> None:
+        """Tell aioice that the remote side is done, but not before our own late candidates: it would give up without them."""
+        if self._remote_ended and self._local_ended:
+            await self._ice.addRemoteCandidate(None)
+
+    @property
+    def _mid(self) -> str:
+        assert self._first is not None
+        return self._first.media[0].mid
+
+    async def _connect(self, offer: Offer, data: Media | None) -> None:
+        await self._add_lines(offer.candidates, offer.end_of_candidates)
+        ice = asyncio.create_task(
+            self._ice.start(RTCIceParameters(usernameFragment=offer.ufrag, password=offer.password, iceLite=offer.ice_lite))
+        )
+        nominated = asyncio.create_task(self._connection.nominated.wait())
+        try:
+            await asyncio.wait([ice, nominated], return_when=asyncio.FIRST_COMPLETED)
+            if not self._connection.nominated.is_set():
+                return self._gone("No network path was found between viewer and agent.")
+            self._dtls.on("statechange", self._on_dtls_state)
+            await self._dtls.start(
+                RTCDtlsParameters(fingerprints=[RTCDtlsFingerprint(algorithm=a, value=v) for a, v in offer.fingerprints])
+            )
+            if self._dtls.state != "connected":
+                return self._gone("The encrypted connection could not be set up.")
+            self._srtp = SrtpContext(self._dtls)
+            self._silence.heard(self._loop.time())
+            self._start_senders()
+            self._pace()
+            self._watch = self._loop.call_later(1.0, self._look)
+            self._events.connected()
+            if self._sctp is not None and data is not None:
+                await self._sctp.start(RTCSctpCapabilities(maxMessageSize=data.max_message_size), data.sctp_port)
+            await ice
+        finally:
+            nominated.cancel()
+            ice.cancel()  # awaited, since aioice would begin its consent checks even after it was closed
+            await asyncio.gather(ice, nominated, return_exceptions=True)
+
+    def _start_senders(self) -> None:
+        if self._srtp is None:
+            return
+        for sender in self.senders.values():
+            if sender.writer is None:
+                chosen = sender.format
+                writer = RtpWriter(
+                    self._route,
+                    self._srtp,
+                    ssrc=sender.ssrc,
+                    payload_type=chosen.payload_type,
+                    rtx_ssrc=sender.rtx_ssrc,
+                    rtx_payload_type=chosen.rtx_payload_type,
+                    extension=chosen.abs_send_time_id,
+                )
+                sender.start(writer)
+
+    def add_candidates(self, candidates: Sequence[Candidate], end: bool) -> None:
+        """See `core.ports.PeerPort.add_candidates`."""
+        if self._closed:
+            return
+        self._spawn("candidates", self._add_lines, [c.candidate for c in candidates], end)
+
+    async def _add_lines(self, lines: Sequence[str], end: bool = False) -> None:
+        named: list[RTCIceCandidate] = []
+        for line in lines:
+            candidate = parse_candidate(line)
+            if candidate is None or self._remote_ended:
+                continue
+            if candidate.ip.endswith(".local"):
+                named.append(candidate)
+            else:
+                await self._ice.addRemoteCandidate(candidate)
+        if named:  # aside: nobody may wait for a name that nobody answers
+            self._spawn("mdns", self._add_named, named)
+        if end:
+            self._remote_ended = True
+            await self._end_of_candidates()
+
+    async def _add_named(self, candidates: Sequence[RTCIceCandidate]) -> None:
+        await asyncio.gather(*(self._ice.addRemoteCandidate(c) for c in candidates))
+
+    def switch(self, mid: str, camera: str) -> None:
+        """See `core.ports.PeerPort.switch`."""
+        stream = self._settings.streams(camera)
+        if stream is None:
+            raise PeerError(404, f"There is no camera {camera!r} here.")
+        self._sender(mid).switch(stream)
+
+    def quality(self, mid: str, layer: str) -> None:
+        """See `core.ports.PeerPort.quality`."""
+        self._sender(mid).pause(layer == "off")
+
+    def _sender(self, mid: str) -> VideoSender:
+        sender = self.senders.get(mid)
+        if sender is None:
+            raise PeerError(404, f"There is no video with mid {mid!r} in this session.")
+        return sender
+
+    def send(self, text: str) -> bool:
+        """See `core.ports.PeerPort.send`."""
+        channel = self._channel
+        if channel is None or channel.readyState != "open" or channel.bufferedAmount > 2 * MAX_CHANNEL_MESSAGE:
+            return False
+        channel.send(text)
+        return True
+
+    @property
+    def stats(self) -> PeerStats:
+        writers = [s.writer for s in self.senders.values() if s.writer is not None]
+        known = [s.stats for s in self.senders.values()]
+        return PeerStats(
+            path=self._connection.path,
+            packets=sum(w.packets for w in writers),
+            octets=sum(w.octets for w in writers),
+            repaired=sum(w.repaired for w in writers),
+            dropped=sum(s.queue.dropped for s in self.senders.values()),
+            rtt_s=next((s.rtt_s for s in known if s.rtt_s is not None), None),
+            remb_bps=next((s.remb_bps for s in known if s.remb_bps is not None), None),
+        )
+
+    async def close(self, reason: str = "") -> None:
+        """Close everything; safe to call twice and in any state."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._watch is not None:
+            self._watch.cancel()
+        for sender in self.senders.values():
+            sender.close()
+            self._settings.uplink.leave(sender)
+        current = asyncio.current_task()
+        for task in [t for t in self._tasks if t is not current]:
+            task.cancel()
+        await asyncio.gather(*(t for t in self._tasks if t is not current), return_exceptions=True)
+        if self._sctp is not None:
+            await self._sctp.stop()
+        await self._dtls.stop()
+        await self._ice.stop()
+        self._route.close()
+
+    def _on_channel(self, channel: RTCDataChannel) -> None:
+        if channel.label != "session":
+            channel.close()
+            return
+        self._channel = channel
+
+        def on_message(message: str | bytes) -> None:
+            self._heard()
+            text = message if isinstance(message, str) else message.decode("utf-8", "replace")
+            self._events.channel_message(text)
+
+        channel.on("message", on_message)
+        self._events.channel_opened()
+
+    def _on_dtls_state(self) -> None:
+        if self._dtls.state in ("closed", "failed"):
+            self._gone("The viewer closed the connection.")
+
+    def _on_rtcp(self, data: bytes) -> None:
+        self._heard()
+        feedback = parse_feedback(data)
+        by_ssrc = {s.ssrc: s for s in self.senders.values()}
+        ntp = ntp_time(time.time())
+        for report in feedback.reports:
+            if report.ssrc in by_ssrc:
+                by_ssrc[report.ssrc].on_report(report, ntp)
+        for ssrc, lost in feedback.nacks.items():
+            if ssrc in by_ssrc:
+                by_ssrc[ssrc].on_nack(lost)
+        for ssrc in feedback.keyframes:
+            if ssrc in by_ssrc:
+                by_ssrc[ssrc].on_keyframe_request()
+        if feedback.remb_bps is not None:
+            for sender in self.senders.values():
+                sender.stats.remb_bps = feedback.remb_bps
+
+    def _look(self) -> None:
+        """Once a second: is the viewer still there, and is its path the same?"""
+        sent = sum(s.writer.packets for s in self.senders.values() if s.writer is not None)
+        verdict = self._silence.check(sent, self._loop.time())
+        if verdict is Verdict.DEAD:
+            self._gone("The viewer fell silent.")
+            return
+        if verdict is Verdict.MUTE:
+            self._mute(True)
+        self._pace()
+        self._watch = self._loop.call_later(1.0, self._look)
+
+    def _heard(self) -> None:
+        if self._silence.heard(self._loop.time()):
+            self._mute(False)
+
+    def _mute(self, muted: bool) -> None:
+        for sender in self.senders.values():
+            sender.mute(muted)
+
+    def _pace(self) -> None:
+        """Share the uplink where the nominated path leaves the LAN; it may have changed since the last look."""
+        uplink = self._settings.uplink
+        if uplink.limit_bps is None or not self._route.follow():
+            return
+        outside = self._connection.path.startswith("relay/") or beyond_lan(self._route.address[0])
+        for sender in self.senders.values():
+            (uplink.join if outside and not sender.paused else uplink.leave)(sender)
+        for sender in self.senders.values():
+            sender.queue.pacer.rate_bps = min(LAN_RATE_BPS, uplink.share_bps(sender) or LAN_RATE_BPS)
+
+    def _gone(self, reason: str) -> None:
+        if not self._closed:
+            self._events.closed(reason)
+
+    def _spawn(
+        self, name: str, work: Callable[P, Coroutine[Any, Any, None]], *args: P.args, **kwargs: P.kwargs
+    ) -> asyncio.Task[None]:
+        async def guarded() -> None:
+            try:
+                await work(*args, **kwargs)
+            except (ConnectionError, OSError, pylibsrtp.Error) as error:
+                log.info("peer %s: %s", self.sid, error)
+                self._gone("The connection was lost.")
+
+        task = self._loop.create_task(guarded(), name=f"peer-{self.sid}-{name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

@@ -1,0 +1,90 @@
+"""RTCP (RFC 3550, 4585, 5104, REMB) as a sender needs it: reports out, feedback in. Pure functions on bytes."""
+
+from __future__ import annotations
+
+__all__ = ["Feedback", "goodbye", "parse_feedback", "sender_report"]
+
+import struct
+from dataclasses import dataclass, field
+
+SR, RR, SDES, BYE, RTPFB, PSFB = 200, 201, 202, 203, 205, 206
+NACK, PLI, FIR, AFB = 1, 1, 4, 15
+MAX_NACKS = 512
+"""Lost packets taken from one compound packet: more is a broken or hostile receiver, or a picture beyond repair."""
+
+
+@dataclass(slots=True, frozen=True)
+class Report:
+    """One reception report block. `fraction_lost` 0..1, `jitter` in RTP ticks, `lsr` and `dlsr` as on the wire."""
+
+    ssrc: int
+    fraction_lost: float
+    packets_lost: int
+    jitter: int
+    lsr: int
+    dlsr: int
+
+
+@dataclass(slots=True)
+class Feedback:
+    """What one compound packet said, by the media SSRC that it is about."""
+
+    reports: list[Report] = field(default_factory=list)
+    nacks: dict[int, list[int]] = field(default_factory=dict)
+    keyframes: set[int] = field(default_factory=set)
+    remb_bps: int | None = None
+    byes: set[int] = field(default_factory=set)
+
+
+def parse_feedback(data: bytes) -> Feedback:
+    """Parse a compound or reduced-size packet; stops at the first part that is malformed and keeps what came before."""
+    result = Feedback()
+    position = nacks = 0
+    while position + 4 <= len(data):
+        first, kind, length = struct.unpack_from("!BBH", data, position)
+        end = position + 4 + 4 * length
+        if first >> 6 != 2 or end > len(data):
+            break
+        count, body = first & 0x1F, data[position + 4 : end]
+        position = end
+        if kind in (SR, RR):
+            offset = 24 if kind == SR else 4
+            for start in range(offset, min(offset + 24 * count, len(body) - 23), 24):
+                ssrc, lost, _, jitter, lsr, dlsr = struct.unpack_from("!IIIIII", body, start)
+                cumulative = (lost & 0x7F_FFFF) - (lost & 0x80_0000)
+                result.reports.append(Report(ssrc, (lost >> 24) / 256, cumulative, jitter, lsr, dlsr))
+        elif kind == RTPFB and count == NACK and len(body) >= 8:
+            ssrc = struct.unpack_from("!I", body, 4)[0]
+            wanted = result.nacks.setdefault(ssrc, [])
+            for start in range(8, len(body) - 3, 4):
+                packet, mask = struct.unpack_from("!HH", body, start)
+                wanted.append(packet)
+                wanted += [(packet + bit + 1) & 0xFFFF for bit in range(16) if mask >> bit & 1]
+                nacks += 1
+                if nacks > MAX_NACKS:
+                    break
+        elif kind == PSFB and len(body) >= 8:
+            ssrc = struct.unpack_from("!I", body, 4)[0]
+            if count == PLI:
+                result.keyframes.add(ssrc)
+            elif count == FIR:
+                result.keyframes |= {struct.unpack_from("!I", body, start)[0] for start in range(8, len(body) - 7, 8)}
+            elif count == AFB and body[8:12] == b"REMB" and len(body) >= 16:
+                packed = int.from_bytes(body[13:16], "big")
+                result.remb_bps = min((packed & 0x3FFFF) << (packed >> 18), 10**10)
+        elif kind == BYE:
+            result.byes |= {struct.unpack_from("!I", body, start)[0] for start in range(0, min(4 * count, len(body) - 3), 4)}
+    return result
+
+
+def sender_report(ssrc: int, ntp: int, timestamp: int, packets: int, octets: int, cname: bytes) -> bytes:
+    """SR and SDES with CNAME as one compound packet (RFC 3550, 6.4.1 and 6.5)."""
+    report = struct.pack("!BBHIQIII", 0x80, SR, 6, ssrc, ntp, timestamp & 0xFFFFFFFF, packets & 0xFFFFFFFF, octets & 0xFFFFFFFF)
+    chunk = struct.pack("!IBB", ssrc, 1, len(cname)) + cname + b"\0"
+    chunk += bytes(-len(chunk) % 4)
+    return report + struct.pack("!BBH", 0x81, SDES, len(chunk) // 4) + chunk
+
+
+def goodbye(ssrc: int) -> bytes:
+    """BYE for one source, behind an empty RR as a compound packet must begin with a report."""
+    return struct.pack("!BBHI", 0x80, RR, 1, ssrc) + struct.pack("!BBHI", 0x81, BYE, 1, ssrc)

@@ -1,0 +1,146 @@
+"""STUN and TURN servers from the configuration, probed in the background: only those found alive are ever asked."""
+
+from __future__ import annotations
+
+__all__ = ["IceServer", "IceServers"]
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import socket
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from aioice import stun, turn
+from aioice.candidate import Candidate
+from aiortc.rtcicetransport import parse_stun_turn_uri
+
+from edgeagent.rtc.private import EdgeConnection
+
+log = logging.getLogger(__name__)
+
+PROBE_EVERY_S, PROBE_TIMEOUT_S, GATHER_TIMEOUT_S = 60.0, 2.0, 3.0
+
+
+@dataclass(slots=True)
+class IceServer:
+    """One server URL. `address` is set while it is known to be alive."""
+
+    url: str
+    username: str = ""
+    credential: str = ""
+    address: tuple[str, int] | None = field(default=None)
+
+    @property
+    def parsed(self) -> dict[str, object]:
+        return dict(parse_stun_turn_uri(self.url))
+
+
+class IceServers:
+    """The configured servers and what the last probe found. On a LAN without servers nothing is ever waited for."""
+
+    def __init__(self, servers: Sequence[IceServer]) -> None:
+        self.servers = list(servers)
+
+    @property
+    def any_alive(self) -> bool:
+        return any(s.address for s in self.servers)
+
+    async def run(self) -> None:
+        """Probe for ever; cancelled at the end."""
+        while self.servers:
+            await self.probe()
+            await asyncio.sleep(PROBE_EVERY_S)
+
+    async def probe(self) -> None:
+        """Ask each server once, side by side."""
+        await asyncio.gather(*(self._probe(server) for server in self.servers))
+
+    async def _probe(self, server: IceServer) -> None:
+        parsed = server.parsed
+        address: tuple[str, int] | None = None
+        with contextlib.suppress(OSError, stun.TransactionError, TimeoutError):
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                loop = asyncio.get_running_loop()
+                infos = await loop.getaddrinfo(str(parsed["host"]), int(str(parsed["port"])), type=socket.SOCK_DGRAM)
+                # IPv4 first: server-reflexive candidates over IPv6 tell nothing that host candidates do not.
+                host, port = min(infos, key=lambda i: i[0] != socket.AF_INET)[4][:2]
+                if parsed["scheme"] in ("stun", "stuns"):
+                    await binding_request((str(host), int(port)))
+                else:
+                    transport, _ = await turn.create_turn_endpoint(
+                        asyncio.DatagramProtocol,
+                        server_addr=(str(host), int(port)),
+                        username=server.username,
+                        password=server.credential,
+                        ssl=parsed["scheme"] == "turns",
+                        transport=str(parsed["transport"]),
+                    )
+                    transport.close()
+                address = (str(host), int(port))
+        if (address is None) != (server.address is None):
+            log.info("ICE server %s %s", server.url, "answers" if address else "is silent: left out until it answers")
+        server.address = address
+
+    async def candidates(self, connection: EdgeConnection) -> AsyncIterator[list[Candidate]]:
+        """Candidates from the first live STUN and the first live TURN server, as they come."""
+        work: list[asyncio.Task[list[Candidate]]] = []
+        for scheme in ("stun", "turn"):
+            server = next((s for s in self.servers if s.address and s.url.startswith(scheme)), None)
+            if server is None or server.address is None:
+                continue
+            parsed = server.parsed
+            if scheme == "stun":
+                if ipaddress.ip_address(server.address[0]).version == 4:
+                    work.append(asyncio.create_task(connection.ask_stun(server.address)))
+            else:
+                work.append(
+                    asyncio.create_task(
+                        connection.ask_turn(
+                            server.address,
+                            username=server.username,
+                            password=server.credential,
+                            tls=parsed["scheme"] == "turns",
+                            transport=str(parsed["transport"]),
+                        )
+                    )
+                )
+        try:
+            with contextlib.suppress(TimeoutError):
+                for done in asyncio.as_completed(work, timeout=GATHER_TIMEOUT_S):
+                    yield await done
+        finally:
+            for task in work:
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
+
+
+class _Probe(asyncio.DatagramProtocol):
+    """Waits for one STUN answer."""
+
+    def __init__(self) -> None:
+        self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        with contextlib.suppress(ValueError):
+            if stun.parse_message(data).message_class == stun.Class.RESPONSE and not self.answer.done():
+                self.answer.set_result(None)
+
+    def error_received(self, exc: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(exc)
+
+
+async def binding_request(address: tuple[str, int]) -> None:
+    """One STUN binding request (RFC 8489), sent three times 0.5 s apart. The caller sets the time limit."""
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.create_datagram_endpoint(_Probe, remote_addr=address)
+    try:
+        request = bytes(stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.REQUEST))
+        while not protocol.answer.done():
+            transport.sendto(request)
+            await asyncio.wait([protocol.answer], timeout=0.5)
+        protocol.answer.result()
+    finally:
+        transport.close()

@@ -1,0 +1,216 @@
+"""RTP packets (RFC 3550) of one viewer's stream: header, encryption in place, and as few system calls as the kernel allows."""
+
+from __future__ import annotations
+
+__all__ = ["RtpWriter", "abs_send_time", "ntp_time"]
+
+import errno
+import logging
+import random
+import socket
+import struct
+from collections import deque
+from typing import NamedTuple
+
+from edgeagent.media.packetize import Packets
+from edgeagent.rtc.private import Route, SrtpContext
+
+log = logging.getLogger(__name__)
+
+SOL_UDP, UDP_SEGMENT = 17, 103  # linux/udp.h; Python has no names for them
+NTP_EPOCH = 2_208_988_800
+HISTORY_PACKETS = 4096
+MAX_BLOCKED = 8
+PLAIN, EXTENDED = struct.Struct("!BBHII"), struct.Struct("!BBHIIHHI")
+BEDE = 0xBEDE
+
+
+def ntp_time(unix_s: float) -> int:
+    """64-bit NTP time stamp (RFC 3550, 4) of a Unix time."""
+    return int((unix_s + NTP_EPOCH) * (1 << 32)) & 0xFFFF_FFFF_FFFF_FFFF
+
+
+def abs_send_time(seconds: float) -> int:
+    """24-bit time stamp of 6.18 fixed point; any clock that runs evenly serves."""
+    return int(seconds * (1 << 18)) & 0xFF_FFFF
+
+
+class Sent(NamedTuple):
+    """Packets that left together; `sequence` (not wrapped) is that of payload `first`."""
+
+    sequence: int
+    packets: Packets
+    first: int
+    end: int
+    timestamp: int
+    at: float
+
+
+class RtpWriter:
+    """Writes one SSRC (and its RTX SSRC, RFC 4588).
+
+    Counters: `packets`, `octets` (payload, as in an SR), `repaired`, `repair_octets`, `blocked` (kernel's buffer was full),
+    `failed` (sends that the kernel refused).
+    """
+
+    def __init__(
+        self, route: Route, srtp: SrtpContext, *, ssrc: int, payload_type: int, rtx_ssrc: int, rtx_payload_type: int, extension: int
+    ) -> None:
+        self.route = route
+        self.srtp = srtp
+        self.ssrc = ssrc
+        self.payload_type = payload_type
+        self.rtx_ssrc = rtx_ssrc
+        self.rtx_payload_type = rtx_payload_type
+        self._extension = extension << 28 | 2 << 24 if extension else 0
+        self._header = EXTENDED.size if extension else PLAIN.size
+        # The lower half: a first packet lost just before the wrap would put both ends a roll-over apart (RFC 3711, 3.3.1).
+        self._sequence = random.randrange(1, 1 << 15)
+        self._rtx_sequence = random.randrange(1, 1 << 15)
+        self._history: deque[Sent] = deque()
+        self._history_packets = 0
+        self._pending: deque[tuple[bytes, int]] = deque()
+        self.packets = self.octets = self.repaired = self.repair_octets = self.blocked = self.failed = 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether encrypted packets wait for room in the kernel's buffer; call `flush` in a while."""
+        return bool(self._pending)
+
+    def write(self, packets: Packets, first: int, end: int, timestamp: int, now: float) -> None:
+        """Send payloads `first` to `end` of a frame; `timestamp` is the RTP time stamp, 32 bits."""
+        self._remember(Sent(self._sequence, packets, first, end, timestamp, now))
+        header, tag = self._header, self.srtp.tag
+        extension = self._extension | abs_send_time(now)
+        buffer, view = SrtpContext.BUFFER, SrtpContext.VIEW
+        sequence, ssrc, last = self._sequence, self.ssrc, len(packets.payloads) - 1
+        kind = self.payload_type
+        pack = EXTENDED.pack_into if self._extension else PLAIN.pack_into
+        tail = (BEDE, 1, extension) if self._extension else ()
+        version = 0x90 if self._extension else 0x80
+        for (run_first, run_end), template in zip(packets.runs, packets.templates(header, tag), strict=True):
+            low, high = max(first, run_first), min(end, run_end)
+            if low >= high:
+                continue
+            stride = header + len(packets.payloads[run_first]) + tag
+            offset = (low - run_first) * stride
+            total = min(len(template) - offset, (high - low) * stride)
+            view[:total] = template[offset : offset + total]
+            position = 0
+            for _ in range(high - low - 1):
+                pack(buffer, position, version, kind, sequence & 0xFFFF, timestamp, ssrc, *tail)
+                position += stride
+                sequence += 1
+            marker = 0x80 if high > last else 0
+            pack(buffer, position, version, kind | marker, sequence & 0xFFFF, timestamp, ssrc, *tail)
+            sequence += 1
+            self.srtp.protect_run(high - low, stride, total)
+            self._send(total, stride)
+            self.packets += high - low
+            self.octets += total - (high - low) * (header + tag)
+        self._sequence = sequence
+
+    def repair(self, sequence: int, now: float, max_age_s: float) -> int:
+        """Send a lost packet again, by RTX where negotiated; returns its size in bytes, 0 where it is gone or too old."""
+        delta = (sequence - self._sequence) & 0xFFFF
+        wanted = self._sequence + delta - 0x10000
+        for sent in reversed(self._history):
+            if sent.sequence <= wanted < sent.sequence + sent.end - sent.first:
+                break
+            if sent.sequence < wanted or now - sent.at > max_age_s:
+                return 0
+        else:
+            return 0
+        if now - sent.at > max_age_s:
+            return 0
+        index = sent.first + wanted - sent.sequence
+        payload = sent.packets.payloads[index]
+        buffer, marker = SrtpContext.BUFFER, 0x80 if index == len(sent.packets.payloads) - 1 else 0
+        rtx = self.rtx_payload_type != 0
+        ssrc, kind, number = (
+            (self.rtx_ssrc, self.rtx_payload_type, self._rtx_sequence) if rtx else (self.ssrc, self.payload_type, wanted)
+        )
+        if self._extension:
+            extension = self._extension | abs_send_time(now)
+            EXTENDED.pack_into(buffer, 0, 0x90, marker | kind, number & 0xFFFF, sent.timestamp, ssrc, BEDE, 1, extension)
+        else:
+            PLAIN.pack_into(buffer, 0, 0x80, marker | kind, number & 0xFFFF, sent.timestamp, ssrc)
+        position = self._header
+        if rtx:
+            self._rtx_sequence += 1
+            buffer[position : position + 2] = (wanted & 0xFFFF).to_bytes(2, "big")
+            position += 2
+        SrtpContext.VIEW[position : position + len(payload)] = payload
+        total = position + len(payload) + self.srtp.tag
+        self.srtp.protect_run(1, total, total)
+        self._send(total, total)
+        self.repaired += 1
+        self.repair_octets += total
+        return total
+
+    def flush(self) -> None:
+        """Try again to send what the kernel had no room for."""
+        while self._pending:
+            data, stride = self._pending.popleft()
+            if not self._try(data, len(data), stride):
+                self._pending.appendleft((data, stride))
+                return
+
+    def _send(self, total: int, stride: int) -> None:
+        """Send `total` bytes of the shared buffer as packets of `stride` bytes, the last may be shorter."""
+        view = SrtpContext.VIEW[:total]
+        if self._pending or not self._try(view, total, stride):
+            self.blocked += 1
+            if len(self._pending) < MAX_BLOCKED:
+                self._pending.append((bytes(view), stride))
+            else:
+                self.failed += 1  # the receiver asks for it again
+
+    def _try(self, data: bytes | memoryview, total: int, stride: int) -> bool:
+        route = self.route
+        if not route.follow():
+            self.failed += 1
+            return True
+        sock = route.sock
+        if sock is None:
+            for position in range(0, total, stride):
+                route.send_slow(bytes(data[position : position + stride]))
+            return True
+        try:
+            if total <= stride:
+                sock.sendto(data, route.address)
+                return True
+            if route.gso:
+                sock.sendmsg((data,), ((SOL_UDP, UDP_SEGMENT, struct.pack("=H", stride)),), 0, route.address)
+                return True
+            for position in range(0, total, stride):
+                sock.sendto(data[position : position + stride], route.address)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if route.gso and total > stride and error.errno in (errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.ENOPROTOOPT):
+                # No segmentation on this interface or kernel: packet by packet from here on.
+                log.info("sending packet by packet to %s: %s", route.address[0], error)
+                route.gso = False
+                return self._try(data, total, stride)
+            self.failed += 1  # unreachable for the moment: ICE consent and RTCP silence decide what becomes of it
+        return True
+
+    def _remember(self, sent: Sent) -> None:
+        self._history.append(sent)
+        self._history_packets += sent.end - sent.first
+        while self._history_packets > HISTORY_PACKETS or sent.at - self._history[0].at > 2.0:
+            gone = self._history.popleft()
+            self._history_packets -= gone.end - gone.first
+            if not self._history:
+                break
+
+
+def udp_segment_supported() -> bool:
+    """Whether this kernel knows UDP_SEGMENT (Linux 4.18)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.setsockopt(SOL_UDP, UDP_SEGMENT, 1200)
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,259 @@
+"""Our peer against aiortc's own RTCPeerConnection, which decodes what it gets."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import re
+import subprocess
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiortc import RTCCertificate, RTCPeerConnection, RTCSessionDescription
+
+from edgeagent.errors import PeerError
+from edgeagent.media.hub import Hub
+from edgeagent.model import CameraPhase, CameraStatus, Capabilities, EncodedFrame
+from edgeagent.rtc.fallback import AiortcPeer
+from edgeagent.rtc.peer import Peer
+from edgeagent.rtc.private import IceOptions, broken
+from edgeagent.rtc.servers import IceServers
+from edgeagent.rtc.settings import PeerSettings
+from edgeagent.wire.messages import Candidate
+from tests.support.components import require
+from tests.support.sdp import CHROMIUM_OFFER, video_offer
+
+pytestmark = pytest.mark.realtime
+
+
+@functools.cache
+def clip(size: str) -> list[bytes]:
+    """Two seconds of access units, 30 fps, one IDR at the beginning."""
+    command = (
+        f"{require('ffmpeg')} -v error -f lavfi -i testsrc2=s={size}:r=30 -t 2 -c:v libx264 -preset ultrafast -tune zerolatency "
+        "-profile:v baseline -b:v 1M -g 60 -x264-params sliced-threads=0:threads=1 -bsf:v h264_metadata=aud=insert -f h264 -"
+    )
+    delimiter = b"\0\0\0\1\x09"
+    data = subprocess.run(command.split(), stdout=subprocess.PIPE, check=True).stdout
+    return [delimiter + unit for unit in data.split(delimiter)[1:]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def clips() -> None:
+    """Make them before a loop runs that ffmpeg would hold up."""
+    for size in ("320x240", "640x360"):
+        clip(size)
+
+
+class ClipSource:
+    """Plays a clip into its hub, as a camera that cannot be asked for keyframes."""
+
+    def __init__(self, hub: Hub, size: str) -> None:
+        self.hub, self.units = hub, clip(size)
+        self.task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self.hub.on_status(CameraStatus(CameraPhase.STARTING))
+        self.task = asyncio.create_task(self.play())
+
+    async def stop(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.gather(self.task, return_exceptions=True)
+
+    def request_keyframe(self, layer: str = "main") -> None: ...
+    def set_bitrate(self, layer: str, bps: int) -> None: ...
+
+    async def play(self) -> None:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        self.hub.on_status(CameraStatus(CameraPhase.LIVE))
+        for n in range(10_000):
+            place = n % len(self.units)
+            self.hub.on_frame(EncodedFrame(self.units[place], place == 0, n * 3000, loop.time()))
+            await asyncio.sleep(max(0.0, begun + n / 30 - loop.time()))
+
+
+class Events:
+    def __init__(self) -> None:
+        self.candidates: list[Candidate] = []
+        self.connected_ = asyncio.Event()
+        self.messages: asyncio.Queue[str] = asyncio.Queue()
+        self.reason: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def local_candidates(self, candidates: Sequence[Candidate], end: bool) -> None:
+        self.candidates += candidates
+
+    def connected(self) -> None:
+        self.connected_.set()
+
+    def channel_opened(self) -> None:
+        self.messages.put_nowait("<open>")
+
+    def channel_message(self, text: str) -> None:
+        self.messages.put_nowait(text)
+
+    def closed(self, reason: str) -> None:
+        if not self.reason.done():
+            self.reason.set_result(reason)
+
+
+@asynccontextmanager
+async def cameras(**sizes: str) -> AsyncIterator[dict[str, Hub]]:
+    hubs = {name: Hub(name, Capabilities()) for name in sizes}
+    for name, hub in hubs.items():
+        hub.connect(ClipSource(hub, sizes[name]))
+    try:
+        yield hubs
+    finally:
+        for hub in hubs.values():
+            await hub.close()
+
+
+@asynccontextmanager
+async def client(make: Callable[..., Any], events: Events, shared: PeerSettings) -> AsyncIterator[tuple[Any, RTCPeerConnection]]:
+    """Our peer and aiortc's, both closed whatever happens."""
+    peer, pc = make("testpeer", events, shared), RTCPeerConnection()
+    try:
+        yield peer, pc
+    finally:
+        await pc.close()
+        await peer.close()
+
+
+def settings(hubs: dict[str, Hub], ice: IceOptions | None = None) -> PeerSettings:
+    return PeerSettings(RTCCertificate.generateCertificate(), hubs.get, IceServers([]), ice or IceOptions())
+
+
+async def size_of(transceiver: Any) -> tuple[int, int]:
+    frame = await asyncio.wait_for(transceiver.receiver.track.recv(), 20)
+    return frame.width, frame.height
+
+
+async def offer_to(peer: Any, pc: RTCPeerConnection, shown: dict[str, str]) -> str:
+    await pc.setLocalDescription(await pc.createOffer())
+    answer: str = await peer.negotiate(pc.localDescription.sdp, shown, wait_for_servers=0)
+    await pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+    return answer
+
+
+def test_the_contract_with_private_names_holds() -> None:
+    assert broken() == []
+
+
+@pytest.mark.parametrize("make", [Peer, AiortcPeer])
+async def test_a_picture_and_the_session_channel_arrive_and_the_end_is_noticed(make: Callable[..., Any]) -> None:
+    events = Events()
+    async with cameras(gate="320x240") as hubs, client(make, events, settings(hubs)) as (peer, pc):
+        video = pc.addTransceiver("video", direction="recvonly")
+        channel = pc.createDataChannel("session")
+        channel.on("open", lambda: channel.send("hello"))
+        echoed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        channel.on("message", echoed.set_result)
+        await offer_to(peer, pc, {"0": "gate"})
+        assert await size_of(video) == (320, 240)
+        assert [await events.messages.get() for _ in range(2)] == ["<open>", "hello"]
+        assert peer.send("and to you")
+        assert await asyncio.wait_for(echoed, 10) == "and to you"
+        await pc.close()
+        assert await asyncio.wait_for(events.reason, 10)
+        await peer.close()
+        await peer.close()
+        assert hubs["gate"].viewers == 0
+
+
+async def test_a_camera_is_switched_while_the_stream_runs_on() -> None:
+    async with cameras(gate="320x240", desk="640x360") as hubs, client(Peer, Events(), settings(hubs)) as (peer, pc):
+        video = pc.addTransceiver("video", direction="recvonly")
+        await offer_to(peer, pc, {"0": "gate"})
+        assert await size_of(video) == (320, 240)
+        writer = peer.senders["0"].writer
+        peer.switch("0", "desk")
+        async with asyncio.timeout(20):
+            while await size_of(video) != (640, 360):
+                continue
+        assert peer.senders["0"].writer is writer
+        assert hubs["gate"].viewers == 0
+        peer.quality("0", "off")
+        assert hubs["desk"].viewers == 0
+        peer.quality("0", "auto")
+        assert hubs["desk"].viewers == 1
+        with pytest.raises(PeerError, match="no camera"):
+            peer.switch("0", "attic")
+        with pytest.raises(PeerError, match="no video"):
+            peer.quality("7", "off")
+
+
+async def test_a_camera_is_added_and_removed_by_new_offers() -> None:
+    """In text only: aiortc cannot offer anew. `tests/e2e` does it with a browser."""
+    head, video, data = re.split("(?=m=)", CHROMIUM_OFFER)
+    second = video.replace("a=mid:0", "a=mid:2")
+    both = head.replace("BUNDLE 0 1", "BUNDLE 0 1 2") + video + data + second
+    async with cameras(gate="320x240", desk="640x360") as hubs:
+        peer = Peer("testpeer", Events(), settings(hubs))
+        await peer.negotiate(CHROMIUM_OFFER, {"0": "gate"}, wait_for_servers=0)
+        answer = await peer.negotiate(both, {"0": "gate", "2": "desk"}, wait_for_servers=0)
+        assert [line.split()[1] for line in answer.splitlines() if line.startswith("m=")] == ["9", "9", "9"]
+        assert "a=group:BUNDLE 0 1 2" in answer
+        assert hubs["desk"].viewers == 1
+        answer = await peer.negotiate(both.replace("a=recvonly", "a=inactive", 1), {"2": "desk"}, wait_for_servers=0)
+        assert [line.split()[1] for line in answer.splitlines() if line.startswith("m=")] == ["0", "9", "9"]
+        assert hubs["gate"].viewers == 0
+        with pytest.raises(PeerError, match="ICE restart"):
+            await peer.negotiate(both.replace("a=ice-ufrag:", "a=ice-ufrag:x"), {"2": "desk"}, wait_for_servers=0)
+        await peer.close()
+
+
+async def test_ports_and_further_addresses_are_in_the_answer() -> None:
+    async with cameras(gate="320x240") as hubs:
+        peer = Peer("testpeer", Events(), settings(hubs, IceOptions((50_700, 50_720), ("203.0.113.9",))))
+        answer = await peer.negotiate(video_offer(["42e01f:1"]), {"0": "gate"}, wait_for_servers=0)
+        lines = [line.split() for line in answer.splitlines() if line.startswith("a=candidate")]
+        assert all(50_700 <= int(parts[5]) <= 50_720 for parts in lines)
+        assert "203.0.113.9" in [parts[4] for parts in lines]
+        await peer.close()
+
+
+@pytest.mark.parametrize(
+    ("offer", "shown", "code", "word"),
+    [
+        (video_offer(["42e01f:0"]), {"0": "gate"}, 406, "packetization-mode=1"),
+        (video_offer([]), {"0": "gate"}, 406, "packetization-mode=1"),
+        (video_offer(["42e01f:1"]), {"0": "attic"}, 404, "attic"),
+        (video_offer(["42e01f:1"]), {"5": "gate"}, 400, "mid '5'"),
+        (video_offer(["42e01f:1"]).replace("recvonly", "sendonly"), {}, 406, "no video"),
+        ("nonsense", {"0": "gate"}, 400, "v=0"),
+    ],
+)
+@pytest.mark.parametrize("make", [Peer, AiortcPeer])
+async def test_a_useless_offer_is_refused_in_words_and_leaves_nothing(
+    make: Callable[..., Any], offer: str, shown: dict[str, str], code: int, word: str
+) -> None:
+    async with cameras(gate="320x240") as hubs:
+        peer = make("testpeer", Events(), settings(hubs))
+        with pytest.raises(PeerError) as caught:
+            await peer.negotiate(offer, shown, wait_for_servers=0)
+        assert caught.value.code == code
+        assert word in caught.value.message
+        await peer.close()
+        assert hubs["gate"].viewers == 0
+
+
+async def test_strange_candidates_are_ignored() -> None:
+    async with cameras(gate="320x240") as hubs:
+        peer = Peer("testpeer", Events(), settings(hubs))
+        await peer.negotiate(video_offer(["42e01f:1"]), {"0": "gate"}, wait_for_servers=0)
+        for text in (
+            "",
+            "candidate:",
+            "candidate:1 1 tcp 1 192.0.2.1 9 typ host tcptype active",
+            "x" * 600,
+            "candidate:1 1 udp a b c d e f",
+        ):
+            peer.add_candidates([Candidate.model_construct(candidate=text)], False)
+        peer.add_candidates([], True)
+        peer.add_candidates([Candidate(candidate="candidate:1 1 udp 1 192.0.2.1 9 typ host")], True)
+        await asyncio.sleep(0.1)
+        await peer.close()

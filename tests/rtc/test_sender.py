@@ -1,0 +1,307 @@
+"""The fan-out sender byte by byte: what leaves is decrypted and read by aiortc's parser."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import struct
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pylibsrtp
+import pytest
+from aiortc import rtp
+
+from edgeagent.media.packetize import Packets, packetize
+from edgeagent.model import EncodedFrame, StreamInfo
+from edgeagent.rtc.private import SrtpContext
+from edgeagent.rtc.rtcp import Report
+from edgeagent.rtc.sdp import VideoFormat
+from edgeagent.rtc.sender import VideoSender
+from edgeagent.rtc.writer import RtpWriter, ntp_time
+
+KEY = bytes(range(44))
+GCM = pylibsrtp.Policy.SRTP_PROFILE_AEAD_AES_256_GCM
+FORMAT = VideoFormat(108, 109, 2, True, True, "", ("nack", "goog-remb"))
+IDR = b"\0\0\0\1\x67sps\0\0\0\1\x68p\0\0\0\1\x65"
+
+
+class Srtp(SrtpContext):
+    """A context with a known key."""
+
+    def __init__(self) -> None:
+        policy = pylibsrtp.Policy(KEY, pylibsrtp.Policy.SSRC_ANY_OUTBOUND, srtp_profile=GCM)
+        policy.allow_repeat_tx = True
+        dtls: Any = SimpleNamespace(
+            _tx_srtp=pylibsrtp.Session(policy),
+            _ssl=SimpleNamespace(get_selected_srtp_profile=lambda: b"x"),
+            _srtp_profiles=[SimpleNamespace(openssl_profile=b"x", key_length=32, salt_length=12, libsrtp_profile=GCM)],
+        )
+        super().__init__(dtls)
+
+
+class Wire:
+    """Stands for the socket and the route to it: takes what is sent, decrypts and parses it."""
+
+    def __init__(self) -> None:
+        policy = pylibsrtp.Policy(KEY, pylibsrtp.Policy.SSRC_ANY_INBOUND, srtp_profile=GCM)
+        policy.allow_repeat_tx = True
+        self._session = pylibsrtp.Session(policy)
+        self.packets: list[rtp.RtpPacket] = []
+        self.rtcp: list[bytes] = []
+        self.sends: list[int] = []
+        self.fail: list[OSError] = []
+        self.sock: Any = self
+        self.address = ("192.0.2.1", 9)
+        self.gso = True
+        self.seen, self.lose = 0, -1
+        self._extensions = rtp.HeaderExtensionsMap()
+        uri = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
+        self._extensions.configure(SimpleNamespace(headerExtensions=[SimpleNamespace(id=2, uri=uri)]))  # type: ignore[arg-type]
+
+    def follow(self) -> bool:
+        return True
+
+    def sendto(self, data: bytes | memoryview, address: object) -> None:
+        self._take(bytes(data), len(data))
+
+    def sendmsg(self, parts: Sequence[memoryview], ancillary: Any, flags: int, address: object) -> None:
+        ((level, kind, stride),) = ancillary
+        assert (level, kind) == (17, 103)
+        assert len(parts[0]) <= 65_507
+        self._take(bytes(parts[0]), struct.unpack("=H", stride)[0])
+
+    def send_slow(self, packet: bytes) -> None:
+        if rtp.is_rtcp(packet):
+            self.rtcp.append(self._session.unprotect_rtcp(packet))
+        else:
+            self._take(packet, len(packet))
+
+    def _take(self, data: bytes, stride: int) -> None:
+        if self.fail:
+            raise self.fail.pop(0)
+        count = -(-len(data) // stride)
+        self.sends.append(count)
+        for position in range(0, len(data), stride):
+            self.seen += 1
+            if self.seen == self.lose:
+                continue
+            plain = self._session.unprotect(data[position : position + stride])
+            self.packets.append(rtp.RtpPacket.parse(plain, self._extensions))
+
+
+class Stream:
+    def __init__(self, name: str = "cam", gop: Sequence[Packets] = ()) -> None:
+        self.name, self.gop, self.log = name, gop, list[str]()
+
+    def attach(self, subscriber: object, layer: str = "main") -> None:
+        self.log.append("attach")
+
+    def detach(self, subscriber: object, layer: str = "main") -> None:
+        self.log.append("detach")
+
+    def catch_up(self, layer: str = "main") -> Sequence[Packets]:
+        self.log.append("catch up")
+        return self.gop
+
+    def request_keyframe(self, layer: str = "main") -> None:
+        self.log.append("keyframe")
+
+    def info(self, layer: str = "main") -> StreamInfo:
+        return StreamInfo()
+
+
+def frame(n: int, *, key: bool = False, size: int = 3000, epoch: int = 0) -> Packets:
+    data = (IDR if key else b"\0\0\0\1\x41") + bytes(1 + (i * 7 + n) % 250 for i in range(size))
+    return packetize(EncodedFrame(data, key, n * 3000, 1000.0 + n / 30), epoch)
+
+
+def begin(stream: Stream, chosen: VideoFormat = FORMAT) -> tuple[VideoSender, Wire]:
+    wire = Wire()
+    sender = VideoSender(stream, chosen, cname="me")
+    writer = RtpWriter(
+        wire,  # type: ignore[arg-type]
+        Srtp(),
+        ssrc=sender.ssrc,
+        payload_type=chosen.payload_type,
+        rtx_ssrc=sender.rtx_ssrc,
+        rtx_payload_type=chosen.rtx_payload_type,
+        extension=chosen.abs_send_time_id,
+    )
+    sender.start(writer)
+    return sender, wire
+
+
+async def test_a_frame_leaves_whole_in_order_and_in_as_few_sends_as_can_be() -> None:
+    sender, wire = begin(Stream())
+    sender.deliver(frame(0))
+    assert wire.packets == []  # nothing before a keyframe
+    key, other = frame(1, key=True), frame(2, size=20_000)
+    sender.deliver(key)
+    sender.deliver(other)
+    assert [p.payload for p in wire.packets] == key.payloads + other.payloads
+    assert wire.sends == [1, len(key.payloads) - 1, len(other.payloads)]
+    sequences = [p.sequence_number for p in wire.packets]
+    assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))
+    assert [p.marker for p in wire.packets] == [0] * (len(key) - 1) + [1] + [0] * (len(other) - 1) + [1]
+    assert {p.ssrc for p in wire.packets} == {sender.ssrc}
+    assert {p.payload_type for p in wire.packets} == {108}
+    assert wire.packets[-1].timestamp - wire.packets[0].timestamp == 3000
+    assert wire.packets[0].extensions.abs_send_time == int(asyncio.get_running_loop().time() * 2**18) & 0xFFFFFF
+    sender.close()
+
+
+async def test_without_the_extension_the_header_is_plain() -> None:
+    sender, wire = begin(Stream(), VideoFormat(96, 0, 0, False, False, "", ()))
+    sender.deliver(frame(0, key=True))
+    assert all(p.extensions.abs_send_time is None for p in wire.packets)
+    sender.on_nack([wire.packets[0].sequence_number])
+    assert len(wire.packets) == len(frame(0, key=True))  # no nack was agreed on
+    sender.close()
+
+
+async def test_a_lost_packet_is_repaired_by_rtx_once_a_round_trip_and_never_when_old() -> None:
+    sender, wire = begin(Stream())
+    sender.deliver(frame(0, key=True, size=9000))
+    lost = wire.packets[2]
+    count = len(wire.packets)
+    for _ in range(5):
+        sender.on_nack([lost.sequence_number, lost.sequence_number])
+    assert len(wire.packets) == count + 1
+    repair = rtp.unwrap_rtx(wire.packets[-1], payload_type=108, ssrc=sender.ssrc)
+    assert wire.packets[-1].payload_type == 109 and wire.packets[-1].ssrc == sender.rtx_ssrc
+    assert (repair.sequence_number, repair.payload, repair.timestamp) == (lost.sequence_number, lost.payload, lost.timestamp)
+    await asyncio.sleep(0.1)
+    sender.on_nack([lost.sequence_number])
+    assert len(wire.packets) == count + 2
+    await asyncio.sleep(1.0)
+    sender.on_nack([lost.sequence_number, 12345, (lost.sequence_number - 5000) & 0xFFFF])
+    assert len(wire.packets) == count + 2
+    sender.close()
+
+
+async def test_without_rtx_the_same_packet_is_sent_again() -> None:
+    sender, wire = begin(Stream(), VideoFormat(96, 0, 0, False, True, "", ("nack",)))
+    wire.lose = 4
+    key = frame(0, key=True, size=9000)
+    sender.deliver(key)
+    assert len(wire.packets) == len(key) - 1
+    sequence = (wire.packets[2].sequence_number + 1) & 0xFFFF
+    sender.on_nack([sequence])
+    assert (wire.packets[-1].sequence_number, wire.packets[-1].payload) == (sequence, key.payloads[3])
+    sender.close()
+
+
+async def test_a_switch_runs_sequence_numbers_and_time_on() -> None:
+    gop = [frame(n, key=n == 0) for n in range(500, 505)]
+    first, second = Stream(), Stream("other", gop)
+    sender, wire = begin(first)
+    sender.deliver(frame(0, key=True))
+    sender.deliver(frame(1))
+    before = wire.packets[-1]
+    sender.switch(second)
+    assert first.log[-1] == "detach"
+    after = wire.packets[wire.packets.index(before) + 1 :]
+    assert [p.payload for p in after] == [p for packets in gop for p in packets.payloads]
+    assert after[0].sequence_number == (before.sequence_number + 1) & 0xFFFF
+    assert after[0].timestamp > before.timestamp
+    times = sorted({p.timestamp for p in after})
+    assert [b - a for a, b in zip(times, times[1:], strict=False)] == [90] * 4
+    sender.deliver(frame(505))
+    assert wire.packets[-1].timestamp - times[-1] == 3000
+    sender.close()
+
+
+async def test_a_restarted_camera_goes_on_in_time() -> None:
+    sender, wire = begin(Stream())
+    sender.deliver(frame(100, key=True))
+    before = wire.packets[-1].timestamp
+    restarted = packetize(EncodedFrame(IDR + b"x", True, 7, 1000.0 + 100 / 30 + 2.0), 1)
+    sender.deliver(restarted)
+    assert wire.packets[-1].timestamp - before == pytest.approx(180_000, abs=2)
+    sender.close()
+
+
+async def test_a_full_kernel_buffer_loses_nothing() -> None:
+    sender, wire = begin(Stream())
+    wire.fail = [BlockingIOError()] * 3
+    key, other = frame(0, key=True, size=30_000), frame(1)
+    sender.deliver(key)
+    sender.deliver(other)
+    assert wire.packets == []
+    await asyncio.sleep(0.1)
+    assert [p.payload for p in wire.packets] == key.payloads + other.payloads
+    sender.close()
+
+
+async def test_where_segmentation_is_refused_packets_leave_one_by_one() -> None:
+    sender, wire = begin(Stream())
+    big = frame(1, size=30_000)
+    sender.deliver(frame(0, key=True, size=10))
+    wire.fail = [OSError(errno.EIO, "no offload")]
+    wire.sends.clear()
+    sender.deliver(big)
+    assert not wire.gso
+    assert set(wire.sends) == {1}
+    assert [p.payload for p in wire.packets][-len(big) :] == big.payloads
+    sender.close()
+
+
+async def test_behind_a_relay_packets_go_through_aioice() -> None:
+    sender, wire = begin(Stream())
+    wire.sock = None
+    key = frame(0, key=True)
+    sender.deliver(key)
+    assert [p.payload for p in wire.packets] == key.payloads
+    sender.close()
+
+
+async def test_reports_say_what_was_sent_and_bye_is_said() -> None:
+    sender, wire = begin(Stream())
+    sender.deliver(frame(0, key=True))
+    await asyncio.sleep(5)
+    report, sdes = rtp.RtcpPacket.parse(wire.rtcp[-1])
+    assert isinstance(report, rtp.RtcpSrPacket) and isinstance(sdes, rtp.RtcpSdesPacket)
+    assert report.sender_info.packet_count == len(wire.packets)
+    assert report.sender_info.octet_count == sum(len(p.payload) for p in wire.packets)
+    assert 3 <= len(wire.rtcp) <= 8
+    sender.close()
+    assert any(isinstance(p, rtp.RtcpByePacket) for p in rtp.RtcpPacket.parse(wire.rtcp[-1]))
+    said = len(wire.rtcp)
+    await asyncio.sleep(5)
+    assert len(wire.rtcp) == said
+
+
+async def test_round_trip_and_keyframe_requests() -> None:
+    stream = Stream()
+    sender, _ = begin(stream)
+    now = ntp_time(1_800_000_000.0)
+    sender.on_report(Report(sender.ssrc, 0.25, 7, 900, (now >> 16 & 0xFFFFFFFF) - 2 * 65536, 65536), now)
+    assert sender.stats.rtt_s == pytest.approx(1.0)
+    assert (sender.stats.fraction_lost, sender.stats.packets_lost, sender.stats.jitter_s) == (0.25, 7, 0.01)
+    sender.on_report(Report(sender.ssrc, 0, 7, 900, (now >> 16 & 0xFFFFFFFF) + 65536, 0), now)
+    assert sender.stats.rtt_s == pytest.approx(1.0)  # a report from the future is no measurement
+    sender.on_keyframe_request()
+    assert stream.log[-1] == "keyframe"
+    sender.close()
+
+
+async def test_muted_and_paused_senders_send_nothing() -> None:
+    stream = Stream()
+    sender, wire = begin(stream)
+    sender.deliver(frame(0, key=True))
+    count = len(wire.packets)
+    sender.mute(True)
+    sender.deliver(frame(1, key=True))
+    assert len(wire.packets) == count and "detach" not in stream.log
+    sender.mute(False)
+    sender.deliver(frame(2))
+    assert len(wire.packets) == count
+    sender.deliver(frame(3, key=True))
+    assert len(wire.packets) > count
+    sender.pause(True)
+    assert stream.log[-1] == "detach"
+    sender.pause(False)
+    assert stream.log[-2:] == ["attach", "catch up"]
+    sender.close()
