@@ -11,7 +11,7 @@ HIDDEN = "***"
 _MIN_SECRET = 4
 
 # Up to the last @ before the path: passwords hold @ often enough, and host names never do.
-_USERINFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^\s/?#\"'<>]*@")
+_USERINFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://|\b(?:turn|stun)s?:)[^\s/?#\"'<>]*@")
 _QUERY = re.compile(r"([?&;][\w-]*(?:pass|pwd|token|secret|auth|user|key|cred)[\w-]*=)[^\s&;\"'<>]+", re.IGNORECASE)
 _SECRET_KEY = re.compile(r"pass|pwd|token|secret|cred|auth|(?:^|_)key", re.IGNORECASE)
 
@@ -24,7 +24,7 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= _MIN_SECRET:
             text = text.replace(secret, HIDDEN)
-    if "://" in text:
+    if "@" in text:
         text = _USERINFO.sub(rf"\1{HIDDEN}@", text)
     if "=" in text:
         text = _QUERY.sub(rf"\1{HIDDEN}", text)

@@ -1,9 +1,9 @@
 """What the silence of a viewer means. Sans-IO; time in seconds is an argument.
 
-    no RTCP for    5 s while packets leave    → MUTE: send nothing more
-                  15 s                        → DEAD: close
-    any RTCP, or a message on the channel     → SEND
-    nothing was sent since the last look      → the clock does not run: there is nothing to report on
+no RTCP for    5 s while packets leave    → MUTE: send nothing more
+              15 s                        → DEAD: close
+any RTCP, or a message on the channel     → SEND
+nothing was sent since the last look      → the clock does not run: there is nothing to report on
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ from edgeagent.model import CameraPhase, CameraStatus, Capabilities, EncodedFram
 
 MAX_GOP_BYTES = 8_000_000
 """Of a source that cannot be asked for a keyframe; a longer GOP is not replayed."""
+FRESH_S = 0.5
+"""A keyframe younger than this is replayed with what followed even where another could be asked for: many who join share one."""
 
 
 class SourcePort(Protocol):
@@ -103,12 +105,14 @@ class Hub:
         self._changed()
 
     def catch_up(self, layer: str = "main") -> Sequence[Packets]:
-        """The current GOP for a newcomer, or nothing: then a keyframe has been asked for."""
-        state = self.layers[layer]
-        if self.capabilities.keyframe_on_demand or not state.gop:
-            self.request_keyframe(layer)
-            return ()
-        return state.gop
+        """The current GOP for a newcomer, or nothing: then a keyframe has been asked for, or comes by itself."""
+        gop = self.layers[layer].gop
+        if gop and not self.capabilities.keyframe_on_demand:
+            return gop
+        if gop and asyncio.get_running_loop().time() - gop[0].frame.captured_at < FRESH_S:
+            return gop
+        self.request_keyframe(layer)
+        return ()
 
     def request_keyframe(self, layer: str = "main") -> None:
         """Ask the camera for a keyframe; many requests become one."""
@@ -140,12 +144,8 @@ class Hub:
         self.last_frame_at = frame.captured_at
         if frame.keyframe:
             state.gate.seen(frame.captured_at)
-        keep = not self.capabilities.keyframe_on_demand
-        if not keep and not state.subscribers:
-            return
         packets = packetize(frame, self.epoch)
-        if keep:
-            self._keep(state, packets)
+        self._keep(state, packets)
         for subscriber in tuple(state.subscribers):
             subscriber.deliver(packets)
 
@@ -156,7 +156,8 @@ class Hub:
             return
         state.gop.append(packets)
         state.gop_bytes += packets.size
-        if state.gop_bytes > MAX_GOP_BYTES:
+        stale = self.capabilities.keyframe_on_demand and packets.frame.captured_at - state.gop[0].frame.captured_at > FRESH_S
+        if stale or state.gop_bytes > MAX_GOP_BYTES:
             state.gop, state.gop_bytes = [], 0
 
     def on_status(self, status: CameraStatus) -> None:

@@ -139,6 +139,22 @@ async def test_many_requests_become_one_keyframe() -> None:
     await hub.close()
 
 
+async def test_who_joins_right_behind_another_shares_the_keyframe() -> None:
+    hub, source = make(keyframe_on_demand=True)
+    viewer = Viewer()
+    hub.attach(viewer)
+    assert list(hub.catch_up()) == []
+    hub.on_frame(frame(True))
+    hub.on_frame(frame(False, 1))
+    await asyncio.sleep(0.2)
+    assert [p.frame.keyframe for p in hub.catch_up()] == [True, False]
+    assert source.log.count("keyframe") == 1
+    await asyncio.sleep(0.4)
+    assert list(hub.catch_up()) == []
+    assert source.log.count("keyframe") == 2
+    await hub.close()
+
+
 async def test_a_snapshot_is_at_most_a_second_old() -> None:
     hub, source = make(keyframe_on_demand=True)
     waiting = asyncio.create_task(hub.gop())

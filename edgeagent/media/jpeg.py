@@ -1,0 +1,72 @@
+"""A JPEG of the newest picture of a camera."""
+
+from __future__ import annotations
+
+__all__ = ["snapshot"]
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import av
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace
+
+from edgeagent.errors import DeviceFault
+from edgeagent.model import EncodedFrame
+
+_QUANTISER = "3"  # of 1 (best) to 31
+
+
+def snapshot(frames: Sequence[EncodedFrame]) -> bytes:
+    """Decode a keyframe and what follows it, and return the last picture as a JPEG (JFIF: BT.601, full range).
+
+    Takes some milliseconds for each frame: call it in a thread.
+
+    Args:
+        frames: Of one layer, from a keyframe to the newest frame.
+
+    Raises:
+        DeviceFault: No picture can be decoded from them.
+    """
+    picture = _last_picture(frames)
+    if picture is None:
+        raise DeviceFault("The camera's picture cannot be decoded.")
+    try:
+        return _jpeg(picture)
+    except (av.FFmpegError, ValueError) as error:
+        raise DeviceFault(f"The camera's picture cannot be made a JPEG ({error}).") from error
+
+
+def _last_picture(frames: Sequence[EncodedFrame]) -> VideoFrame | None:
+    decoder = av.CodecContext.create("h264", "r")
+    assert isinstance(decoder, VideoCodecContext)
+    decoder.thread_count = 1  # frame threads only delay
+    last: VideoFrame | None = None
+    for packet in [*(av.Packet(frame.data) for frame in frames if frame.data), None]:
+        try:
+            for picture in decoder.decode(packet):
+                if last is None or not picture.is_corrupt:
+                    last = picture
+        except av.FFmpegError:  # a damaged frame: those before and after may do
+            continue
+    return last
+
+
+def _jpeg(picture: VideoFrame) -> bytes:
+    # A stream that names no colours is BT.709 from 720 lines on, BT.601 below, as browsers take it.
+    unnamed = Colorspace.ITU709 if picture.height >= 720 else Colorspace.ITU601
+    full = picture.reformat(
+        format="yuvj420p",
+        src_colorspace=Colorspace.ITU709 if picture.colorspace == Colorspace.ITU709 else unnamed,
+        dst_colorspace=Colorspace.ITU601,
+        src_color_range=ColorRange.JPEG if picture.color_range == ColorRange.JPEG else ColorRange.MPEG,
+        dst_color_range=ColorRange.JPEG,
+    )
+    encoder = av.CodecContext.create("mjpeg", "w")
+    assert isinstance(encoder, VideoCodecContext)
+    encoder.width, encoder.height, encoder.pix_fmt = full.width, full.height, "yuvj420p"
+    encoder.options = {"qmin": _QUANTISER, "qmax": _QUANTISER}
+    encoder.time_base = Fraction(1, 25)  # it wants one
+    full.pts = None
+    return b"".join(bytes(packet) for packet in [*encoder.encode(full), *encoder.encode(None)])

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import socket
+from types import SimpleNamespace
+from typing import Any
+
+import pylibsrtp
+import pytest
+from aiortc import RTCDtlsTransport
+
+from edgeagent.rtc import private
+from edgeagent.rtc.private import Route, bind_udp, broken
+
+
+def pair(kind: str, sock: socket.socket | None, address: tuple[str, int]) -> Any:
+    """A nominated pair as aioice has them; `sock` is None behind a relay."""
+    sent: list[tuple[bytes, tuple[str, int]]] = []
+    transport = SimpleNamespace(get_extra_info=lambda name: sock, sendto=lambda data, to: sent.append((data, to)))
+    return SimpleNamespace(
+        local_candidate=SimpleNamespace(type=kind), remote_addr=address, protocol=SimpleNamespace(transport=transport), sent=sent
+    )
+
+
+def test_the_route_follows_the_nominated_pair_to_a_relay_and_back() -> None:
+    connection: Any = SimpleNamespace(pair=None)
+    route = Route(connection)
+    assert not route.follow()
+    with bind_udp("127.0.0.1", None) as first, bind_udp("127.0.0.1", None) as second:
+        connection.pair = pair("host", first, ("127.0.0.1", 1))
+        assert route.follow() and route.sock is not None
+        assert route.sock.getsockname() == first.getsockname()
+        assert route.sock.fileno() != first.fileno()
+        kept = route.sock
+        connection.pair = relayed = pair("relay", None, ("192.0.2.1", 2))
+        assert route.follow() and route.sock is None
+        route.send_slow(b"x")
+        assert relayed.sent == [(b"x", ("192.0.2.1", 2))]
+        connection.pair = pair("host", second, ("127.0.0.1", 3))
+        assert route.follow() and route.address == ("127.0.0.1", 3)
+        assert route.sock is not None and route.sock.getsockname() == second.getsockname()
+        connection.pair = pair("host", first, ("127.0.0.1", 4))
+        assert route.follow() and route.sock is kept
+        connection.pair = None
+        assert not route.follow()
+        route.close()
+        assert kept.fileno() == -1
+
+
+def test_a_range_of_ports_is_used_and_its_end_is_said() -> None:
+    taken = [bind_udp("127.0.0.1", (50_810, 50_812)) for _ in range(3)]
+    try:
+        assert {sock.getsockname()[1] for sock in taken} == {50_810, 50_811, 50_812}
+        with pytest.raises(OSError, match=r"no free UDP port for 127\.0\.0\.1"):
+            bind_udp("127.0.0.1", (50_810, 50_812))
+    finally:
+        for sock in taken:
+            sock.close()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "word"),
+    [
+        (RTCDtlsTransport, "_handle_rtcp_data", "_handle_rtcp_data"),
+        (pylibsrtp, "lib", "lib"),
+        (private.aioice.ice, "StunProtocol", "StunProtocol"),
+        (private.aioice.Connection, "sort_check_list", "sort_check_list"),
+    ],
+)
+def test_a_private_name_that_is_gone_is_noticed(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, word: str) -> None:
+    monkeypatch.delattr(owner, name)
+    assert any(word in problem for problem in broken())
+
+
+def test_another_version_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(private.PINNED, "aiortc", "0.0.1")
+    assert any("0.0.1" in problem for problem in broken())
