@@ -1,21 +1,21 @@
 # make demo [ARGS="--no-browser --port 18080"]   two cameras in a browser
 # make test                                      everything that CI checks
-# make check | bench | lock | clean              the static part of it; measurements; new locks; a clean tree
+# make check | bench | lock | generate | clean   the static part of it; measurements; new locks; generated files; a clean tree
 #
 # Each target first makes what it needs: .venv from the hashed locks, node_modules, and, as root, Debian's packages
 # (as another user it prints the command to type). `make PYTHON=python3.12 …` takes another interpreter.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := test
-PYTHON ?= python3
+export PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 WEB_TESTS = $(shell find tests/web -name '*.test.js' -not -path '*/node_modules/*' 2>/dev/null | sort)
 
 DEMO_PACKAGES := python3-venv
-TEST_PACKAGES := python3-venv chromium ffmpeg fonts-dejavu-core iproute2 mosquitto nodejs npm coturn systemd
+TEST_PACKAGES := python3-venv chromium ffmpeg fonts-dejavu-core golang iproute2 mosquitto nodejs npm coturn systemd
 
-.PHONY: demo test check bench lock clean run-env dev-env packages
+.PHONY: demo test check bench lock generate clean run-env dev-env packages
 
 demo: run-env
 	@$(BIN)/edgeagent demo $(ARGS)
@@ -58,6 +58,12 @@ lock: dev-env
 	$(LOCK) --extra dev --output-file requirements-dev.lock
 	$(LOCK) --constraints requirements-dev.lock --no-annotate --output-file requirements.lock
 	npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
+
+# Files that are made from others and kept, since readers and editors want them.
+generate: dev-env
+	$(BIN)/python -m edgeagent.wire
+	$(BIN)/edgeagent schema > edgeagent/config.schema.json.new
+	mv edgeagent/config.schema.json.new edgeagent/config.schema.json
 
 clean:
 	rm -rf build dist *.egg-info node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis artifacts

@@ -8,6 +8,7 @@ present() {
   case $1 in
     python3-venv) [ -x .venv/bin/python ] || "${PYTHON:-python3}" -c 'import ensurepip, venv' >/dev/null 2>&1 ;;
     nodejs) command -v node >/dev/null ;;
+    golang) command -v go >/dev/null ;;
     iproute2) command -v ip >/dev/null ;;
     coturn) command -v turnserver >/dev/null ;;
     systemd) command -v systemd-analyze >/dev/null ;;

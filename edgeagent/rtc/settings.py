@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PeerSettings", "StreamPort", "Subscriber"]
+__all__ = ["PeerSettings", "StreamPort", "Subscriber", "make_certificate"]
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -47,3 +47,8 @@ class PeerSettings:
     servers: IceServers
     ice: IceOptions = field(default_factory=IceOptions)
     uplink: UplinkShare = field(default_factory=UplinkShare)
+
+
+def make_certificate() -> RTCCertificate:
+    """A DTLS certificate for one run of the agent; browsers know it by the fingerprint in the answer, not by a CA."""
+    return RTCCertificate.generateCertificate()

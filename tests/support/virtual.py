@@ -83,6 +83,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(done)
         return future
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        # Python 3.12 and later give it a time limit, which the clock would jump to while the threads end.
+        self._jobs += 1
+        try:
+            await super().shutdown_default_executor()
+        finally:
+            self._jobs -= 1
+
 
 def tasks_text(loop: asyncio.AbstractEventLoop | None = None) -> str:
     """Every pending task with the place where it waits, innermost line last."""

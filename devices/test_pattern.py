@@ -1,0 +1,96 @@
+"""Driver `test-pattern`: a test card with a clock, motion, grain and a machine-readable stamp of the capture time.
+
+All that stands still is drawn once; a picture then costs a few small copies: the ring's glow, the grain in the lens, the
+playhead, the digits that changed, and the stamp. The grain cannot be predicted, so that the encoder uses the rate it was given.
+"""
+
+from __future__ import annotations
+
+__all__ = ["TestPatternCamera"]
+
+import datetime
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, Field
+
+from edgeagent.drivers import Bitrate, Camera, CameraIO, Capabilities, PictureSize, StreamInfo, stamp, stream_info
+
+if TYPE_CHECKING:
+    from edgeagent_devices._test_card import TestCard
+
+_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
+
+
+class TestPatternCamera(Camera):
+    """Draws and encodes a test card in real time."""
+
+    summary: ClassVar[str] = "A moving test card with a clock: tries out everything without a camera"
+    stamped: ClassVar[bool] = True
+    __test__ = False  # its name makes pytest look for tests in it
+
+    class Options(BaseModel, extra="forbid"):
+        """The keys of a `test-pattern` camera."""
+
+        size: PictureSize = Field(default=(1280, 720), description="Width and height in pixels, like 1280x720")
+        fps: float = Field(default=30, ge=1, le=120, description="Pictures a second")
+        bitrate: Bitrate = Field(default=3_000_000, description="bit/s, like 3M")
+        title: str = Field(default="", max_length=40, description="Large on the card; the camera's name where empty")
+
+    options: Options
+
+    def __init__(self, name: str, options: Any) -> None:
+        super().__init__(name, options)
+        self._card: TestCard | None = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Keyframes and rates as asked."""
+        return Capabilities(keyframe_on_demand=True, live_bitrate=True)
+
+    def run(self, io: CameraIO) -> None:
+        """Draw, encode and hand over until `io.stopping`."""
+        (width, height), fps, bitrate = self.options.size, self.options.fps, self.options.bitrate
+        encoder = io.encoder(
+            width=width, height=height, fps=fps, bitrate=bitrate,
+            options={"colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709", "color_range": "tv"},
+        )  # fmt: skip
+        card = self._card = self._card or self._draw_card()
+        number, described = 0, False
+        began = io.now()
+        try:
+            while not io.stopping.is_set():
+                now, unix_s = io.now(), time.time()
+                date, clock = date_and_clock(datetime.datetime.fromtimestamp(unix_s))
+                card.update(number, now - began, date, clock, stamp.pack(number, int(unix_s * 1000)))
+                encoder.set_bitrate(io.target_bitrate() or bitrate)
+                keyframe = io.take_keyframe_request()
+                for frame in encoder.encode(
+                    card.picture, timestamp=round(number * 90_000 / fps), captured_at=now, keyframe=keyframe
+                ):
+                    if not described and frame.keyframe:
+                        described = True
+                        io.describe(stream_info(frame.data, fps) or StreamInfo(width, height, fps))
+                    io.emit(frame)
+                # The next tick of the grid, leaving out those that have passed: late pictures never pile up.
+                number = max(number + 1, int((io.now() - began) * fps))
+                io.stopping.wait(max(0.0, began + number / fps - io.now()))
+        finally:
+            encoder.close()
+
+    def _draw_card(self) -> TestCard:
+        from edgeagent_devices._test_card import TestCard
+
+        (width, height), fps, bitrate = self.options.size, self.options.fps, self.options.bitrate
+        return TestCard(
+            width, height, self.options.title or self.name, f"{width}×{height} · {fps:g} fps · {bitrate / 1e6:g} Mbit/s"
+        )
+
+
+def date_and_clock(now: datetime.datetime) -> tuple[str, str]:
+    """`Monday 23 November` and `14:05:09`, in English whatever the locale."""
+    return f"{_WEEKDAYS[now.weekday()]} {now.day} {_MONTHS[now.month - 1]},", f"{now:%H:%M:%S}"

@@ -1,0 +1,261 @@
+"""Composition root: a configuration becomes parts, the parts run in one TaskGroup. Only the CLI and the demo import this."""
+
+from __future__ import annotations
+
+__all__ = ["Agent", "run", "serve"]
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import signal
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from urllib.parse import quote
+
+from edgeagent import __version__
+from edgeagent.config import CameraConfig, Config, Mqtt
+from edgeagent.core.ports import PeerEvents, PeerPort
+from edgeagent.core.ratelimit import Rate
+from edgeagent.core.session_events import SessionConfig
+from edgeagent.core.uplink import UplinkShare
+from edgeagent.drivers import registry
+from edgeagent.drivers.camera import Camera
+from edgeagent.drivers.runner import CameraRunner
+from edgeagent.errors import EdgeAgentError, PeerError
+from edgeagent.http.door import HttpDoor, HttpOptions
+from edgeagent.media import jpeg
+from edgeagent.media.encoder import make_encoder
+from edgeagent.media.hub import Hub
+from edgeagent.model import CameraPhase
+from edgeagent.mqtt.door import MqttDoor, MqttOptions
+from edgeagent.rtc.fallback import AiortcPeer
+from edgeagent.rtc.peer import Peer
+from edgeagent.rtc.private import IceOptions, broken
+from edgeagent.rtc.servers import IceServer, IceServers
+from edgeagent.rtc.sessions import Sessions
+from edgeagent.rtc.settings import PeerSettings, make_certificate
+from edgeagent.runtime import log as agent_log
+from edgeagent.runtime import loopwatch, notify
+from edgeagent.wire.messages import CameraState
+
+log = logging.getLogger(__name__)
+
+
+class Agent:
+    """All parts of one agent. Making it opens nothing; `running` starts and ends them."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.epoch = secrets.token_hex(8)
+        self.hubs: dict[str, Hub] = {}
+        self.cameras: dict[str, Camera] = {}
+        for name, camera in config.cameras.items():
+            self._add_camera(name, camera)
+        self.servers = IceServers(
+            [
+                IceServer(url, server.username or "", server.credential.get_secret_value() if server.credential else "")
+                for server in config.webrtc.ice_servers
+                for url in server.urls
+            ]
+        )
+        self.sessions = Sessions(
+            SessionConfig(
+                device=config.device,
+                epoch=self.epoch,
+                version=__version__,
+                title=config.title,
+                ice_servers=tuple(server.wire() for server in config.webrtc.ice_servers),
+                max_viewers=config.limits.viewers,
+                offers=Rate(config.limits.offers_per_s, max(20.0, 2 * config.limits.offers_per_s)),
+            ),
+            self._make_peer,
+        )
+        self.mqtt = self._mqtt_door(config.mqtt) if config.mqtt else None
+        self.http = HttpDoor(
+            HttpOptions(
+                host=config.http.listen.host,
+                port=config.http.listen.port,
+                token=config.http.token.get_secret_value() if config.http.token else None,
+                cors=tuple(config.http.cors),
+                mqtt_url=config.mqtt.web_url if config.mqtt else None,
+            ),
+            device=config.device,
+            signaling=self.sessions,
+            hello=self.sessions.hello,
+            snapshot=self.snapshot,
+            health=self.health,
+        )
+        self._peer_settings: PeerSettings | None = None
+        self._peer_class: type[Peer] | type[AiortcPeer] = Peer
+
+    def _add_camera(self, name: str, settings: CameraConfig) -> None:
+        camera = registry.load(settings.driver)(name, settings.options)
+        agent_log.hide(camera.secrets())
+        hub = Hub(name, camera.capabilities, on_change=lambda _: self._cameras_changed())
+        self.hubs[name], self.cameras[name] = hub, camera
+
+    def _mqtt_door(self, settings: Mqtt) -> MqttDoor:
+        scheme, _, rest = settings.url.partition("://")
+        password = settings.password.get_secret_value() if settings.password else ""
+        who = f"{quote(settings.username, '')}:{quote(password, '')}@" if settings.username else ""
+        return MqttDoor(
+            MqttOptions(url=f"{scheme}://{who}{rest}", ca_file=settings.ca, keepalive_s=settings.keepalive_s),
+            device=self.config.device,
+            epoch=self.epoch,
+            signaling=self.sessions,
+            hello=self.sessions.hello,
+        )
+
+    def _choose_sender(self) -> None:
+        if self.config.media.sender == "aiortc":
+            self._peer_class = AiortcPeer
+        elif problems := broken():
+            log.warning("taking aiortc's own sender, which needs several times the CPU: %s", "; ".join(problems))
+            self._peer_class = AiortcPeer
+        webrtc = self.config.webrtc
+        self._peer_settings = PeerSettings(
+            make_certificate(),
+            self.hubs.get,
+            self.servers,
+            IceOptions((webrtc.ports.low, webrtc.ports.high) if webrtc.ports else None, tuple(map(str, webrtc.hosts))),
+            UplinkShare(self.config.limits.uplink),
+        )
+
+    def _make_peer(self, sid: str, events: PeerEvents) -> PeerPort:
+        assert self._peer_settings is not None
+        return self._peer_class(sid, events, self._peer_settings)
+
+    def camera_states(self) -> list[CameraState]:
+        """Every camera as viewers are told."""
+        states = []
+        for name, hub in self.hubs.items():
+            info = hub.info(hub.capabilities.layers[0])
+            states.append(
+                CameraState(
+                    name=name,
+                    title=self.config.cameras[name].title,
+                    phase=hub.status.phase.value,
+                    text=hub.status.text,
+                    width=info.width,
+                    height=info.height,
+                    fps=round(info.fps, 2),
+                    stamped=self.cameras[name].stamped,
+                    viewers=hub.viewers,
+                )
+            )
+        return states
+
+    def _cameras_changed(self) -> None:
+        self.sessions.cameras_changed(self.camera_states())
+        if self.mqtt is not None:
+            self.mqtt.hello_changed()
+
+    async def snapshot(self, name: str) -> bytes:
+        """A JPEG at most a second old.
+
+        Raises:
+            PeerError: 404, there is no such camera.
+            DeviceFault: It gives no picture.
+        """
+        hub = self.hubs.get(name)
+        if hub is None:
+            raise PeerError(404, f"There is no camera {name!r} here.")
+        frames = await hub.gop()
+        return await asyncio.to_thread(jpeg.snapshot, frames)
+
+    def health(self) -> dict[str, Any]:
+        """What `GET /healthz` tells: no secrets, and `ok` false where a camera that is needed gives no picture."""
+        cameras = {
+            name: {"phase": hub.status.phase.value, "viewers": hub.viewers, "frames": hub.frames} for name, hub in self.hubs.items()
+        }
+        needed = [h.status.phase for h in self.hubs.values() if h.viewers or h.capabilities.always_on]
+        return {
+            "ok": not any(phase in (CameraPhase.RETRYING, CameraPhase.FAILED) for phase in needed),
+            "device": self.config.device,
+            "version": __version__,
+            "viewers": self.sessions.viewers,
+            "broker": None if self.mqtt is None else self.mqtt.connected,
+            "cameras": cameras,
+        }
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Open the doors and start what is always on; everything is closed at the end, in the reverse order.
+
+        Raises:
+            EdgeAgentError: The HTTP address cannot be listened on.
+        """
+        self._choose_sender()
+        self.sessions.cameras_changed(self.camera_states())
+        async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+            for hub in self.hubs.values():
+                stack.push_async_callback(hub.close)
+            stack.push_async_callback(self.sessions.close)
+            await stack.enter_async_context(self.http)
+            tasks = [group.create_task(self.servers.run(), name="ice-servers")]
+            if self.mqtt is not None:
+                tasks.append(group.create_task(self.mqtt.run(), name="mqtt"))
+            for name, hub in self.hubs.items():
+                camera = self.cameras[name]
+                hub.connect(
+                    CameraRunner(
+                        camera,
+                        on_frame=hub.on_frame,
+                        on_status=hub.on_status,
+                        on_info=hub.on_info,
+                        encoder_factory=make_encoder,
+                    )
+                )
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+
+async def serve(config: Config, *, on_ready: Callable[[], None] = lambda: None) -> None:
+    """Run an agent until SIGTERM or SIGINT.
+
+    Raises:
+        EdgeAgentError: It cannot start; the text says why.
+    """
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with Agent(config).running():
+            on_ready()
+            notify.ready()
+            watchdog = asyncio.create_task(feed_watchdog(), name="watchdog")
+            await stop.wait()
+            watchdog.cancel()
+            notify.stopping()
+    except* EdgeAgentError as group:
+        raise first(group) from None
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+async def feed_watchdog() -> None:
+    """Tell systemd's watchdog that the loop turns; a loop that hangs falls silent and is restarted."""
+    while notify.watchdog_period_s is not None:
+        notify.watchdog()
+        await asyncio.sleep(notify.watchdog_period_s)
+
+
+def first(group: BaseExceptionGroup[EdgeAgentError]) -> EdgeAgentError:
+    """The first error of a group, however deep."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, EdgeAgentError)
+    return error
+
+
+def run(config: Config) -> int:
+    """Run an agent until a signal ends it; returns the exit code."""
+    loopwatch.run(serve(config), config.log.loop_block_s)
+    return 0

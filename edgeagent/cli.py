@@ -1,0 +1,176 @@
+"""The command `edgeagent`. What a subcommand needs is imported when it runs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+__all__ = ["main"]
+
+import argparse
+import errno
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeagent import __version__
+from edgeagent.errors import ConfigError, EdgeAgentError
+
+if TYPE_CHECKING:
+    from edgeagent.config import Config
+
+EXIT_FAILED = 1
+EXIT_BUG = 70  # EX_SOFTWARE
+EXIT_CONFIG = 78  # EX_CONFIG
+EXIT_INTERRUPTED = 130
+
+_log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand and return the process's exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.command(options)
+        sys.stdout.flush()
+        return code
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return EXIT_CONFIG
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has gone (`| head`); keep the interpreter from complaining when it closes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except Exception as error:
+        sentences = [_sentence(leaf) for leaf in _leaves(error)]
+        known = [sentence for sentence in sentences if sentence]
+        if len(known) < len(sentences):
+            _log.critical("this is a bug in edgeagent; please report it", exc_info=error)
+            return EXIT_BUG
+        for sentence in dict.fromkeys(known):
+            print(sentence, file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edgeagent", description="Cameras, sensors and robots of this machine in a browser.")
+    parser.add_argument("--version", action="version", version=f"edgeagent {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    run = commands.add_parser(
+        "run", help="serve the cameras of a configuration", description="Serve the cameras of a configuration."
+    )
+    run.add_argument("--config", required=True, type=Path, metavar="FILE", help="the configuration, in YAML")
+    run.add_argument("--debug-loop", action="store_true", help="report what blocks the event loop for over 0.25 s, with the place")
+    run.set_defaults(command=_run)
+
+    demo = commands.add_parser(
+        "demo", help="show two cameras that need no hardware", description="Show two cameras that need no hardware."
+    )
+    demo.add_argument("--port", type=_port, default=8080, metavar="N", help="port of the page on this machine (default: 8080)")
+    demo.add_argument("--no-browser", action="store_true", help="only print the address")
+    demo.set_defaults(command=_demo)
+
+    check = commands.add_parser(
+        "check", help="say what is wrong with a configuration", description="Print everything that is wrong."
+    )
+    check.add_argument("file", type=Path, metavar="FILE")
+    check.set_defaults(command=_check)
+
+    drivers = commands.add_parser(
+        "drivers", help="list the camera drivers and their options", description="List the camera drivers."
+    )
+    drivers.set_defaults(command=_drivers)
+
+    schema = commands.add_parser("schema", help="print the JSON Schema of the configuration", description="Print the JSON Schema.")
+    schema.set_defaults(command=_schema)
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError("write a port from 0 to 65535")
+    return int(text)
+
+
+def _run(options: argparse.Namespace) -> int:
+    config = _load(options.config)
+    if options.debug_loop:
+        config = config.model_copy(update={"log": config.log.model_copy(update={"loop_block_s": 0.25})})
+    from edgeagent.runtime import log
+
+    log.hide(config.secrets())
+    log.setup(config.log.level, config.log.format)
+    from edgeagent import app
+
+    return app.run(config)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from edgeagent.runtime import log
+
+    log.setup("warning", "text")
+    from edgeagent import demo
+
+    return demo.run(options.port, not options.no_browser)
+
+
+def _check(options: argparse.Namespace) -> int:
+    config = _load(options.file)
+    cameras = ", ".join(f"{name} ({camera.driver})" for name, camera in config.cameras.items())
+    print(f"{options.file} is right. Device {config.device}, page at {config.http.listen}, cameras: {cameras}.")
+    return 0
+
+
+def _drivers(options: argparse.Namespace) -> int:
+    from edgeagent.drivers import registry
+
+    for driver in registry.summaries():
+        print(f"{driver.name}: {driver.summary or driver.problem}")
+        if driver.problem:
+            continue
+        described = registry.load(driver.name).Options.model_json_schema()
+        for name, field in described.get("properties", {}).items():
+            must = " (required)" if name in described.get("required", ()) else ""
+            default = f" (default: {field['default']})" if field.get("default") not in (None, "", []) else ""
+            print(f"    {name}{must}: {field.get('description', '')}{default}")
+    return 0
+
+
+def _schema(options: argparse.Namespace) -> int:
+    import json
+
+    from edgeagent.config.schema import schema
+    from edgeagent.drivers import registry
+
+    usable = [driver.name for driver in registry.summaries() if not driver.problem]
+    print(json.dumps(schema({name: registry.load(name).Options for name in usable}), indent=2, ensure_ascii=False))
+    return 0
+
+
+def _load(path: Path) -> Config:
+    from edgeagent.config import Drivers, load
+
+    return load(path, os.environ, Drivers.installed())
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def _sentence(error: BaseException) -> str:
+    """What to tell the owner about a failure that is none of our bugs, else ""."""
+    if isinstance(error, EdgeAgentError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return f"An address is in use by another program: give another port, or end that program. ({error.strerror or error})"
+    if isinstance(error, OSError) and error.errno in {errno.EACCES, errno.EADDRNOTAVAIL}:
+        return f"An address cannot be opened: give another address or port. ({error.strerror or error})"
+    return ""

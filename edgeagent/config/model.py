@@ -1,0 +1,270 @@
+"""What a configuration holds once it has been read: pydantic models, frozen, unknown keys refused."""
+
+from __future__ import annotations
+
+__all__ = ["CameraConfig", "Config", "Http", "IceServerConfig", "Limits", "Log", "Media", "Mqtt", "WebRtc"]
+
+import re
+import socket
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from edgeagent.config.values import (
+    IpAddress,
+    Listen,
+    ListenAddress,
+    MqttUrl,
+    Origin,
+    Rate,
+    Text,
+    TurnUrl,
+    UdpPorts,
+    WebUrl,
+    split_credentials,
+)
+from edgeagent.wire.messages import IceServer, Name
+
+
+def _secret(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Secret = Annotated[SecretStr, BeforeValidator(_secret)]
+
+
+DEFAULT_LISTEN = Listen("127.0.0.1", 8080)
+_ONE_OR_MORE = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+
+
+class Section(BaseModel):
+    """What every part of the file has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True)
+
+
+class Http(Section):
+    """The page, WHEP and snapshots."""
+
+    token: Annotated[Secret, Field(min_length=16, max_length=200)] | None = None
+    """Who knows it may watch; at least 16 characters."""
+
+    open: bool = False
+    """Whoever reaches the address may watch."""
+
+    cors: list[Origin] = []
+    """Origins of other web pages that may use WHEP and snapshots."""
+
+    listen: ListenAddress = Field(default=DEFAULT_LISTEN, json_schema_extra={"default": str(DEFAULT_LISTEN)})
+    """Address and port. Beyond this machine it needs `token` or `open`."""
+
+    @field_validator("open")
+    @classmethod
+    def _one_of_both(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("token") is not None:
+            raise ValueError("write `token: …` or `open: true`, not both")
+        return value
+
+    @field_validator("listen")
+    @classmethod
+    def _guarded(cls, value: Listen, info: ValidationInfo) -> Listen:
+        known = {"token", "open"} <= info.data.keys()  # else they are wrong by themselves
+        if known and not value.loopback and info.data["token"] is None and not info.data["open"]:
+            raise ValueError(
+                "this address is reached from the network: add `token: …` with at least 16 characters, or `open: true` to let "
+                "everyone there watch, or listen on 127.0.0.1"
+            )
+        return value
+
+
+class Mqtt(Section):
+    """The broker that carries presence and signaling."""
+
+    username: Text | None = None
+    """The agent's name at the broker."""
+
+    password: Secret | None = None
+    """Its password."""
+
+    url: MqttUrl
+    """mqtt://, mqtts://, ws:// or wss://; user and password may stand in it."""
+
+    ca: Text | None = None
+    """File with the certificates that the broker's is checked against; the system's by default. Relative to this file."""
+
+    web_url: WebUrl | None = None
+    """Where the page reaches the same broker: ws:// or wss://."""
+
+    keepalive_s: Annotated[int, Field(ge=5, le=1160)] = 30
+    """Seconds between signs of life; after 1.5 times as many the broker takes the agent for gone."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_credentials(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("url"), str):
+            return data
+        url, user, password = split_credentials(data["url"])
+        if user is None or data.get("username") is not None or data.get("password") is not None:
+            return data
+        return {**data, "url": url, "username": user or None, "password": password}
+
+    @field_validator("password")
+    @classmethod
+    def _whose(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None and info.data.get("username", "") is None:
+            raise ValueError("a password needs a `username`")
+        return value
+
+    @field_validator("url")
+    @classmethod
+    def _credentials_once(cls, value: str) -> str:
+        if split_credentials(value)[1] is not None:
+            raise ValueError("write user and password either in `url` or as `username` and `password`")
+        return value
+
+    @field_validator("ca")
+    @classmethod
+    def _ca_serves(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            return None
+        if info.data.get("url", "").startswith(("mqtt:", "ws:")):
+            raise ValueError("`ca` needs an encrypted address: write mqtts:// or wss://")
+        path = Path((info.context or {}).get("folder", ".")) / value
+        try:
+            found = path.is_file()
+        except (OSError, ValueError):
+            found = False
+        if not found:
+            raise ValueError("there is no such file; write the path of a PEM file with CA certificates")
+        return str(path)
+
+
+class IceServerConfig(Section):
+    """A STUN or TURN server, as W3C `RTCIceServer`."""
+
+    username: Text | None = None
+    """For TURN."""
+
+    credential: Secret | None = None
+    """For TURN."""
+
+    urls: Annotated[list[TurnUrl], Field(min_length=1, max_length=8), BeforeValidator(_listed), WithJsonSchema(_ONE_OR_MORE)]
+    """One address or a list, like stun:stun.example:3478."""
+
+    @field_validator("urls")
+    @classmethod
+    def _turn_has_credentials(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        lacking = None in (info.data.get("username", ""), info.data.get("credential", ""))
+        if lacking and any(url.startswith("turn") for url in value):
+            raise ValueError("a TURN server needs `username` and `credential`")
+        return value
+
+    def wire(self) -> IceServer:
+        """The same as it goes to viewers, with its credential."""
+        credential = self.credential.get_secret_value() if self.credential else None
+        return IceServer(urls=list(self.urls), username=self.username, credential=credential)
+
+
+class WebRtc(Section):
+    """How viewers reach the media."""
+
+    ports: UdpPorts | None = None
+    """Range of UDP ports, for a firewall; any free port by default."""
+
+    hosts: Annotated[list[IpAddress], Field(max_length=8)] = []
+    """Further addresses of this machine as viewers see them: for NAT and containers."""
+
+    ice_servers: Annotated[list[IceServerConfig], Field(max_length=8)] = []
+    """STUN and TURN servers; none are needed on a LAN."""
+
+
+class Media(Section):
+    """How pictures are sent."""
+
+    sender: Literal["fanout", "aiortc"] = "fanout"
+    """`fanout` packetises once for all viewers; `aiortc` is the library's own sender, for comparison and emergencies."""
+
+
+class Limits(Section):
+    """Bounds on what viewers may use."""
+
+    uplink: Rate | None = None
+    """bit/s that viewers beyond the LAN share, like 20M; no limit by default."""
+
+    viewers: Annotated[int, Field(ge=1, le=1000)] = 64
+    """How many at once."""
+
+    offers_per_s: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 10
+    """How many connections a second may begin."""
+
+
+class Log(Section):
+    """What the agent writes about itself."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """From this severity on."""
+
+    format: Literal["auto", "text", "json"] = "auto"
+    """`auto`: lines for people on a terminal, JSON otherwise."""
+
+    loop_block_s: Annotated[float, Field(ge=0.01, le=60)] | None = None
+    """Report what holds the event loop for longer than this, in seconds; off by default."""
+
+
+class CameraConfig(Section):
+    """One camera. In the file the driver's options stand beside `driver` and `title`."""
+
+    driver: str
+    """What makes the pictures; `edgeagent drivers` lists them."""
+
+    title: Text = ""
+    """The name that people see; the camera's own by default."""
+
+    options: Any = None
+    """An instance of the driver's `Options`."""
+
+
+def default_device() -> str:
+    """The host's name, made a valid one."""
+    name = re.sub(r"[^a-z0-9]+", "-", socket.gethostname().split(".")[0].lower())[:64].strip("-")
+    return name or "edgeagent"
+
+
+class Config(Section):
+    """The whole file."""
+
+    device: Annotated[Name, BeforeValidator(_secret), Field(default_factory=default_device)]
+    """This machine's name in addresses and topics: a-z, 0-9 and hyphens; the host's name by default."""
+
+    title: Text = ""
+    """The name that people see."""
+
+    http: Http = Field(default_factory=Http)
+    mqtt: Mqtt | None = None
+    webrtc: WebRtc = Field(default_factory=WebRtc)
+    media: Media = Field(default_factory=Media)
+    limits: Limits = Field(default_factory=Limits)
+    log: Log = Field(default_factory=Log)
+
+    cameras: Annotated[dict[Name, CameraConfig], Field(min_length=1, max_length=32)]
+    """The cameras by name: a-z, 0-9 and hyphens."""
+
+    def secrets(self) -> list[str]:
+        """Every secret in the file, for the log's filter; drivers name theirs by `Camera.secrets`."""
+        found = [self.http.token, self.mqtt.password if self.mqtt else None, *(s.credential for s in self.webrtc.ice_servers)]
+        return [secret.get_secret_value() for secret in found if secret is not None]

@@ -1,0 +1,89 @@
+"""The camera API: what a driver author writes, and what the agent hands to it."""
+
+from __future__ import annotations
+
+__all__ = ["Camera", "CameraIO", "Capabilities", "VideoEncoder"]
+
+import abc
+import threading
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel
+
+from edgeagent.model import Capabilities, EncodedFrame, StreamInfo
+
+
+class VideoEncoder(Protocol):
+    """An H.264 encoder as `CameraIO.encoder` makes it: constrained baseline, no B-frames, one slice,
+    SPS and PPS with every IDR, the level that size and rate demand."""
+
+    def encode(self, frame: Any, *, timestamp: int, captured_at: float, keyframe: bool = False) -> list[EncodedFrame]:
+        """Encode one `av.VideoFrame`; `timestamp` in 90 kHz ticks. Blocks for the time that it takes."""
+
+    def set_bitrate(self, bps: int) -> None:
+        """Change the rate of a running encoder, without an IDR."""
+
+    def close(self) -> None: ...
+
+
+class CameraIO(Protocol):
+    """What the agent hands to a running camera. Every method may be called from any thread and never blocks."""
+
+    stopping: threading.Event
+    """Set when the camera shall return from `run`; wait on it instead of sleeping."""
+
+    def emit(self, frame: EncodedFrame) -> None:
+        """Hand over one access unit."""
+
+    def describe(self, info: StreamInfo, layer: str = "main") -> None:
+        """Say what the layer delivers; again when it changes."""
+
+    def take_keyframe_request(self, layer: str = "main") -> bool:
+        """Whether a keyframe was asked for since the last call; the request is then taken."""
+
+    def target_bitrate(self, layer: str = "main") -> int | None:
+        """The rate in bit/s that the hub wants now, or None while it has no wish."""
+
+    def encoder(
+        self, *, width: int, height: int, fps: float, bitrate: int, layer: str = "main", options: dict[str, str] | None = None
+    ) -> VideoEncoder:
+        """Make an encoder for raw frames of this camera. Hardware where the board has it."""
+
+    def now(self) -> float:
+        """`time.monotonic()` of the agent, the clock of `EncodedFrame.captured_at`."""
+
+
+class Camera(abc.ABC):
+    """Base of camera drivers: one file, one class, one thread.
+
+    A driver is found by its entry point in the group `edgeagent.drivers`; its `Options` are the keys that
+    the owner may write below the camera's name. `run` is called on a thread of its own and again, after a
+    back-off, whenever it returns or raises before `io.stopping` is set.
+    """
+
+    class Options(BaseModel, extra="forbid"):
+        """Pydantic model of this driver's keys in the configuration."""
+
+    summary: ClassVar[str] = ""
+    """One line for `edgeagent drivers`."""
+
+    stamped: ClassVar[bool] = False
+    """Whether the pictures carry the stamp of `edgeagent.core.stamp`."""
+
+    def __init__(self, name: str, options: Any) -> None:
+        self.name = name
+        self.options = options
+
+    @property
+    @abc.abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What this camera can do, known before it runs."""
+
+    @abc.abstractmethod
+    def run(self, io: CameraIO) -> None:
+        """Deliver frames until `io.stopping` is set. Raise `DeviceFault` with a sentence for the owner."""
+
+    def secrets(self) -> Sequence[str]:
+        """Strings (passwords) that must never appear in a log or on a page."""
+        return ()

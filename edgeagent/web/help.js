@@ -1,0 +1,28 @@
+// @ts-check
+/** The list of keyboard shortcuts. */
+import { el } from './dom.js';
+import { iconButton } from './icons.js';
+
+const SHORTCUTS = [
+  ['1 – 9', 'Open a camera'],
+  ['Esc', 'Back to all cameras'],
+  ['← →', 'Previous, next camera'],
+  ['F', 'Full screen'],
+  ['Z', 'Fit or fill'],
+  ['S', 'Save a snapshot (with Shift: PNG)'],
+  ['P', 'Picture in picture'],
+  ['D', 'Details'],
+  ['?', 'This list'],
+];
+
+export function help() {
+  const dialog = el('dialog', { 'aria-labelledby': 'shortcuts' });
+  const list = el('dl');
+  for (const [keys, text] of SHORTCUTS) list.append(el('div', {}, el('dt', {}, text), el('dd', {}, el('kbd', {}, keys))));
+  const close = iconButton('close', 'Close', () => dialog.close());
+  dialog.append(el('div', { class: 'head' }, el('h2', { id: 'shortcuts' }, 'Keyboard shortcuts'), close), list);
+  dialog.addEventListener('click', (event) => event.target === dialog && dialog.close());
+  dialog.addEventListener('close', () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+}

@@ -1,0 +1,56 @@
+// @ts-check
+/** `<edge-signin>`: asks for the agent's token. */
+import { el, setText } from './dom.js';
+import { base, signin as style } from './styles.js';
+import { titleOf } from './words.js';
+
+/** @typedef {import('./agent.js').Agent} Agent */
+
+export class EdgeSignin extends HTMLElement {
+  /** @type {Agent | null} */
+  #agent = null;
+  #heading = el('h2');
+  #text = el('p');
+  #token = el('input', { type: 'password', name: 'token', autocomplete: 'current-password', required: true, autocapitalize: 'off', spellcheck: 'false' });
+  #button = el('button', { class: 'primary', type: 'submit' }, 'Sign in');
+  #problem = el('p', { class: 'problem', role: 'alert' });
+  constructor() {
+    super();
+    const root = this.attachShadow({ mode: 'open' });
+    root.adoptedStyleSheets = [base, style];
+    // A user name beside the password is what password managers look for.
+    const user = el('input', { type: 'text', name: 'username', autocomplete: 'username', value: 'viewer', hidden: true, tabindex: '-1' });
+    const form = el('form', {}, this.#heading, this.#text, user, el('label', {}, 'Token', this.#token), this.#problem, this.#button);
+    form.addEventListener('submit', (event) => {
+      event.preventDefault();
+      void this.#submit();
+    });
+    root.append(form);
+  }
+
+  /** @param {Agent} agent */
+  set agent(agent) {
+    this.#agent = agent;
+    const { device, title, signInText } = agent.store.state;
+    setText(this.#heading, device ? `Sign in to ${titleOf(device, title)}` : 'Sign in');
+    setText(this.#text, 'The owner of this device has set an access token. Enter it to see the cameras.');
+    setText(this.#problem, signInText);
+  }
+
+  connectedCallback() {
+    // On a phone the keyboard would cover half of what there is to read.
+    if (matchMedia('(hover: hover)').matches) this.#token.focus();
+  }
+
+  async #submit() {
+    if (!this.#agent || !this.#token.value) return;
+    this.#button.disabled = true;
+    setText(this.#problem, '');
+    const problem = await this.#agent.signIn(this.#token.value.trim());
+    this.#button.disabled = false;
+    setText(this.#problem, problem);
+    if (problem) this.#token.select();
+  }
+}
+
+customElements.define('edge-signin', EdgeSignin);

@@ -1,0 +1,38 @@
+"""Run the benches: `python -m tests.bench [--quick] [--out FOLDER] [NAME …]`; without names, all of them.
+
+Each prints a table and writes `<name>.json`. Compare ratios within one run; absolute figures are the machine's.
+MediaMTX and go2rtc are measured too where `mediamtx` or `go2rtc` is on the PATH.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from tests.bench.report import Context
+from tests.support import gobuild
+
+BENCHES = ("sender", "first_picture", "glass", "footprint", "link")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHES)}")
+    parser.add_argument("--quick", action="store_true", help="a short run that only shows that it works")
+    parser.add_argument("--out", type=Path, default=Path("bench-results"), help="folder for the JSON")
+    args = parser.parse_args()
+    if unknown := set(args.names) - set(BENCHES):
+        parser.error(f"no bench named {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
+    print("building the clients", flush=True)
+    context = Context(args.quick, gobuild.whep_count("go"), gobuild.go2rtc("go"))
+    for name in args.names or BENCHES:
+        report = importlib.import_module(f"tests.bench.{name}").run(context)
+        print(report.table(), flush=True)
+        print(f"-> {report.save(args.out, quick=args.quick)}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""Chromium as a viewer: our own page, and one plain WHEP page that is the same for every server."""
+
+from __future__ import annotations
+
+__all__ = ["MARKS", "Frame", "Viewing", "chromium", "frozen_s", "our_page", "whep_page"]
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from playwright.sync_api import Browser, Page, Route, WebSocket, sync_playwright
+
+PAGES = Path(__file__).parent / "pages"
+STAMP = Path(__file__).resolve().parents[2] / "edgeagent" / "web" / "stamp.js"
+ORIGIN = "http://bench.invalid"
+MARKS = ("offer", "answer", "connected", "first-frame")
+"""Moments after `edge:start` that both pages mark."""
+
+_FLAGS = (
+    "--autoplay-policy=no-user-gesture-required",
+    "--disable-web-security",  # the plain page asks servers of other origins
+    "--disable-features=LocalNetworkAccessChecks",  # and comes from no address at all
+    "--disable-dev-shm-usage",
+)
+_QUIET_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame on the screen.
+
+    Attributes:
+        at_s: When the page was told, seconds of its own clock.
+        age_ms: From the stamp in the picture to its expected display; None without a stamp. Both sides share this machine's clock.
+    """
+
+    at_s: float
+    age_ms: float | None
+
+
+@contextmanager
+def chromium(prefix: Sequence[str] = ()) -> Iterator[Browser]:
+    """A headless Chromium; `prefix` are words before its command, such as those of `Link.on_viewer`."""
+    program = shutil.which("chromium")
+    if program is None:
+        raise RuntimeError("chromium is missing: sudo apt-get install chromium")
+    with tempfile.TemporaryDirectory(prefix="chromium-") as folder:
+        if prefix:
+            wrapper = Path(folder, "chromium")
+            wrapper.write_text(f'#!/bin/sh\nexec {" ".join(prefix)} {program} "$@"\n')
+            wrapper.chmod(0o755)
+            program = str(wrapper)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=program, args=list(_FLAGS), chromium_sandbox=os.geteuid() != 0)
+            try:
+                yield browser
+            finally:
+                browser.close()
+
+
+class Viewing:
+    """A page that shows one camera, or will after `click`."""
+
+    def __init__(self, page: Page, play: str, frames: str, stats: str) -> None:
+        self.page = page
+        self._play, self._frames, self._stats = play, frames, stats
+
+    def click(self) -> None:
+        """Press the button, as a person does: the pointer comes first."""
+        button = self.page.locator(self._play)
+        button.hover()
+        button.click()
+
+    def wait_picture(self, *, deadline_s: float = 20.0) -> None:
+        """Wait for the first frame."""
+        first = "performance.getEntriesByName('edge:first-frame').length > 0"
+        self.page.wait_for_function(first, timeout=deadline_s * 1000, polling=50)
+
+    def moments(self) -> dict[str, float]:
+        """Milliseconds from the click to each of `MARKS` that has come."""
+        names = ["start", *MARKS]
+        marks = self.page.evaluate(
+            "names => names.map(name => performance.getEntriesByName('edge:' + name).at(-1)?.startTime ?? null)", names
+        )
+        start = marks[0]
+        return {name: at - start for name, at in zip(names[1:], marks[1:], strict=True) if at is not None}
+
+    def frames(self) -> list[Frame]:
+        """The latest frames, oldest first."""
+        age = "((performance.timeOrigin + f.display) % 2 ** 40) - f.time"
+        found = self.page.evaluate(f"() => ({self._frames}).map(f => [f.at / 1000, f.time === null ? null : {age}])")
+        return [Frame(at, age) for at, age in found]
+
+    def inbound(self) -> dict[str, Any]:
+        """What WebRTC's statistics say of the video that comes in (W3C `RTCInboundRtpStreamStats`)."""
+        found: dict[str, Any] = self.page.evaluate(self._stats)
+        return found
+
+
+@contextmanager
+def our_page(browser: Browser, base: str, camera: str, door: str) -> Iterator[Viewing]:
+    """The agent's page, paused before a camera, its door open: `door` is mqtt or whep."""
+    context = browser.new_context(viewport={"width": 1280, "height": 720})
+    page = context.new_page()
+    arrived: list[float] = []
+
+    def opened(socket: WebSocket) -> None:
+        socket.on("framereceived", lambda _: arrived.append(1))
+
+    page.on("websocket", opened)
+    # W3C statistics are kept inside of the page's modules: a look at every connection that it makes.
+    page.add_init_script(
+        "const Made = RTCPeerConnection; globalThis.made = [];"
+        "globalThis.RTCPeerConnection = class extends Made { constructor(...all) { super(...all); made.push(this); } };"
+    )
+    try:
+        page.goto(f"{base}/#camera={camera}&paused&probe&door={door}")
+        page.locator("edge-camera button.plain:visible").wait_for()
+        if door == "mqtt":
+            # CONNACK and SUBACK at least, then the retained messages
+            _await(page, lambda: len(arrived) >= 2, "the page to reach the broker")
+        page.wait_for_timeout(_QUIET_S * 1000)
+        stats = f"async () => {{ {_INBOUND} return inbound(globalThis.made.at(-1)); }}"
+        yield Viewing(
+            page, "edge-camera button.plain:visible", "document.querySelector('edge-grid').cameras.flatMap(c => c.samples)", stats
+        )
+    finally:
+        context.close()
+
+
+@contextmanager
+def whep_page(browser: Browser, url: str) -> Iterator[Viewing]:
+    """The plain page, before the click that asks `url` for a picture."""
+    context = browser.new_context(viewport={"width": 1280, "height": 760})
+    page = context.new_page()
+
+    def serve(route: Route) -> None:
+        name = route.request.url.split("#")[0].rpartition("/")[2]
+        path = STAMP if name == "stamp.js" else PAGES / name
+        route.fulfill(path=path, content_type="text/html" if path.suffix == ".html" else "text/javascript")
+
+    page.route(f"{ORIGIN}/**", serve)
+    try:
+        page.goto(f"{ORIGIN}/whep.html#url={quote(url, safe='')}")
+        page.wait_for_timeout(_QUIET_S * 1000)
+        yield Viewing(page, "button", "globalThis.shown", f"async () => {{ {_INBOUND} return inbound(globalThis.connection()); }}")
+    finally:
+        context.close()
+
+
+def _await(page: Page, condition: Callable[[], bool], what: str, *, deadline_s: float = 20.0) -> None:
+    """Wait while the page's events are dispatched, which plain waiting would not do."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {deadline_s:g} s for {what}")
+        page.wait_for_timeout(20)
+
+
+_INBOUND = """
+const isVideo = (each) => each.type === 'inbound-rtp' && each.kind === 'video';
+const inbound = async (pc) => [...(await pc.getStats()).values()].find(isVideo) ?? {};
+"""
+
+
+def frozen_s(frames: Sequence[Frame], limit_s: float = 0.2) -> float:
+    """Seconds without a new frame, of all pauses longer than `limit_s`."""
+    pauses = (later.at_s - earlier.at_s for earlier, later in pairwise(frames))
+    return sum(pause for pause in pauses if pause > limit_s)

@@ -1,0 +1,115 @@
+"""What a bench found: rows for the table, ratios, goals; the machine it ran on; JSON for whoever compares runs."""
+
+from __future__ import annotations
+
+__all__ = ["Context", "Goal", "Report", "percentile"]
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """How to measure.
+
+    Attributes:
+        quick: A short run that shows that everything works; its figures mean little.
+        whep_count: Path of the counting client.
+        go2rtc: Path of go2rtc as built here, which serves as IP camera; not to be mixed up with a peer on the PATH.
+        log: Called with a line on how far a bench is.
+    """
+
+    quick: bool
+    whep_count: str
+    go2rtc: str
+
+    def log(self, text: str) -> None:
+        print(f"  {text}", flush=True)
+
+
+@dataclass(slots=True)
+class Goal:
+    """A figure and the limit that it should keep; `met` is judged here, never by a test."""
+
+    name: str
+    value: float | None
+    limit: float
+    unit: str = ""
+    met: bool | None = None
+
+    def __post_init__(self) -> None:
+        self.met = None if self.value is None else self.value <= self.limit
+
+
+@dataclass(slots=True)
+class Report:
+    """The outcome of one bench."""
+
+    bench: str
+    title: str
+    rows: list[Row] = field(default_factory=list)
+    goals: list[Goal] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def table(self) -> str:
+        """Text for people."""
+        lines = [f"== {self.title}"]
+        columns = list(dict.fromkeys(key for row in self.rows for key in row))
+        cells = [columns, *([_cell(row.get(column)) for column in columns] for row in self.rows)]
+        widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+        lines += ["  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in cells]
+        verdict = {True: "met", False: "NOT met", None: "not measured"}
+        for goal in self.goals:
+            lines.append(f"-- {goal.name}: {_cell(goal.value)} {goal.unit} (at most {goal.limit:g}): {verdict[goal.met]}")
+        lines += [f"   {note}" for note in self.notes]
+        return "\n".join(lines)
+
+    def save(self, folder: Path, *, quick: bool) -> Path:
+        """Write `<bench>.json` into `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self.bench}.json"
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        path.write_text(json.dumps({"when": when, "quick": quick, "machine": _machine(), **asdict(self)}, indent=2) + "\n")
+        return path
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least `share` of the values do not exceed."""
+    ranked = sorted(values)
+    return ranked[max(0, min(len(ranked) - 1, round(share * len(ranked) + 0.499999) - 1))]
+
+
+def median(values: Sequence[float]) -> float | None:
+    return statistics.median(values) if values else None
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return str(value)
+
+
+def _machine() -> dict[str, Any]:
+    model = ""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith(("model name", "Model")):
+            model = line.partition(":")[2].strip()
+            break
+    return {
+        "cores": os.cpu_count(),
+        "cpu": model,
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load": os.getloadavg()[0],
+    }

@@ -1,0 +1,58 @@
+"""The benches run and say what they should; what they measure is for `make bench`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.bench.report import Goal, Report, percentile
+from tests.support.components import require
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_goal_is_judged_and_an_unknown_figure_is_not() -> None:
+    report = Report("x", "Title", rows=[{"a": 1, "b": 0.1234}, {"a": 200.4}])
+    report.goals = [Goal("small", 1.0, 2.0), Goal("large", 3.0, 2.0), Goal("unknown", None, 2.0)]
+    assert [goal.met for goal in report.goals] == [True, False, None]
+    assert report.table().splitlines() == [
+        "== Title",
+        "  a      b",
+        "  1  0.123",
+        "200      –",
+        "-- small: 1  (at most 2): met",
+        "-- large: 3  (at most 2): NOT met",
+        "-- unknown: –  (at most 2): not measured",
+    ]
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.0, 1), (0.5, 5), (0.95, 10), (1.0, 10), (0.1, 1), (0.11, 2)])
+def test_percentile(share: float, value: float) -> None:
+    assert percentile(range(1, 11), share) == value
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(240)
+def test_a_quick_run_writes_what_others_can_compare(tmp_path: Path) -> None:
+    for program in ("go", "ffmpeg", "mosquitto", "chromium"):
+        require(program)
+    command = [sys.executable, "-m", "tests.bench", "--quick", "--out", str(tmp_path), "sender", "footprint", "glass"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=220, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, dict[str, Any]] = {path.stem: json.loads(path.read_text()) for path in tmp_path.iterdir()}
+    assert set(found) == {"sender", "footprint", "glass"}
+    for report in found.values():
+        assert report["quick"] is True
+        assert {"cores", "cpu", "kernel", "python", "load"} == set(report["machine"])
+        assert all(set(goal) == {"name", "value", "limit", "unit", "met"} for goal in report["goals"])
+        assert report["title"] in done.stdout
+    rows = {(row["sender"], row["viewers"]): row for row in found["sender"]["rows"]}
+    assert {("edgeagent", 1), ("edgeagent", 4), ("aiortc", 1), ("aiortc", 4)} <= set(rows)
+    assert all(row["µs/packet"] > 0 and row["fps"] > 0 and row["RSS MB"] > 1 for row in rows.values())
+    assert [row["camera"] for row in found["footprint"]["rows"]] == ["test pattern 720p30", "clip 360p30"]
+    assert found["glass"]["rows"][0]["median"] > 0

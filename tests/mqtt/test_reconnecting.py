@@ -1,0 +1,122 @@
+"""How the door comes back, on the virtual clock."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import Any
+
+import pytest
+
+from edgeagent.mqtt import door as module
+from edgeagent.mqtt.connection import BrokerError
+from edgeagent.mqtt.door import MqttDoor, MqttOptions
+from edgeagent.wire import messages as m
+from tests.mqtt.support import Signaling
+
+
+class Broker:
+    """Stands in for `BrokerConnection`: each connection lasts as long as the script says, None for a refusal."""
+
+    def __init__(self, script: list[float | None]) -> None:
+        self.script = script
+        self.tries: list[float] = []
+        self.published: list[tuple[float, str, str]] = []
+
+    async def open(self, *_: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        self.tries.append(loop.time())
+        lasts = self.script.pop(0) if self.script else None
+        if lasts is None:
+            raise BrokerError("Nothing listens there.")
+        broker = self
+
+        class Connection:
+            lost: asyncio.Future[str] = loop.create_future()
+
+            def publish(self, topic: str, payload: str, *, qos: int = 1, retain: bool = False) -> bool:
+                broker.published.append((loop.time(), topic, payload))
+                return True
+
+            async def close(self) -> None:
+                handle.cancel()
+
+        handle = loop.call_later(lasts, lambda: Connection.lost.set_result("it was closed at the other end"))
+        return Connection()
+
+
+def door(monkeypatch: pytest.MonkeyPatch, broker: Broker, random01: float = 0.5) -> MqttDoor:
+    monkeypatch.setattr(module, "BrokerConnection", broker)
+    return MqttDoor(
+        MqttOptions(url="mqtt://127.0.0.1"),
+        device="porch",
+        epoch="e1",
+        signaling=Signaling(),
+        hello=lambda: m.Hello(device="porch", version="1", epoch="e1", cameras=[]),
+        random01=lambda: random01,
+    )
+
+
+async def run_for(door: MqttDoor, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await door.run()
+
+
+async def test_waits_grow_from_one_second_to_a_minute(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    broker = Broker([])
+    await run_for(door(monkeypatch, broker), 3000)
+    waits = [b - a for a, b in zip(broker.tries, broker.tries[1:], strict=False)]
+    assert waits[:4] == pytest.approx([1.5, 2.5, 4.5, 8.5])
+    assert all(1 <= wait <= 60 for wait in waits)
+    assert waits[-1] == pytest.approx(30.5)
+    # Said at once, then every ten minutes.
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 5
+
+
+async def test_a_connection_that_held_begins_anew_and_one_that_did_not_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = Broker([None, None, None, 10.0, 1.0, 1.0, 1.0, 5.0])
+    await run_for(door(monkeypatch, broker), 200)
+    gaps = [b - a for a, b in zip(broker.tries, broker.tries[1:], strict=False)]
+    assert gaps[3] == pytest.approx(10 + 1.5)
+    assert gaps[4:7] == pytest.approx([1 + 2.5, 1 + 4.5, 1 + 8.5])
+    assert gaps[7] == pytest.approx(5 + 1.5)
+
+
+async def test_a_second_client_of_that_name_is_suspected(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    made = door(monkeypatch, Broker([0.5]))
+    await run_for(made, 1.0)
+    assert "another client of this broker use the name porch?" in caplog.text
+    caplog.clear()
+    await run_for(door(monkeypatch, Broker([50.0])), 51.0)
+    assert "another client" not in caplog.text
+    assert "broke: it was closed at the other end." in caplog.text
+
+
+async def test_presence_is_repeated_while_connected_and_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = Broker([200.0])
+    await run_for(door(monkeypatch, broker), 150.0)
+    start = broker.tries[0]
+    said = [(round(at - start), topic.rsplit("/", 1)[1], '"up":1' in payload) for at, topic, payload in broker.published]
+    assert said == [(0, "hello", False), (0, "up", True), (60, "up", True), (120, "up", True), (150, "up", False)]
+
+
+async def test_a_hello_that_changes_while_away_is_published_on_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = Broker([None, 100.0])
+    made = door(monkeypatch, broker)
+    asyncio.get_running_loop().call_later(0.5, made.hello_changed)
+    await run_for(made, 5.0)
+    assert [topic.rsplit("/", 1)[1] for _, topic, _ in broker.published] == ["hello", "up", "up"]
+
+
+@pytest.mark.parametrize(("url", "device"), [("http://h", "porch"), ("mqtt://h", "Porch")])
+def test_what_cannot_be_used_is_refused_at_once(url: str, device: str) -> None:
+    with pytest.raises(ValueError, match=r"begins with mqtt|is not a name"):
+        MqttDoor(
+            MqttOptions(url=url),
+            device=device,
+            epoch="e1",
+            signaling=Signaling(),
+            hello=lambda: m.Hello(device="porch", version="1", epoch="e1", cameras=[]),
+        )

@@ -1,0 +1,106 @@
+"""Child processes of tests and measurements: started, watched, measured and surely ended."""
+
+from __future__ import annotations
+
+__all__ = ["Program", "wait_until"]
+
+import contextlib
+import os
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Self
+
+_POLL_S = 0.02
+_KILL_AFTER_S = 10.0
+
+
+def wait_until(condition: Callable[[], object], what: str, *, deadline_s: float = 30.0) -> None:
+    """Wait until `condition()` is true; raises TimeoutError that says `what` was awaited."""
+    end = time.monotonic() + deadline_s
+    never = threading.Event()
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {deadline_s:g} s for {what}")
+        never.wait(_POLL_S)
+
+
+class Program:
+    """A child process while the `with` block lasts; its output is kept, and shown where waiting for it fails.
+
+    Args:
+        argv: The command.
+        env: Added to this process's environment.
+        cwd: Its working directory; this process's own by default.
+    """
+
+    def __init__(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
+        self.argv = list(argv)
+        self._env = os.environ | (env or {})
+        self._cwd = cwd
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self._log = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            self.argv,
+            env=self._env,
+            cwd=self._cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log.fileno(),
+            stderr=subprocess.STDOUT,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        assert self._log
+        self._log.close()
+
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self, *, kill: bool = False) -> int:
+        """End the program, by SIGTERM first; returns its exit status."""
+        assert self._process
+        with contextlib.suppress(ProcessLookupError):
+            (self._process.kill if kill else self._process.terminate)()
+        try:
+            return self._process.wait(_KILL_AFTER_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+    @property
+    def log(self) -> str:
+        """What it has written so far."""
+        assert self._log
+        size = os.fstat(self._log.fileno()).st_size
+        return os.pread(self._log.fileno(), size, 0).decode(errors="replace")
+
+    def wait_for(self, condition: Callable[[], object], what: str, *, deadline_s: float = 30.0) -> None:
+        """As `wait_until`; raises RuntimeError with the output where the program has ended or time is up."""
+        try:
+            wait_until(lambda: condition() or not self.running, what, deadline_s=deadline_s)
+        except TimeoutError as error:
+            raise RuntimeError(f"{error}\n{self.log}") from None
+        if not self.running and not condition():
+            raise RuntimeError(f"{self.argv[0]} ended while waiting for {what}\n{self.log}")
+
+    def cpu_s(self) -> float:
+        """CPU seconds, user and system, of all its threads so far. Ticks of /proc/PID/stat are too coarse, its CPU clock is not."""
+        return time.clock_gettime_ns((~self.pid << 3) | 2) / 1e9  # as clock_getcpuclockid(3) makes it
+
+    def rss_bytes(self) -> int:
+        """Resident memory, shared pages included."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")

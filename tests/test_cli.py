@@ -1,0 +1,150 @@
+"""The command line, as a person or systemd meets it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgeagent import __version__, cli
+from edgeagent.config import Config
+from edgeagent.errors import EdgeAgentError
+
+GOOD = "device: porch\ncameras: {test: {driver: test-pattern}}\n"
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "edgeagent.yaml"
+    path.write_text(GOOD)
+    return path
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Config], int]], None]:
+    """Puts a function in the place of `edgeagent.app.run`."""
+
+    def install(run: Callable[[Config], int]) -> None:
+        module = types.ModuleType("edgeagent.app")
+        module.__dict__["run"] = run
+        monkeypatch.setitem(sys.modules, "edgeagent.app", module)
+        monkeypatch.setattr("edgeagent.app", module, raising=False)
+        monkeypatch.setattr("edgeagent.runtime.log.setup", lambda *_: None)
+
+    return install
+
+
+def test_version_and_help(capsys: Output) -> None:
+    for arguments, said in (["--version"], __version__), (["--help"], "demo"), (["run", "--help"], "--config"):
+        with pytest.raises(SystemExit) as end:
+            cli.main(arguments)
+        assert end.value.code == 0
+        assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["run"], ["demo", "--port", "99999"], ["demo", "--port", "٣"]])
+def test_misuse(arguments: list[str], capsys: Output) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    assert end.value.code == 2
+    assert "usage: edgeagent" in capsys.readouterr().err
+
+
+def test_check_of_a_good_file(file: Path, capsys: Output) -> None:
+    assert cli.main(["check", str(file)]) == 0
+    assert "is right. Device porch" in capsys.readouterr().out
+
+
+def test_check_says_everything(file: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text("devce: a\ncameras: {test: {driver: test-patern}, b: {driver: test-pattern, fsp: 3}}")
+    monkeypatch.setenv("EDGEAGENT_LIMITS__VIEWERS", "many")
+    assert cli.main(["check", str(file)]) == 78
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4
+    assert any("did you mean `test-pattern`?" in line for line in lines)
+    assert any("did you mean `fps`?" in line for line in lines)
+
+
+def test_run_passes_the_configuration_on(file: Path, app: Callable[[Callable[[Config], int]], None]) -> None:
+    seen: list[Config] = []
+
+    def run(config: Config) -> int:
+        seen.append(config)
+        return 0
+
+    app(run)
+    assert cli.main(["run", "--config", str(file)]) == 0
+    assert cli.main(["run", "--debug-loop", "--config", str(file)]) == 0
+    assert [config.log.loop_block_s for config in seen] == [None, 0.25]
+    assert seen[0].device == "porch"
+
+
+def test_run_with_a_wrong_file(file: Path, capsys: Output, app: Callable[[Callable[[Config], int]], None]) -> None:
+    app(lambda config: pytest.fail("must not run"))
+    file.write_text("cameras: {}")
+    assert cli.main(["run", "--config", str(file)]) == 78
+    assert capsys.readouterr().err.startswith("cameras: ")
+
+
+def failing(error: BaseException) -> Callable[[Config], int]:
+    def run(config: Config) -> int:
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (OSError(errno.EADDRINUSE, "address ('127.0.0.1', 8080) already in use"), 1, "give another port"),
+        (ExceptionGroup("g", [ExceptionGroup("h", [OSError(errno.EADDRINUSE, "in use")])]), 1, "give another port"),
+        (OSError(errno.EACCES, "Permission denied"), 1, "give another address"),
+        (EdgeAgentError("The broker is gone."), 1, "The broker is gone."),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_failures_that_are_no_bugs(
+    error: BaseException, code: int, said: str, file: Path, capsys: Output, app: Callable[[Callable[[Config], int]], None]
+) -> None:
+    app(failing(error))
+    assert cli.main(["run", "--config", str(file)]) == code
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_bug_leaves_a_trace(file: Path, caplog: pytest.LogCaptureFixture, app: Callable[[Callable[[Config], int]], None]) -> None:
+    app(failing(ExceptionGroup("g", [EdgeAgentError("known"), ZeroDivisionError("unknown")])))
+    assert cli.main(["run", "--config", str(file)]) == 70
+    assert "bug in edgeagent" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_drivers(capsys: Output) -> None:
+    assert cli.main(["drivers"]) == 0
+    text = capsys.readouterr().out
+    assert "test-pattern: A moving test card" in text
+    assert "    bitrate: " in text
+
+
+def test_schema(capsys: Output) -> None:
+    assert cli.main(["schema"]) == 0
+    assert "driver.test-pattern" in json.loads(capsys.readouterr().out)["$defs"]
+
+
+def test_output_into_a_pipe_that_closes() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-m", "edgeagent", "schema"], stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert done.returncode == 1
+    assert done.stderr == b""

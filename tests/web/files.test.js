@@ -1,0 +1,76 @@
+// @ts-check
+/** The files as they are served: sizes, policy, pins. */
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { gzipSync } from 'node:zlib';
+
+const WEB = new URL('../../edgeagent/web/', import.meta.url);
+const read = (/** @type {string} */ name) => readFileSync(new URL(name, WEB), 'utf8');
+const modules = readdirSync(WEB).filter((name) => name.endsWith('.js'));
+const html = read('index.html');
+
+/** @param {string} source @returns {string[]} modules imported from beside it */
+const imports = (source) => [...source.matchAll(/^(?:import|export) [^;]*?from '\.\/([\w.-]+)';$/gm), ...source.matchAll(/^import '\.\/([\w.-]+)';$/gm)].map((match) => match[1]);
+
+test('MQTT.js is the pinned file, with its licence', () => {
+  const row = /^\| (mqtt\.esm\.js) \| mqtt \(npm\)[^|]*\| ([\d.]+) \| MIT[^|]*\| ([0-9a-f]{64}) \|$/m.exec(read('vendor/README.md'));
+  assert.ok(row, 'vendor/README.md has the row');
+  assert.equal(createHash('sha256').update(readFileSync(new URL('vendor/mqtt.esm.js', WEB))).digest('hex'), row[3]);
+  assert.match(read('vendor/mqtt.LICENSE.md'), /MIT License/);
+});
+
+test('our own script stays under 100 kB without its comments, and under 60 kB as it travels', () => {
+  const sources = modules.map(read);
+  const code = sources.map((source) => source.replace(/^\s*(\/\*\*[\s\S]*?\*\/|\/\/.*)\s*$/gm, '').replace(/^\s+/gm, ''));
+  const size = code.reduce((sum, each) => sum + each.length, 0);
+  assert.ok(size > 30_000 && size < 140_000, `${size}`);
+  const travels = gzipSync(sources.join('\n')).length;
+  assert.ok(travels < 60_000, `${travels}`);
+});
+
+test('a policy without inline script and style holds', () => {
+  assert.doesNotMatch(html, /<script(?![^>]*\bsrc=)/i);
+  assert.doesNotMatch(html, /<style|\sstyle=|\son\w+=|javascript:/i);
+  for (const name of modules) {
+    assert.doesNotMatch(read(name), /\beval\(|new Function\(|document\.write|innerHTML|outerHTML|insertAdjacentHTML|\.setAttribute\('style'/, name);
+  }
+});
+
+test('nothing is loaded from elsewhere', () => {
+  for (const name of ['index.html', 'app.css', 'manifest.webmanifest', ...modules]) {
+    for (const [, url] of read(name).matchAll(/(?:src|href|url|import)\W{1,3}(https?:\/\/[^\s'"`)]+)/g)) {
+      // The documentation of an element shows an address.
+      assert.match(url, /^https?:\/\/(www\.w3\.org|porch\.local)/, `${name}: ${url}`);
+    }
+  }
+});
+
+test('every module that the page needs is fetched at once, and every file named is there', () => {
+  const preloaded = [...html.matchAll(/rel="modulepreload" href="([^"]+)"/g)].map((match) => match[1]);
+  /** @type {Set<string>} */
+  const needed = new Set();
+  const walk = (/** @type {string} */ name) => {
+    if (needed.has(name)) return;
+    needed.add(name);
+    imports(read(name)).forEach(walk);
+  };
+  walk('app.js');
+  assert.deepEqual([...preloaded].sort(), [...needed].sort());
+  for (const [, file] of html.matchAll(/(?:href|src)="([^"]+)"/g)) {
+    if (!file.startsWith('api/')) assert.ok(existsSync(new URL(file, WEB)), file);
+  }
+  for (const { src } of JSON.parse(read('manifest.webmanifest')).icons) assert.ok(existsSync(new URL(src, WEB)), src);
+});
+
+test('every module is type-checked', () => {
+  for (const name of modules) assert.ok(read(name).startsWith('// @ts-check\n'), name);
+});
+
+test('decisions touch no browser object', () => {
+  for (const name of ['link.js', 'backoff.js', 'clock.js', 'store.js', 'words.js', 'layout.js', 'stats.js']) {
+    const code = read(name).replace(/\/\*\*[\s\S]*?\*\/|\/\/.*$/gm, '');
+    assert.doesNotMatch(code, /\b(document|window|navigator|setTimeout|setInterval|performance|Date|fetch)\b|Math\.random\(/, name);
+  }
+});

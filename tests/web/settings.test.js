@@ -1,0 +1,70 @@
+// @ts-check
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { brokerUrl, fromFragment, httpUrl, NAME, noSettings, reachableBroker, remember, remembered, toFragment } from '../../edgeagent/web/settings.js';
+
+describe('settings', () => {
+  test('an empty fragment names no agent', () => {
+    assert.deepEqual(fromFragment(''), { settings: null, camera: '', paused: false, probe: false, door: '' });
+    assert.equal(fromFragment('#camera=gate').camera, 'gate');
+    assert.equal(fromFragment('#camera=../x').camera, '');
+    assert.equal(fromFragment('#device=porch').settings, null, 'a device without a broker');
+    assert.equal(fromFragment('#broker=wss://b/&device=Not a name').settings, null);
+    assert.equal(fromFragment('#paused&probe&door=mqtt').door, 'mqtt');
+    assert.equal(fromFragment('#door=window').door, '');
+  });
+
+  test('a device behind a broker, an agent by address', () => {
+    assert.deepEqual(fromFragment('#device=porch&broker=wss://b.example/mqtt&user=u&password=p').settings, {
+      ...noSettings(),
+      device: 'porch',
+      broker: 'wss://b.example/mqtt',
+      username: 'u',
+      password: 'p',
+    });
+    assert.equal(fromFragment('#agent=https://porch.local').settings?.src, 'https://porch.local/');
+  });
+
+  test('secrets leave the fragment, the rest stays', () => {
+    assert.equal(toFragment('#device=porch&broker=wss://b/mqtt&password=p&token=t', 'gate'), '#device=porch&broker=wss://b/mqtt&camera=gate');
+    assert.equal(toFragment('#camera=gate', ''), '');
+    assert.equal(toFragment('#camera=gate&paused', ''), '#paused');
+  });
+
+  test('addresses as people type them', () => {
+    assert.deepEqual(['porch.local', 'http://192.168.1.5:8080/x?y#z', 'ftp://x', '', 'http://'].map(httpUrl), ['https://porch.local/', 'http://192.168.1.5:8080/x/', '', '', '']);
+    assert.deepEqual(['b.example', 'ws://b:9001', 'mqtt://b', 'javascript:alert(1)'].map(brokerUrl), ['wss://b.example/', 'ws://b:9001/', '', '']);
+  });
+
+  test("the agent's loopback broker is on the agent's host", () => {
+    assert.equal(reachableBroker('ws://127.0.0.1:9001/', '192.168.1.5'), 'ws://192.168.1.5:9001/');
+    assert.equal(reachableBroker('ws://localhost:9001/', 'porch.local'), 'ws://porch.local:9001/');
+    assert.equal(reachableBroker('ws://127.0.0.1:9001/', '127.0.0.1'), 'ws://127.0.0.1:9001/');
+    assert.equal(reachableBroker('wss://b.example/mqtt', '192.168.1.5'), 'wss://b.example/mqtt');
+  });
+
+  test('what is remembered comes back; damage, nonsense and refusal do not hurt', () => {
+    /** @type {Map<string, string>} */
+    const map = new Map();
+    const storage = /** @type {any} */ ({ getItem: (/** @type {string} */ key) => map.get(key) ?? null, setItem: (/** @type {string} */ key, /** @type {string} */ value) => map.set(key, value), removeItem: (/** @type {string} */ key) => map.delete(key) });
+    assert.equal(remembered(storage), null);
+    const settings = { ...noSettings(), device: 'porch', broker: 'wss://b/' };
+    remember(storage, settings);
+    assert.deepEqual(remembered(storage), settings);
+    for (const text of ['{', '1', '{"device":5}', '{"device":"Nope Nope","broker":"x"}']) {
+      map.set([...map.keys()][0], text);
+      assert.equal(remembered(storage), null, text);
+    }
+    remember(storage, null);
+    assert.equal(map.size, 0);
+    const refuses = () => {
+      throw new Error('private');
+    };
+    assert.equal(remembered(/** @type {any} */ ({ getItem: refuses })), null);
+    remember(/** @type {any} */ ({ setItem: refuses, removeItem: refuses }), settings);
+  });
+
+  test('names on the wire', () => {
+    assert.deepEqual(['a', 'front-door', '7', '-a', 'a-', 'A', '', 'a'.repeat(64), 'a'.repeat(65)].map((name) => NAME.test(name)), [true, true, true, false, false, false, false, true, false]);
+  });
+});
