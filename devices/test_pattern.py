@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = ["TestPatternCamera"]
 
 import datetime
+import threading
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -46,6 +47,7 @@ class TestPatternCamera(Camera):
     def __init__(self, name: str, options: Any) -> None:
         super().__init__(name, options)
         self._card: TestCard | None = None
+        self._drawing = threading.Lock()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -59,7 +61,7 @@ class TestPatternCamera(Camera):
             width=width, height=height, fps=fps, bitrate=bitrate,
             options={"colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709", "color_range": "tv"},
         )  # fmt: skip
-        card = self._card = self._card or self._draw_card()
+        card = self._draw_card()
         number, described = 0, False
         began = io.now()
         try:
@@ -82,7 +84,17 @@ class TestPatternCamera(Camera):
         finally:
             encoder.close()
 
+    def prepare(self) -> None:
+        """Draw what stands still: a third of a second on a PC."""
+        self._draw_card()
+
     def _draw_card(self) -> TestCard:
+        with self._drawing:
+            if self._card is None:
+                self._card = self._new_card()
+            return self._card
+
+    def _new_card(self) -> TestCard:
         from edgeagent_devices._test_card import TestCard
 
         (width, height), fps, bitrate = self.options.size, self.options.fps, self.options.bitrate

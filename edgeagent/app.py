@@ -37,6 +37,7 @@ from edgeagent.rtc.sessions import Sessions
 from edgeagent.rtc.settings import PeerSettings, make_certificate
 from edgeagent.runtime import log as agent_log
 from edgeagent.runtime import loopwatch, notify
+from edgeagent.runtime.memory import keep_small
 from edgeagent.wire.messages import CameraState
 
 log = logging.getLogger(__name__)
@@ -179,6 +180,13 @@ class Agent:
             "cameras": cameras,
         }
 
+    async def _prepare_cameras(self) -> None:
+        for name, camera in self.cameras.items():
+            try:
+                await asyncio.to_thread(camera.prepare)
+            except Exception:  # it will fail again when the camera runs, and is dealt with there
+                log.exception("camera %s: its driver could not prepare", name)
+
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Open the doors and start what is always on; everything is closed at the end, in the reverse order.
@@ -193,7 +201,10 @@ class Agent:
                 stack.push_async_callback(hub.close)
             stack.push_async_callback(self.sessions.close)
             await stack.enter_async_context(self.http)
-            tasks = [group.create_task(self.servers.run(), name="ice-servers")]
+            tasks = [
+                group.create_task(self.servers.run(), name="ice-servers"),
+                group.create_task(self._prepare_cameras(), name="prepare-cameras"),
+            ]
             if self.mqtt is not None:
                 tasks.append(group.create_task(self.mqtt.run(), name="mqtt"))
             for name, hub in self.hubs.items():
@@ -257,5 +268,6 @@ def first(group: BaseExceptionGroup[EdgeAgentError]) -> EdgeAgentError:
 
 def run(config: Config) -> int:
     """Run an agent until a signal ends it; returns the exit code."""
+    keep_small()
     loopwatch.run(serve(config), config.log.loop_block_s)
     return 0

@@ -51,7 +51,8 @@ class PeerError(EdgeAgentError):
 
     Args:
         code: An HTTP-like number, the same at every door: 400 malformed, 404 no such camera or session,
-            406 no common codec, 409 out of order, 413 too large, 426 wrong version, 429 too many, 503 not now.
+            406 no common codec, 409 out of order, 413 too large, 426 wrong version, 429 too many, 500 a fault of ours,
+            503 not now, 504 too slow; the HTTP door has a few more (401, 403, 408, 412, 415, 421, 422, 428).
         message: One sentence a person understands, safe to send back.
     """
 

@@ -1,9 +1,9 @@
 """Render the demo's camera clip, a garden at dusk: `python scripts/render_clip.py` writes `edgeagent/assets/clip.mp4`.
 
 Everything is computed here with numpy, so the clip has no licence but the project's. The still parts are painted once at twice the
-resolution; each frame then adds clouds, smoke, the cat, sway, bulbs and fireflies. Every motion has a period that divides the length,
-so the last frame leads into the first. The stream is what a browser takes as it is: H.264 constrained baseline 3.1, no B-frames, a
-keyframe every 2 s. `--still 7.4 out.png` renders one moment as a picture.
+resolution; each frame then adds clouds, smoke, sway, the cat and fireflies. Every motion has a period that divides the length, so the
+last frame leads into the first. The stream is what a browser takes as it is: H.264 constrained baseline 3.1, no B-frames, a keyframe
+every 2 s. `--still 7.4 out.png` renders one moment as a picture.
 
 Units: pixels of the output picture (y down) for what is painted, metres (x right, y up, z ahead of the camera) for what is built.
 Colours are linear light until `develop`.
@@ -12,16 +12,18 @@ Colours are linear light until `develop`.
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]  # float32 wherever it is big
 Colour = tuple[float, float, float] | Array
 
 WIDTH, HEIGHT, FPS, LENGTH_S, GOP = 1280, 720, 30, 12, 60
@@ -36,6 +38,7 @@ LAMP = (WIDTH / 2 + FOCAL * LAMP_M[0] / LAMP_M[2], HORIZON + FOCAL * (EYE_M - LA
 WALL_Z_M, WALL_TOP_M, WALL_LEFT_M = 9.5, 1.15, 1.0
 
 rng = np.random.default_rng(7)
+bark = np.random.default_rng(3)  # its own, so that more or less bark does not grow another tree
 LATTICE = rng.random((256, 256)).astype(np.float32)
 
 
@@ -70,7 +73,7 @@ def fbm(x: Array, y: Array, octaves: int = 4) -> Array:
 
 
 def blur(image: Array, sigma: float) -> Array:
-    """Gaussian blur by Fourier transform, edges mirrored away by padding with black."""
+    """Gaussian blur by Fourier transform; beyond the edges is black."""
     pad = int(3 * sigma)
     padded = np.pad(image, ((0, pad), (0, pad), (0, 0)))
     fy, fx = np.fft.fftfreq(padded.shape[0])[:, None, None], np.fft.rfftfreq(padded.shape[1])[None, :, None]
@@ -201,7 +204,9 @@ def lit(point: Array, normal: Array, albedo: Array, lights: list[tuple[Array, fl
     for position, strength in lights:
         ray = position - point
         distance = np.sqrt((ray**2).sum(-1))
-        total += (strength * np.clip((ray @ normal) / distance, 0, 1) / (0.15 + distance**2))[..., None] * np.asarray(WARM, np.float32)
+        total += (strength * np.clip((ray @ normal) / distance, 0, 1) / (0.15 + distance**2))[..., None] * np.asarray(
+            WARM, np.float32
+        )
     return albedo * total
 
 
@@ -280,7 +285,8 @@ def paint_house(layer: Layer) -> None:
     where, x, y = layer.window(100, 40, 660, 460)
     slope = ACROSS * GABLE_M / 2 + UP * RISE_M
     length = float(np.linalg.norm(slope))
-    verge = Wall(CORNER + ACROSS * GABLE_M + UP * EAVES_M, BACK, (UP * RISE_M - ACROSS * GABLE_M / 2) / length)  # the far slope from below
+    # The far slope, seen from below where it overhangs.
+    verge = Wall(CORNER + ACROSS * GABLE_M + UP * EAVES_M, BACK, (UP * RISE_M - ACROSS * GABLE_M / 2) / length)
     u, v, _ = verge.place(x, y)
     layer.paint(where, layer.cover(box_sdf(u, v, -0.28, -0.4, 0.2, length) / verge.pixel(0, 1)), vec(0.03, 0.028, 0.035))
     for face, width, albedo in ((SIDE, SIDE_M, vec(0.5, 0.44, 0.4)), (GABLE, GABLE_M, vec(0.5, 0.46, 0.43))):
@@ -317,9 +323,10 @@ def paint_house(layer: Layer) -> None:
         layer.paint(where, layer.cover(box_sdf(u, v, 0, -0.6, width, 1.35) / face.pixel(0, 1)), colour)
         layer.paint(where, layer.cover(box_sdf(u, v, -0.06, 1.25, width + 0.06, 1.4) / face.pixel(0, 1)), colour * 0.6)
     u, v, point = SIDE.place(x, y)
-    metre, ajar = SIDE.pixel(1.8, 1), smooth(0.0, 0.08, np.abs((u * 6) % 1 - 0.5))[..., None]
+    metre, boards_gap = SIDE.pixel(1.8, 1), smooth(0.0, 0.08, np.abs((u * 6) % 1 - 0.5))[..., None]
     layer.paint(where, layer.cover(box_sdf(u, v, 1.25, 0, 2.5, 2.25) / metre), vec(0.2, 0.16, 0.13))
-    layer.paint(where, layer.cover(box_sdf(u, v, 1.37, 0, 2.38, 2.13) / metre), lit(point, SIDE.normal(), vec(0.1, 0.2, 0.2) * (0.6 + 0.4 * ajar), LIGHTS))
+    door = lit(point, SIDE.normal(), vec(0.1, 0.2, 0.2) * (0.6 + 0.4 * boards_gap), LIGHTS)
+    layer.paint(where, layer.cover(box_sdf(u, v, 1.37, 0, 2.38, 2.13) / metre), door)
     layer.paint(where, layer.cover(box_sdf(u, v, 1.6, 1.35, 2.15, 1.9) / metre), vec(1.0, 0.58, 0.22) * 1.5)
     layer.paint(where, layer.cover((np.abs(u - 1.875) - 0.025) / metre) * (v > 1.35) * (v < 1.9), vec(0.06, 0.07, 0.07))
     for window in WINDOWS:
@@ -341,7 +348,7 @@ def paint_ground(layer: Layer) -> None:
     point = np.stack([px, np.zeros_like(px), pz], -1)
     blade = z * z / (EYE_M * FOCAL)  # metres of depth in one pixel: finer noise than this would only alias
     texture = np.zeros_like(px)
-    for frequency, weight in ((0.3, 0.5), (1.1, 0.35), (4.0, 0.35), (13.0, 0.6), (34.0, 0.9)):
+    for frequency, weight in ((0.3, 0.5), (1.1, 0.35), (4.0, 0.35), (13.0, 0.6), (34.0, 0.6)):
         texture += weight * np.clip(1.6 - frequency * blade, 0, 1) * (noise(px * frequency * 1.6 + 40, pz * frequency) - 0.5)
     stripe = smooth(-0.25, 0.25, np.sin((px + 0.42 * pz) * 2.6)) - 0.5
     green = vec(0.14, 0.225, 0.075) + stripe[..., None] * vec(0.018, 0.03, 0.008)
@@ -368,9 +375,13 @@ def paint_distance(layer: Layer) -> None:
     for base, height, width, seed, dark in ((236, 110, 330, 3, 0.0), (266, 70, 210, 11, 0.7)):
         where, x, y = layer.window(0, 150, WIDTH, 330)
         top = base - height * (fbm(x / width + seed, np.zeros_like(x) + seed, 4) - 0.42)
-        haze = vec(0.12, 0.11, 0.18) * (1 - dark) + vec(0.08, 0.08, 0.12) * dark + near_sun * vec(0.3, 0.1, 0.04) * (1 - 0.45 * dark)
+        haze = (
+            vec(0.12, 0.11, 0.18) * (1 - dark) + vec(0.08, 0.08, 0.12) * dark + near_sun * vec(0.3, 0.1, 0.04) * (1 - 0.45 * dark)
+        )
         mist = smooth(0, 75, y - top)[..., None] * 0.4
-        layer.paint(where, layer.cover(top - y), haze * (1 - mist) + mist * (vec(0.2, 0.16, 0.22) + near_sun * vec(0.36, 0.17, 0.07)))
+        layer.paint(
+            where, layer.cover(top - y), haze * (1 - mist) + mist * (vec(0.2, 0.16, 0.22) + near_sun * vec(0.36, 0.17, 0.07))
+        )
     for row, (y0, size, count) in enumerate(((306, 17, 75), (313, 27, 46))):
         for x0 in np.sort(rng.uniform(-20, WIDTH + 20, count)):
             r = size * rng.uniform(0.6, 1.35)
@@ -394,7 +405,11 @@ def paint_mist(layer: Layer) -> None:
     where, x, y = layer.window(0, 260, WIDTH, 360)
     wisps = 0.5 + 0.9 * fbm(x / 130, y / 14, 4)
     mist = np.exp(-(((y - 312) / np.where(y < 312, 15, 19)) ** 2)) * 0.62 * wisps
-    layer.paint(where, np.clip(mist, 0, 0.85), vec(0.15, 0.125, 0.17) + np.exp(-(((x - SUN_X) / 330) ** 2))[..., None] * vec(0.36, 0.17, 0.07))
+    layer.paint(
+        where,
+        np.clip(mist, 0, 0.85),
+        vec(0.15, 0.125, 0.17) + np.exp(-(((x - SUN_X) / 330) ** 2))[..., None] * vec(0.36, 0.17, 0.07),
+    )
 
 
 def paint_stone_wall(layer: Layer) -> None:
@@ -409,13 +424,21 @@ def paint_stone_wall(layer: Layer) -> None:
     albedo = (0.03 + relief * (0.12 + 0.22 * tone + 0.2 * fbm(u * 7, v * 7, 4)))[..., None] * vec(1.0, 0.94, 0.86)
     moss = smooth(0.56, 0.72, fbm(u * 1.3 + 5, v * 2, 4) + 0.12 * (1 - v))[..., None]
     albedo = albedo * (1 - 0.7 * moss) + 0.7 * moss * vec(0.1, 0.15, 0.05)
-    layer.paint(where, layer.cover(np.maximum(-u, v - WALL_TOP_M + 0.03) / metre) * (v > -0.02), lit(point, vec(0, 0, -1), albedo, LIGHTS, 1.2))
+    layer.paint(
+        where,
+        layer.cover(np.maximum(-u, v - WALL_TOP_M + 0.03) / metre) * (v > -0.02),
+        lit(point, vec(0, 0, -1), albedo, LIGHTS, 1.2),
+    )
     slab = u / 0.62 + 0.5 * (noise(u * 0.8, 0 * u) - 0.5)
     joint = 0.45 + 0.55 * smooth(0.494, 0.475, np.abs(slab % 1 - 0.5))
-    stone = (joint * (0.24 + 0.14 * noise(np.floor(slab) * 3.7, 0 * u) + 0.16 * fbm(u * 5, v * 9, 4)))[..., None] * vec(1, 0.96, 0.9)
+    stone = (joint * (0.24 + 0.14 * noise(np.floor(slab) * 3.7, 0 * u) + 0.16 * fbm(u * 5, v * 9, 4)))[..., None] * vec(
+        1, 0.96, 0.9
+    )
     edge = np.maximum(np.abs(v - WALL_TOP_M + 0.045) - 0.055, -0.06 - u) + 0.012 * (noise(u * 7, 0 * v) - 0.5)
     top = smooth(WALL_TOP_M - 0.025, WALL_TOP_M, v)[..., None]
-    layer.paint(where, layer.cover(edge / metre), lit(point, vec(0, 0, -1), stone, LIGHTS, 1.3) + top * stone * vec(0.34, 0.25, 0.27))
+    layer.paint(
+        where, layer.cover(edge / metre), lit(point, vec(0, 0, -1), stone, LIGHTS, 1.3) + top * stone * vec(0.34, 0.25, 0.27)
+    )
 
 
 BULBS = [(526 + 500 * t, 157 - 14 * t + 4 * 64 * t * (1 - t)) for t in np.linspace(0.06, 0.98, 12)]
@@ -424,7 +447,7 @@ BULBS = [(526 + 500 * t, 157 - 14 * t + 4 * 64 * t * (1 - t)) for t in np.linspa
 def paint_string(layer: Layer) -> None:
     """The cable of the string of lights, and its bulbs."""
     points = [(526 + 500 * t, 153 - 14 * t + 4 * 64 * t * (1 - t)) for t in np.linspace(0, 1, 41)]
-    for start, end in zip(points, points[1:], strict=False):
+    for start, end in itertools.pairwise(points):
         layer.stroke(start, end, 0.6, 0.6, vec(0.02, 0.02, 0.025))
     for x, y in BULBS:
         layer.stroke((x, y - 4), (x, y - 1.5), 1.2, 1.2, vec(0.02, 0.02, 0.025))
@@ -440,7 +463,17 @@ def paint_back() -> Layer:
     for cx, cy, rx, ry, n in ((70, 300, 105, 92, 1500), (20, 250, 80, 100, 900), (130, 352, 62, 60, 700)):  # beside the house
         foliage(layer, cx, cy, rx, ry, n, 6.5, (0.085, 0.12, 0.085), 0.3)
     paint_house(layer)
-    for cx, cy, rx, ry in ((176, 402, 34, 19), (236, 409, 38, 20), (300, 419, 38, 21), (350, 424, 26, 18), (396, 416, 20, 14), (530, 402, 36, 15), (590, 392, 38, 19), (640, 386, 30, 22)):
+    beds = (
+        (176, 402, 34, 19),
+        (236, 409, 38, 20),
+        (300, 419, 38, 21),
+        (350, 424, 26, 18),
+        (396, 416, 20, 14),
+        (530, 402, 36, 15),
+        (590, 392, 38, 19),
+        (640, 386, 30, 22),
+    )
+    for cx, cy, rx, ry in beds:
         layer.shadow(cx, cy + ry * 0.85, rx * 1.3, ry * 0.6, 0.6)
         foliage(layer, cx, cy, rx, ry, 420, 3.2, (0.13, 0.19, 0.1), 1.2)
         for _ in range(16):
@@ -451,17 +484,19 @@ def paint_back() -> Layer:
     return layer
 
 
-def grow(layer: Layer, x: float, y: float, angle: float, length: float, radius: float, depth: int, tips: list[tuple[float, float]]) -> None:
+def grow(
+    layer: Layer, x: float, y: float, angle: float, length: float, radius: float, depth: int, tips: list[tuple[float, float]]
+) -> None:
     """A branch and what grows from it; the ends of the twigs are collected."""
     bend = angle + rng.normal() * 0.12
     ends = (x + np.cos(bend) * length, y - np.sin(bend) * length)
     layer.stroke((x, y), ends, radius, radius * 0.65, vec(0.016, 0.015, 0.018))
     for _ in range(int(length * radius / 7)):  # bark, lit from the lamp's side
-        k, side = rng.uniform(-0.06, 0.92), rng.random()
+        k, side = bark.uniform(-0.06, 0.92), bark.random()
         across = (side * 1.7 - 0.85) * radius * (1 - 0.35 * k)
         a = (x + (ends[0] - x) * k + across * np.sin(bend), y + (ends[1] - y) * k + across * np.cos(bend))
         b = (a[0] + (ends[0] - x) * 0.08, a[1] + (ends[1] - y) * 0.08)
-        shade = (vec(0.026, 0.023, 0.026) + (1 - side) ** 2 * 0.2 * lamplight(*a, 200)) * rng.uniform(0.5, 1.1)
+        shade = (vec(0.026, 0.023, 0.026) + (1 - side) ** 2 * 0.2 * lamplight(*a, 200)) * bark.uniform(0.5, 1.1)
         layer.stroke(a, b, 1.1, 0.6, shade)
     if depth < 3:
         tips.append(ends)
@@ -536,7 +571,7 @@ def paint_front() -> Layer:
         points = [(x0 + lean * length * k * k, y0 - length * k) for k in (0, 0.3, 0.55, 0.8, 1)]
         light = vec(0.3, 0.37, 0.46) + 2.4 * lamplight(x0, y0 - length, 150)
         green = vec(0.07, 0.115, 0.04) * rng.uniform(0.7, 1.3) * (0.35 + 0.65 * depth)
-        for i, (a, b) in enumerate(zip(points, points[1:], strict=False)):
+        for i, (a, b) in enumerate(itertools.pairwise(points)):
             layer.stroke(a, b, 2.3 - 0.55 * i, 1.75 - 0.5 * i, green * light * (0.5 + 0.4 * i))
         if side > 0.28 and rng.random() < 0.075:  # lavender
             hx, hy = points[-1]
@@ -563,8 +598,22 @@ class Sky:
         y = np.arange(self.rows, dtype=np.float32)[:, None] + 0.5
         height = np.clip((HORIZON - y) / HORIZON, 0, 1)
         stops = (0, 0.1, 0.24, 0.42, 0.68, 1)
-        sun = ((1.7, 0.62, 0.12), (1.45, 0.5, 0.15), (0.72, 0.31, 0.25), (0.2, 0.2, 0.31), (0.075, 0.115, 0.235), (0.028, 0.055, 0.14))
-        away = ((0.42, 0.24, 0.25), (0.36, 0.22, 0.28), (0.22, 0.19, 0.3), (0.12, 0.15, 0.28), (0.055, 0.09, 0.2), (0.022, 0.045, 0.12))
+        sun = (
+            (1.7, 0.62, 0.12),
+            (1.45, 0.5, 0.15),
+            (0.72, 0.31, 0.25),
+            (0.2, 0.2, 0.31),
+            (0.075, 0.115, 0.235),
+            (0.028, 0.055, 0.14),
+        )
+        away = (
+            (0.42, 0.24, 0.25),
+            (0.36, 0.22, 0.28),
+            (0.22, 0.19, 0.3),
+            (0.12, 0.15, 0.28),
+            (0.055, 0.09, 0.2),
+            (0.022, 0.045, 0.12),
+        )
         near = np.exp(-(((x - SUN_X) / 520) ** 2))[..., None]
         columns = [np.stack([np.interp(height, stops, [c[i] for c in side]) for i in range(3)], -1) for side in (sun, away)]
         self.base = (columns[0] * near + columns[1] * (1 - near)).astype(np.float32)
@@ -575,29 +624,29 @@ class Sky:
         far = 1 / (np.maximum(HORIZON - hy, 0) / HORIZON + 0.16)
         self.u, self.v = (hx - SUN_X) / 560 * far + 50, far * 1.9 + 0 * hx
         self.fade = smooth(6.0, 4.2, far) + 0 * hx
-        self.sheets = [fbm(*np.meshgrid(np.arange(1400, dtype=np.float32) / 64, np.arange(900, dtype=np.float32) / 64 + o), 6) for o in (0, 77)]
+        self.sheet = fbm(*np.meshgrid(np.arange(1400, dtype=np.float32) / 64, np.arange(900, dtype=np.float32) / 64), 6)
         mx, my = 742.0, 84.0
         disc = np.clip(15.5 - np.hypot(x - mx, y - my), 0, 1) * np.clip(np.hypot(x - mx + 6.5, y - my + 4.5) - 13.6, 0, 1)
         halo = 0.1 / (1 + (np.hypot(x - mx, y - my) / 26) ** 2)
         self.moon = disc[..., None] * vec(1.5, 1.4, 1.2) + halo[..., None] * vec(0.7, 0.75, 1.0)
         self.moon_clear = disc
 
-    def sample(self, sheet: Array, shift: float) -> Array:
+    def sample(self, shift: float) -> Array:
         """The sheet of clouds, moved."""
         x, y = (self.u - 44 + shift) * 64 * 1.15 % 1398, self.v * 64 % 898
-        xi, yi = x.astype(np.int32), y.astype(np.int32)
+        sheet, xi, yi = self.sheet, x.astype(np.int32), y.astype(np.int32)
         fx, fy = x - xi, y - yi
         top = sheet[yi, xi] * (1 - fx) + sheet[yi, xi + 1] * fx
         return np.asarray(top * (1 - fy) + (sheet[yi + 1, xi] * (1 - fx) + sheet[yi + 1, xi + 1] * fx) * fy, np.float32)
 
     def at(self, t: float) -> Array:
-        """The sky at a time: two sheets drift, and each starts again while it cannot be seen."""
+        """The sky at a time: the sheet drifts twice, half a turn apart, and each starts again while it cannot be seen."""
         phase = t / LENGTH_S
         weight = 0.5 + 0.5 * np.cos(2 * np.pi * phase)
-        first = self.sample(self.sheets[0], ((phase + 0.5) % 1 - 0.5) * 0.22)
-        second = self.sample(self.sheets[1], (phase % 1 - 0.5) * 0.22)
-        density = ((first - 0.5) * weight + (second - 0.5) * (1 - weight)) / np.hypot(weight, 1 - weight) + 0.5
-        half = smooth(0.43, 0.72, density) * self.fade
+        drift = 0.26
+        first, second = self.sample(((phase + 0.5) % 1 - 0.5) * drift), self.sample((phase % 1 - 0.5) * drift)
+        density = first * weight + second * (1 - weight)
+        half = smooth(0.4, 0.66, density) * self.fade
         cloud = np.repeat(np.repeat(half, 2, 0), 2, 1)
         cloud[1:-1, 1:-1] = (cloud[:-2, 1:-1] + cloud[2:, 1:-1] + cloud[1:-1, :-2] + cloud[1:-1, 2:]) / 4
         cloud = cloud[: self.rows]
@@ -619,7 +668,8 @@ def add_smoke(picture: Array, t: float) -> None:
         age = (2 * t / LENGTH_S + i / 18) % 1
         x0 = CHIMNEY[0] + 70 * age**1.4 + 6 * np.sin(age * 9 + i * 2.4)
         y0, r = CHIMNEY[1] - 95 * age**0.85, 4 + 22 * age
-        x_from, x_to, y_from, y_to = int(x0 - 2.5 * r), int(x0 + 2.5 * r), max(0, int(y0 - 2.5 * r)), int(min(y0 + 2.5 * r, CHIMNEY[1] + 2))
+        x_from, x_to = int(x0 - 2.5 * r), int(x0 + 2.5 * r)
+        y_from, y_to = max(0, int(y0 - 2.5 * r)), int(min(y0 + 2.5 * r, CHIMNEY[1] + 2))
         if y_to <= y_from:
             continue
         x, y = np.arange(x_from, x_to)[None, :] + 0.5, np.arange(y_from, y_to)[:, None] + 0.5
@@ -643,29 +693,36 @@ def cat_at(t: float) -> tuple[float, float]:
 
 
 def add_cat(picture: Array, t: float) -> None:
-    """The cat on the wall, walking to the left."""
+    """The cat on the wall: it walks to the left, and leaps down behind the wall."""
     place, still = cat_at(t)
+    leap = np.clip((t - 9.9) / 0.8, 0, 1)
+    if leap >= 1:
+        return
+    stretch, pitch = float(smooth(0, 0.2, leap)), float(0.5 * smooth(0, 0.2, leap) - 1.5 * smooth(0.12, 0.75, leap))
     unit = FOCAL / WALL_Z_M * 1.45  # a stately cat
     x0, y0 = WIDTH / 2 + FOCAL * place / (WALL_Z_M + 0.2), HORIZON + FOCAL * (EYE_M - WALL_TOP_M) / (WALL_Z_M + 0.1) + 1
     if not -80 < x0 < WIDTH + 80:
         return
-    left, right = max(0.0, x0 - 80), min(float(WIDTH), x0 + 90)
+    left, right = max(0.0, x0 - 110), min(float(WIDTH), x0 + 90)
     if right - left < 2:
         return
-    layer = Layer(3, (left, y0 - 90, right, y0 + 6))
-    where, px, py = layer.window(left, y0 - 90, right, y0 + 6)
-    x, y = (x0 - px) / unit, (y0 - py) / unit  # cat's metres: ahead and up
+    layer = Layer(3, (left, y0 - 110, right, y0 + 6))
+    where, px, py = layer.window(left, y0 - 110, right, y0 + (6 if leap == 0 else -1))
+    x, y = (x0 - px) / unit, (y0 - py) / unit - 0.75 * leap + 2.1 * leap**2  # cat's metres: ahead and up
+    dx, dy, cos, sin = x - 0.25 * leap, y - 0.2, np.cos(pitch), np.sin(pitch)
+    x, y = dx * cos + dy * sin, dy * cos - dx * sin + 0.2
     step = 2 * np.pi * place / 0.44
-    bob = 0.006 * np.sin(2 * step) * (1 - still)
+    bob = 0.006 * float(np.sin(2 * step)) * (1 - still)
     parts: list[tuple[Array, float]] = []
 
     def limb(points: list[tuple[float, float]], radii: list[float], blend: float) -> None:
-        for (a, b), (ra, rb) in zip(zip(points, points[1:], strict=False), zip(radii, radii[1:], strict=False), strict=False):
+        for (a, b), (ra, rb) in zip(itertools.pairwise(points), itertools.pairwise(radii), strict=False):
             parts.append((capsule(x, y, a, b, ra, rb), blend))
 
     for hip, phase in ((-0.155, 0.0), (-0.14, np.pi), (0.14, 1.4), (0.155, 1.4 + np.pi)):
-        swing = np.sin(step + phase) * (1 - still) + 0.25 * still * (1 if phase > 2 else -1)
-        lift = max(0.0, float(np.cos(step + phase))) * 0.035 * (1 - still)
+        walking = (1 - still) * (1 - stretch)
+        swing = np.sin(step + phase) * walking + (0.2 * still + stretch) * np.sign(hip)
+        lift = max(0.0, float(np.cos(step + phase))) * 0.035 * walking
         foot = (hip + 0.085 * swing, 0.014 + lift)
         knee = (hip + 0.045 * swing + (-0.03 if hip < 0 else 0.012), 0.1 + lift * 0.7)
         limb([(hip, 0.2 + bob), knee, foot, (foot[0] + 0.022, foot[1])], [0.05, 0.022, 0.016, 0.014], 0.02)
@@ -674,21 +731,30 @@ def add_cat(picture: Array, t: float) -> None:
     limb([(0.17, 0.245 + bob), head], [0.055, 0.04], 0.03)
     limb([head, (head[0] + 0.03 * (1 - still), head[1] - 0.012)], [0.054, 0.034 + 0.02 * still], 0.012)
     wave = float(np.sin(turn(t, 7)) * 0.5 + np.sin(turn(t, 4)) * 0.5)
-    tail = [(-0.21 - 0.14 * k - 0.05 * np.sin(3 * k), 0.24 + bob + 0.27 * k**1.7 + 0.035 * wave * np.sin(3.2 * k)) for k in np.linspace(0, 1, 9)]
+    tail = [
+        (-0.21 - 0.14 * k - 0.05 * np.sin(3 * k), 0.24 + bob + 0.27 * k**1.7 + 0.035 * wave * np.sin(3.2 * k))
+        for k in np.linspace(0, 1, 9)
+    ]
     tail = [(a - 0.03 * wave * k**2 + 0.06 * k**3, b) for (a, b), k in zip(tail, np.linspace(0, 1, 9), strict=False)]
     limb(tail, [0.028, 0.024, 0.022, 0.021, 0.02, 0.02, 0.02, 0.018, 0.014], 0.01)
-    d = np.full(x.shape if x.shape == y.shape else np.broadcast(x, y).shape, 9, np.float32)
+    d = np.full(x.shape, 9, np.float32)
     for part, blend in parts:
         mix = np.clip(0.5 + 0.5 * (d - part) / blend, 0, 1)
         d = d + (part - d) * mix - blend * mix * (1 - mix)
     for side in (-1, 1):  # ears: both seen when it looks at us
         cx = head[0] + side * (0.012 + 0.022 * still) - 0.008
-        ear = np.maximum((np.abs(x - cx - side * 0.006) - 0.031 * np.clip((head[1] + 0.092 - y) / 0.06, 0, 1.2)), head[1] + 0.02 - y)
+        ear = np.maximum(
+            (np.abs(x - cx - side * 0.006) - 0.031 * np.clip((head[1] + 0.092 - y) / 0.06, 0, 1.2)), head[1] + 0.02 - y
+        )
         d = np.minimum(d, np.maximum(ear, y - head[1] - 0.092))
     gy, gx = np.gradient(d * unit * layer.scale)
     rim = smooth(-0.05, -0.004, d)
     warm = np.clip(-gx, 0, 1) * rim * lamplight(x0, y0 - 20, 220)[0]
-    fur = vec(0.008, 0.007, 0.009) + (np.clip(-gy, 0, 1) * rim)[..., None] * vec(0.06, 0.042, 0.045) + warm[..., None] * vec(0.17, 0.085, 0.035)
+    fur = (
+        vec(0.008, 0.007, 0.009)
+        + (np.clip(-gy, 0, 1) * rim)[..., None] * vec(0.06, 0.042, 0.045)
+        + warm[..., None] * vec(0.17, 0.085, 0.035)
+    )
     layer.paint(where, layer.cover(d * unit), fur)
     if still > 0.05 and not 7.5 < t < 7.62:  # eyes shine, with one blink
         for side in (-1, 1):
@@ -723,7 +789,14 @@ class Sway:
 
 
 FLIES = [
-    (rng.uniform(60, 1230), rng.uniform(400, 650), rng.uniform(20, 75, 2), rng.integers(1, 3, 4), rng.random(6), int(rng.integers(2, 5)))
+    (
+        rng.uniform(60, 1230),
+        rng.uniform(400, 650),
+        rng.uniform(20, 75, 2),
+        rng.integers(1, 3, 4),
+        rng.random(6),
+        int(rng.integers(2, 5)),
+    )
     for _ in range(26)
 ]
 
@@ -755,13 +828,13 @@ class Scene:
         self.front = Sway(paint_front().reduced())
         still = self.compose(0.0)
         bright = np.maximum(still - 0.9, 0) * (np.arange(HEIGHT)[:, None, None] > 20)
-        bright[:300, 650:] *= (still[:300, 650:, :1] > 2.2)  # the sky does not bloom
+        bright[:300, 650:] *= still[:300, 650:, :1] > 2.2  # the sky does not bloom
         x, y = np.arange(WIDTH, dtype=np.float32)[None, :] + 0.5, np.arange(HEIGHT, dtype=np.float32)[:, None] + 0.5
         self.bloom = 0.35 * blur(bright, 4) + 0.45 * blur(bright, 16) + 0.5 * blur(bright, 55)
         self.halo = (0.22 / (1 + (np.hypot(x - LAMP[0], y - LAMP[1]) / 42) ** 2) ** 1.2)[..., None] * np.asarray(WARM, np.float32)
         self.vignette = (1 - 0.34 * (((x - 640) / 760) ** 2 + ((y - 360) / 520) ** 2) ** 1.2 * 0.5)[..., None]
         # Grain that stands still costs bits only in keyframes, and hides the steps of dark gradients.
-        self.grain = rng.normal(0, 0.7, (HEIGHT, WIDTH)).astype(np.float32)
+        self.grain = rng.normal(0, 0.5, (HEIGHT, WIDTH)).astype(np.float32)
 
     def compose(self, t: float) -> Array:
         """The light that reaches the lens, without what the lens adds."""

@@ -28,9 +28,10 @@ REPLAY_STEP = 90
 class FramePort(Protocol):
     """What the queue must know of a frame: its bytes, its media time (ticks of 90 kHz), its number of packets."""
 
-    size: int
-    timestamp: int
-
+    @property
+    def size(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
     def __len__(self) -> int: ...
 
 

@@ -80,6 +80,12 @@ class Camera(abc.ABC):
     def capabilities(self) -> Capabilities:
         """What this camera can do, known before it runs."""
 
+    def prepare(self) -> None:  # noqa: B027  most drivers have nothing to prepare
+        """Do what is slow and needs no picture yet (load a library, draw); called once, on a thread, soon after the agent started.
+
+        `run` may be called before, meanwhile or after.
+        """
+
     @abc.abstractmethod
     def run(self, io: CameraIO) -> None:
         """Deliver frames until `io.stopping` is set. Raise `DeviceFault` with a sentence for the owner."""

@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 _KEEPALIVE_S = 75.0
 _SHUTDOWN_S = 2.0
 _MAX_LOGIN = 1024
-_COMMON = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+_COMMON = {"Server": "edgeagent", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 __all__ = ["problem", "problem_of"]
 
-import math
 from collections.abc import Mapping
 from http import HTTPStatus
 
 from aiohttp import web
 
 from edgeagent.errors import PeerError
-from edgeagent.wire.messages import ErrorMessage
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -28,10 +26,9 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) 
     )
 
 
-def problem_of(error: PeerError | ErrorMessage, headers: Mapping[str, str] | None = None) -> web.Response:
-    """The same for what the sessions refuse; 429 and 503 say when to try again."""
+def problem_of(error: PeerError, headers: Mapping[str, str] | None = None) -> web.Response:
+    """The same for what the sessions and the guard refuse; 429 and 503 always say when to try again."""
     merged = dict(headers or {})
     if error.code in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-        retry_s = error.retry_s if isinstance(error, ErrorMessage) else None
-        merged.setdefault("Retry-After", str(max(1, math.ceil(retry_s or 1))))
+        merged.setdefault("Retry-After", "1")
     return problem(error.code, error.message, merged)

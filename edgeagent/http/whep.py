@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Whep"]
 
 import asyncio
+import math
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -183,7 +184,7 @@ class Whep:
 def _refused(error: ErrorMessage) -> PeerError:
     if error.retry_s is None:
         return PeerError(error.code, error.message)
-    return Refused(error.code, error.message, {"Retry-After": str(max(1, round(error.retry_s)))})
+    return Refused(error.code, error.message, {"Retry-After": str(max(1, math.ceil(error.retry_s)))})
 
 
 async def _body(request: web.Request, kind: str, limit: int) -> str:

@@ -4,13 +4,13 @@
  * is shared by all elements that show cameras of the same agent, so that they share one peer connection.
  */
 import { AgentClock } from './clock.js';
-import { MqttDoor, WhepDoor } from './doors.js';
 import { retryDelay } from './backoff.js';
 import { Link } from './link.js';
-import { Peer } from './peer.js';
+import { early, Peer } from './peer.js';
 import { noSettings, reachableBroker } from './settings.js';
 import { readStats } from './stats.js';
 import { Store } from './store.js';
+import { WhepDoor } from './whep.js';
 
 /**
  * @typedef {import('./types.js').CameraState} CameraState
@@ -103,6 +103,8 @@ export class Agent {
   #asked = 0;
   #asking = false;
   #wantedQueued = false;
+  /** Whether the door of MQTT is open or being opened. */
+  #mqtt = false;
   #beat = 0;
   #pinged = 0;
   #pingIds = 0;
@@ -121,7 +123,8 @@ export class Agent {
     if (this.#started) return;
     this.#started = true;
     // Making a peer connection takes longer than asking the agent for its cameras: both at once.
-    this.#spare = new Peer();
+    this.#spare = early.peer ?? new Peer();
+    early.peer = null;
     document.addEventListener('visibilitychange', () => this.#visibility());
     window.addEventListener('pageshow', (event) => event.persisted && this.#woke());
     window.addEventListener('online', () => this.#woke());
@@ -136,7 +139,7 @@ export class Agent {
     if (src) {
       if (door === 'mqtt' || (broker && device)) void this.#config(true);
       void this.#ask();
-    } else this.#openMqtt(broker, device);
+    } else void this.#openMqtt(broker, device);
   }
 
   /** Prepare a peer for so many cameras, so that the next connection is quicker. @param {number} lines */
@@ -148,7 +151,7 @@ export class Agent {
     if (!this.#spare || this.#spare.lines) {
       this.#spare?.close();
       this.#spare = new Peer(this.#iceServers);
-    } else this.#spare.pc.setConfiguration({ iceServers: this.#iceServers, bundlePolicy: 'max-bundle' });
+    } else this.#spare.useServers(this.#iceServers);
     void this.#spare.prepare(lines).catch(() => {});
   }
 
@@ -252,9 +255,10 @@ export class Agent {
     this.#asking = true;
     try {
       const headers = this.settings.token ? { Authorization: `Bearer ${this.settings.token}` } : undefined;
-      // Asked for by the page's <link rel="preload"> already: the same request, so no time-out signal is put on the first.
-      const init = this.#asked++ ? { headers, signal: AbortSignal.timeout(4000), cache: /** @type {const} */ ('no-store') } : { headers };
-      const response = await fetch(new URL('api/hello', this.settings.src), init);
+      this.#asked += 1;
+      const asked = this.settings.src === new URL('./', document.baseURI).href ? early.hello : null;
+      early.hello = null;
+      const response = await (asked ?? fetch(new URL('api/hello', this.settings.src), { headers, signal: AbortSignal.timeout(4000), cache: 'no-store' }));
       if (response.status === 401 || response.status === 403) return this.#unauthorized('token', this.settings.token ? 'That token is not right.' : '');
       if (response.status === 404 || (response.ok && !response.headers.get('Content-Type')?.includes('json'))) this.store.set({ foreign: true });
       if (!response.ok) throw new Error(`the agent answered ${response.status}`);
@@ -278,36 +282,32 @@ export class Agent {
 
   /** Open the second door: MQTT, where the agent has a broker. @param {boolean} now */
   async #config(now) {
-    if (this.#doors.has('mqtt')) return;
+    if (this.#mqtt) return;
     const { src, broker, device } = this.settings;
-    if (broker && device) return this.#openMqtt(broker, device);
+    if (broker && device) return void this.#openMqtt(broker, device);
     try {
       const response = await fetch(new URL('api/config', src));
       const config = response.ok ? await response.json() : null;
-      if (config?.mqtt?.url) this.#openMqtt(reachableBroker(config.mqtt.url, location.hostname), config.device);
+      if (config?.mqtt?.url) void this.#openMqtt(reachableBroker(config.mqtt.url, location.hostname), config.device);
     } catch {
       if (now) setTimeout(() => void this.#config(true), 1000);
     }
   }
 
   /** @param {string} url @param {string} device */
-  #openMqtt(url, device) {
-    if (!url || !device || this.#doors.has('mqtt')) return;
-    this.#addDoor(
-      'mqtt',
-      (events) =>
-        new MqttDoor(
-          {
-            url,
-            device,
-            viewer: this.#viewer,
-            username: this.settings.username,
-            password: this.settings.password,
-            load: async () => (await import('./vendor/mqtt.esm.js')).default,
-          },
-          events,
-        ),
-    );
+  async #openMqtt(url, device) {
+    if (!url || !device || this.#mqtt) return;
+    this.#mqtt = true;
+    const load = () => import('./vendor/mqtt.esm.js').then((module) => module.default);
+    const { username, password } = this.settings;
+    const options = { url, device, viewer: this.#viewer, username, password, load };
+    try {
+      const [{ MqttDoor }] = await Promise.all([import('./mqtt.js'), load().catch(() => {})]);
+      this.#addDoor('mqtt', (events) => new MqttDoor(options, events));
+    } catch {
+      this.#mqtt = false;
+      setTimeout(() => void this.#openMqtt(url, device), retryDelay(3, Math.random));
+    }
   }
 
   /** @param {string} name @param {(events: import('./types.js').DoorEvents) => Door} make */
@@ -451,7 +451,7 @@ export class Agent {
     const usable = spare && (spare.lines === lines || spare.lines === 0) && (spare.lines === 0 || performance.now() - spare.bornAt < SPARE_MS);
     if (spare && !usable) spare.close();
     const peer = usable ? spare : new Peer(this.#iceServers);
-    if (usable && !spare.lines) spare.pc.setConfiguration({ iceServers: this.#iceServers, bundlePolicy: 'max-bundle' });
+    if (usable && !spare.lines) spare.useServers(this.#iceServers);
     this.#peers.set(id, peer);
     peer.events = {
       connection: (state) => this.#dispatch({ type: 'connection', peer: id, state }),
@@ -462,13 +462,13 @@ export class Agent {
       message: (text) => this.#fromChannel(id, text),
       candidates: (candidates, end) => this.#trickle(id, peer, candidates, end),
     };
-    this.#prepare(id, peer, usable && spare.lines ? 0 : lines, false);
+    this.#prepare(id, peer, peer.lines ? 0 : lines, false);
   }
 
   /** @param {number} id @param {Peer} peer @param {number} lines @param {boolean} more */
   #prepare(id, peer, lines, more) {
     const before = more ? peer.lines : 0;
-    peer.prepare(lines).then(
+    (lines ? peer.prepare(lines) : peer.settled()).then(
       () => this.#peers.has(id) && this.#dispatch({ type: 'prepared', peer: id, mids: peer.mids.slice(before) }),
       (error) => this.#dispatch({ type: 'broken', peer: id, reason: String(error) }),
     );

@@ -10,6 +10,12 @@
  * @property {(candidates: Candidate[], end: boolean) => void} candidates gathered since the offer was taken, in batches
  */
 
+/**
+ * What the page began before its other modules were there (start.js): asking the agent who it is, and a peer.
+ * @type {{hello: Promise<Response> | null, peer: Peer | null}}
+ */
+export const early = { hello: null, peer: null };
+
 /** Candidates that come within this time leave together. */
 const BATCH_MS = 15;
 
@@ -51,8 +57,12 @@ export class Peer {
     };
   }
 
-  get lines() {
-    return this.#streams.length;
+  /** Video lines, those included that are being prepared. */
+  lines = 0;
+
+  /** @param {RTCIceServer[]} iceServers only before the first line is prepared */
+  useServers(iceServers) {
+    this.pc.setConfiguration({ iceServers, bundlePolicy: 'max-bundle' });
   }
 
   /**
@@ -60,6 +70,7 @@ export class Peer {
    * @param {number} count
    */
   prepare(count) {
+    this.lines += count;
     return this.#serially(async () => {
       for (let i = 0; i < count; i++) {
         const transceiver = this.pc.addTransceiver('video', { direction: 'recvonly' });
@@ -72,6 +83,11 @@ export class Peer {
       }
       await this.pc.setLocalDescription();
     });
+  }
+
+  /** Resolves when all that was asked for so far is done. */
+  settled() {
+    return this.#queue;
   }
 
   /** The mids of the video lines in order. */
@@ -100,7 +116,7 @@ export class Peer {
   rollback() {
     return this.#serially(async () => {
       if (this.pc.signalingState === 'have-local-offer') await this.pc.setLocalDescription({ type: 'rollback' });
-      this.#streams.length = this.#videos().length;
+      this.lines = this.#streams.length = this.#videos().length;
     });
   }
 

@@ -114,7 +114,7 @@ export function pathText(path) {
 
 /** A sentence that continues another: lower-case first letter unless it looks like a name or an abbreviation. @param {string} text */
 function lower(text) {
-  return /^[A-Z][a-z]*\b(?![A-Z])/.test(text) && /^(The|A|An|No|It|Its|This|Nothing|Cannot|Could|Not|Camera|Waiting|Still)\b/.test(text)
+  return /^[A-Z][a-z]*\b(?![A-Z])/.test(text) && /^(The|There|A|An|No|It|Its|This|Nothing|Cannot|Could|Not|Camera|Waiting|Still)\b/.test(text)
     ? text.charAt(0).toLowerCase() + text.slice(1)
     : text;
 }

@@ -8,7 +8,8 @@ from edgeagent.core.silence import DEAD_S, SILENT_S, SilenceWatch, Verdict
 
 def verdicts(watch: SilenceWatch, seconds: int, *, start: int = 0, sending: bool = True) -> list[Verdict]:
     """Look once a second; packets leave until the watch says otherwise."""
-    out, sent = [], start
+    out: list[Verdict] = []
+    sent = start
     for second in range(start + 1, start + seconds + 1):
         if sending and (not out or out[-1] is Verdict.SEND):
             sent += 30

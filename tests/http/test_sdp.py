@@ -19,8 +19,11 @@ def test_an_offer_of_a_browser() -> None:
 
 
 def test_directions_are_inherited_and_audio_is_no_video() -> None:
-    sdp = "v=0\na=recvonly\na=ice-ufrag:u\na=ice-pwd:p\nm=audio 9 x 1\na=mid:a\nm=video 9 x 1\na=mid:b\nm=video 9 x 1\na=mid:c\na=inactive\n"
-    read = outline(sdp + "m=video 0 x 1\na=mid:d\na=bundle-only\n")
+    read = outline(
+        "v=0\na=recvonly\na=ice-ufrag:u\na=ice-pwd:p\n"
+        "m=audio 9 x 1\na=mid:a\nm=video 9 x 1\na=mid:b\nm=video 9 x 1\na=mid:c\na=inactive\n"
+        "m=video 0 x 1\na=mid:d\na=bundle-only\n"
+    )
     assert (read.video, read.first_mid, read.credentials) == (("b", "d"), "a", frozenset({("u", "p")}))
 
 
@@ -43,7 +46,10 @@ def test_offers_without_use(sdp: str, code: int) -> None:
 
 
 def test_the_fragment_of_the_draft() -> None:
-    text = "a=group:BUNDLE 0 1\nm=audio 9 UDP/TLS/RTP/SAVPF 111\na=mid:1\na=ice-ufrag:EsAw\na=ice-pwd:P2uY\na=candidate:1 1 udp 2 192.0.2.1 6 typ host\na=end-of-candidates\n"
+    text = (
+        "a=group:BUNDLE 0 1\nm=audio 9 UDP/TLS/RTP/SAVPF 111\na=mid:1\na=ice-ufrag:EsAw\na=ice-pwd:P2uY\n"
+        "a=candidate:1 1 udp 2 192.0.2.1 6 typ host\na=end-of-candidates\n"
+    )
     candidate = Candidate(candidate="candidate:1 1 udp 2 192.0.2.1 6 typ host", sdpMid="1")
     assert parse_fragment(text, "0") == Fragment(("EsAw", "P2uY"), (candidate,), True)
     assert parse_fragment("a=candidate:1", "0") == Fragment(None, (Candidate(candidate="candidate:1", sdpMid="0"),), False)

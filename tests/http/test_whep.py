@@ -23,7 +23,10 @@ pytestmark = pytest.mark.realtime
 SDP = {"Content-Type": "application/sdp"}
 FRAGMENT = {"Content-Type": "application/trickle-ice-sdpfrag"}
 CANDIDATE = "candidate:1 1 udp 2122260223 192.0.2.1 61764 typ host generation 0 ufrag 4xxt"
-TRICKLE = f"a=ice-ufrag:4xxt\r\na=ice-pwd:JavC99c0CaI8huR4KGB3XzH8\r\nm=video 9 RTP/AVP 0\r\na=mid:0\r\na={CANDIDATE}\r\na=end-of-candidates\r\n"
+TRICKLE = (
+    "a=ice-ufrag:4xxt\r\na=ice-pwd:JavC99c0CaI8huR4KGB3XzH8\r\nm=video 9 RTP/AVP 0\r\na=mid:0\r\n"
+    f"a={CANDIDATE}\r\na=end-of-candidates\r\n"
+)
 
 
 async def problem(response: aiohttp.ClientResponse, status: int, words: str) -> dict[str, Any]:
@@ -170,7 +173,7 @@ async def test_offers_that_cannot_be(path: str, body: str | bytes, headers: dict
     [
         (m.ErrorMessage(code=406, message="No H.264."), 406, None),
         (m.ErrorMessage(code=409, message="Out of order."), 409, None),
-        (m.ErrorMessage(code=429, message="Too many.", retry_s=2.4), 429, "2"),
+        (m.ErrorMessage(code=429, message="Too many.", retry_s=2.4), 429, "3"),
         (m.ErrorMessage(code=503, message="All places are taken."), 503, "1"),
         (m.ErrorMessage(code=500, message="The agent failed."), 500, None),
     ],
@@ -200,13 +203,13 @@ async def test_a_session_that_ends_by_itself_is_forgotten() -> None:
     port = Port()
     async with door(port) as (whep, client):
         where = (await session(client)).headers["Location"]
-        port.replies[0].send(m.Bye(sid="any", reason="no RTCP"))
+        port.replies[0].send(m.Bye(sid="session1", reason="no RTCP"))
         await problem(await client.delete(where), 404, "no such session")
         assert not whep._whep._resources
 
 
 async def test_a_goodbye_instead_of_an_answer() -> None:
-    async with door(Port(lambda _, reply: reply.send(m.Bye(sid="s", reason="The agent is stopping.")))) as (_, client):
+    async with door(Port(lambda _, reply: reply.send(m.Bye(sid="session1", reason="The agent is stopping.")))) as (_, client):
         await problem(await client.post("/gate/whep", data=OFFER, headers=SDP), 503, "stopping")
 
 
@@ -231,7 +234,7 @@ async def test_who_hangs_up_before_the_answer_is_gone() -> None:
         async with asyncio.timeout(10):
             while not port.lost:
                 await asyncio.sleep(0.01)
-        port.replies[0].send(m.Answer(sid="s", n=1, sdp="late", cameras={}))  # which harms nobody
+        port.replies[0].send(m.Answer(sid="session1", n=1, sdp="late", cameras={}))  # which harms nobody
 
 
 async def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:

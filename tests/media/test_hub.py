@@ -45,9 +45,9 @@ def frame(key: bool, n: int = 0) -> EncodedFrame:
     return EncodedFrame(IDR if key else SLICE, key, n * 3000, asyncio.get_running_loop().time())
 
 
-def make(**capabilities: bool) -> tuple[Hub, Source]:
+def make(*, keyframe_on_demand: bool = False, always_on: bool = False) -> tuple[Hub, Source]:
     source = Source()
-    hub = Hub("cam", Capabilities(**capabilities))
+    hub = Hub("cam", Capabilities(keyframe_on_demand=keyframe_on_demand, always_on=always_on))
     hub.connect(source)
     return hub, source
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import struct
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -207,7 +208,7 @@ async def test_a_switch_runs_sequence_numbers_and_time_on() -> None:
     assert after[0].sequence_number == (before.sequence_number + 1) & 0xFFFF
     assert after[0].timestamp > before.timestamp
     times = sorted({p.timestamp for p in after})
-    assert [b - a for a, b in zip(times, times[1:], strict=False)] == [90] * 4
+    assert [b - a for a, b in itertools.pairwise(times)] == [90] * 4
     sender.deliver(frame(505))
     assert wire.packets[-1].timestamp - times[-1] == 3000
     sender.close()

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
 import { describe, test } from 'node:test';
-import { MqttDoor, sdpFragment, WhepDoor } from '../../edgeagent/web/doors.js';
+import { MqttDoor } from '../../edgeagent/web/mqtt.js';
+import { sdpFragment, WhepDoor } from '../../edgeagent/web/whep.js';
 
 const SDP = 'v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=ice-ufrag:abcd\r\na=ice-pwd:secretsecretsecretsecret\r\na=mid:0\r\n';
 const OFFER = /** @type {const} */ ({ v: 1, t: 'offer', sid: 'abcdefgh', n: 1, sdp: SDP, cameras: { 0: 'gate', 1: 'yard', 2: 'shed' } });

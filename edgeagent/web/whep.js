@@ -1,9 +1,8 @@
 // @ts-check
 /**
- * Two ways to the agent for signaling, with one interface (`Door` in types.d.ts): HTTP by WHEP, and MQTT over WebSocket.
- * Whatever comes in is told to the link as the same messages.
+ * The door of HTTP: WHEP (draft-ietf-wish-whep). Like MQTT's in mqtt.js it is a `Door` (types.d.ts), and what comes in is
+ * told to the link as the same messages.
  */
-import { retryDelay } from './backoff.js';
 
 /**
  * @typedef {import('./types.js').AgentMessage} AgentMessage
@@ -14,7 +13,6 @@ import { retryDelay } from './backoff.js';
  * @typedef {import('./types.js').Candidate} Candidate
  */
 
-const MAX_MESSAGE = 65_536;
 const HTTP_MS = 4000;
 
 /**
@@ -157,159 +155,4 @@ export function sdpFragment(sdp, candidates, end) {
   const lines = [line('ice-ufrag'), line('ice-pwd'), media, line('mid'), ...candidates.map((each) => `a=${each.candidate}`)];
   if (end) lines.push('a=end-of-candidates');
   return lines.filter(Boolean).join('\r\n') + '\r\n';
-}
-
-/**
- * MQTT over WebSocket. The library is loaded when the door is opened, the broker tried again for as long as it is open.
- * @implements {Door}
- */
-export class MqttDoor {
-  name = 'mqtt';
-  #options;
-  #events;
-  /** @type {any} */
-  #client = null;
-  #open = false;
-  #ready = false;
-  #failures = 0;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #retry;
-
-  /**
-   * @param {{url: string, device: string, viewer: string, username?: string, password?: string,
-   *   load: () => Promise<any>, random?: () => number}} options `load` gives the module of MQTT.js
-   * @param {DoorEvents} events
-   */
-  constructor(options, events) {
-    this.#options = { random: Math.random, ...options };
-    this.#events = events;
-  }
-
-  open() {
-    if (this.#open) return;
-    this.#open = true;
-    this.#events.event({ type: 'door', door: this.name, ready: false });
-    void this.#connect();
-  }
-
-  close() {
-    this.#open = false;
-    clearTimeout(this.#retry);
-    this.#discard();
-  }
-
-  wake() {
-    if (!this.#open) return;
-    // A socket that slept is not to be trusted, and a new one costs a few milliseconds.
-    this.#failures = 0;
-    clearTimeout(this.#retry);
-    this.#discard();
-    void this.#connect();
-  }
-
-  /** @param {number} peer @param {Offer} offer */
-  offer(peer, offer) {
-    if (!this.#publish(offer)) this.#events.event({ type: 'unreachable', peer });
-  }
-
-  /** @param {number} _peer @param {ViewerMessage} message */
-  send(_peer, message) {
-    this.#publish(message);
-  }
-
-  async #connect() {
-    const { url, device, viewer, username, password, load } = this.#options;
-    let mqtt;
-    try {
-      mqtt = await load();
-    } catch {
-      return this.#failed();
-    }
-    if (!this.#open || this.#client) return;
-    const client = mqtt.connect(url, {
-      clientId: `ea-${viewer}`,
-      clean: true,
-      protocolVersion: 4,
-      keepalive: 20,
-      connectTimeout: 5000,
-      // Retrying is decided here; the library's own has no jitter, and its Blob worker is barred by the page's policy.
-      reconnectPeriod: 0,
-      timerVariant: 'native',
-      resubscribe: false,
-      queueQoSZero: false,
-      ...(username ? { username, password } : {}),
-    });
-    this.#client = client;
-    client.on('connect', () => {
-      if (client !== this.#client) return;
-      this.#failures = 0;
-      const root = `ea/1/d/${device}`;
-      client.subscribe({ [`${root}/hello`]: { qos: 1 }, [`${root}/up`]: { qos: 1 }, [`ea/1/v/${viewer}/in/+`]: { qos: 1 } });
-      // The broker takes packets in order: an offer that follows the subscription at once loses no answer.
-      this.#setReady(true);
-    });
-    client.on('message', (/** @type {string} */ topic, /** @type {Uint8Array} */ payload) => {
-      if (client === this.#client) this.#receive(topic, payload);
-    });
-    client.on('error', (/** @type {{code?: number, message?: string}} */ error) => {
-      // 4 and 5: bad user name or password, not authorized (MQTT 3.1.1, 3.2.2.3).
-      if (client === this.#client && (error?.code === 4 || error?.code === 5)) this.#events.unauthorized('The broker refused the user name or password.');
-    });
-    client.on('close', () => {
-      if (client === this.#client) this.#failed();
-    });
-  }
-
-  /** @param {string} topic @param {Uint8Array} payload */
-  #receive(topic, payload) {
-    if (payload.length === 0 || payload.length > MAX_MESSAGE) return;
-    let message;
-    try {
-      message = JSON.parse(new TextDecoder().decode(payload));
-    } catch {
-      return;
-    }
-    if (!message || typeof message !== 'object') return;
-    const { device, viewer } = this.#options;
-    if (topic === `ea/1/d/${device}/up`) {
-      this.#events.event({ type: 'presence', up: message.up === 1, epoch: typeof message.epoch === 'string' ? message.epoch : null });
-    } else if (topic === `ea/1/d/${device}/hello`) {
-      if (message.t === 'hello' && message.v === 1) this.#events.event({ type: 'message', message });
-    } else if (topic === `ea/1/v/${viewer}/in/${device}` && typeof message.t === 'string') {
-      this.#events.event({ type: 'message', message });
-    }
-  }
-
-  /** @param {ViewerMessage} message @returns {boolean} whether it left */
-  #publish(message) {
-    const { device, viewer } = this.#options;
-    if (!this.#ready || !this.#client) return false;
-    this.#client.publish(`ea/1/d/${device}/in/${viewer}`, JSON.stringify(message), { qos: 0 });
-    return true;
-  }
-
-  #failed() {
-    this.#discard();
-    if (!this.#open) return;
-    this.#failures += 1;
-    this.#events.event({ type: 'door', door: this.name, ready: false, down: true });
-    clearTimeout(this.#retry);
-    this.#retry = setTimeout(() => void this.#connect(), retryDelay(this.#failures, this.#options.random));
-  }
-
-  #discard() {
-    const client = this.#client;
-    this.#client = null;
-    this.#setReady(false);
-    client?.on?.('error', () => {});
-    client?.end?.(true);
-  }
-
-  /** @param {boolean} ready */
-  #setReady(ready) {
-    if (this.#ready === ready) return;
-    this.#ready = ready;
-    this.#events.event({ type: 'door', door: this.name, ready });
-    if (!ready) this.#events.event({ type: 'presence', up: null, epoch: null });
-  }
 }

@@ -1,0 +1,530 @@
+"""The HTTP door apart from WHEP: who may ask, the page, snapshots, health, and being asked badly."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgeagent.errors import DeviceFault, EdgeAgentError
+from edgeagent.http import snapshots
+from edgeagent.http.door import HttpDoor, HttpOptions
+from edgeagent.http.guard import Guard
+from edgeagent.http.snapshots import Snapshots
+from edgeagent.wire import messages as m
+from edgeagent.wire.codec import decode_agent
+from tests.http.support import OFFER, Port, door, hello, picture
+
+pytestmark = pytest.mark.realtime
+TOKEN = "a token of the owner"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+SDP = {"Content-Type": "application/sdp"}
+
+
+async def refused(response: aiohttp.ClientResponse, status: int, words: str) -> None:
+    body: dict[str, Any] = json.loads(await response.read())
+    assert (response.status, response.content_type) == (status, "application/problem+json"), body
+    assert words in body["detail"], body
+
+
+async def raw(port: int, request: bytes) -> bytes:
+    """Everything that a raw request is answered with."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(request)
+        async with asyncio.timeout(10):
+            return await reader.read()
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+# The page
+
+
+async def test_the_page_and_its_files() -> None:
+    async with door() as (_, client):
+        response = await client.get("/")
+        assert (response.status, response.content_type) == (200, "text/html")
+        assert response.headers["Cache-Control"] == "no-cache"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["Referrer-Policy"] == "no-referrer"
+        assert "aiohttp" not in response.headers["Server"]
+        policy = response.headers["Content-Security-Policy"]
+        assert "default-src 'self'" in policy
+        assert "connect-src 'self';" in policy
+        assert "unsafe" not in policy
+        again = await client.get("/index.html", headers={"If-None-Match": response.headers["ETag"]})
+        assert (again.status, await again.read()) == (304, b"")
+        again = await client.get("/", headers={"If-None-Match": f'"other", W/{response.headers["ETag"]}'})
+        assert again.status == 304
+        script = await client.get("/app.js")
+        assert (script.status, script.content_type) == (200, "text/javascript")
+
+
+async def test_an_edited_file_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("one")
+    async with door(web_root=tmp_path) as (_, client):
+        first = await client.get("/")
+        (tmp_path / "index.html").write_text("another")
+        second = await client.get("/", headers={"If-None-Match": first.headers["ETag"]})
+        assert (second.status, await second.text()) == (200, "another")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/missing.js",
+        "/../errors.py",
+        "/%2e%2e/errors.py",
+        "/..%2ferrors.py",
+        "/wire.d.ts",
+        "/.hidden.txt",
+        "/a%00b.js",
+        "/vendor",
+        "//etc/passwd",
+        "/etc/passwd",
+        "/link.txt",
+        "/%ff.js",
+        "/" + "x" * 5000 + ".js",
+    ],
+)
+async def test_only_the_pages_files_are_served(tmp_path: Path, path: str) -> None:
+    root = tmp_path / "web"
+    root.mkdir()
+    for name in ("wire.d.ts", ".hidden.txt"):
+        (root / name).write_text("secret")
+    (tmp_path / "errors.py").write_text("secret")
+    (tmp_path / "outside.txt").write_text("secret")
+    (root / "link.txt").symlink_to(tmp_path / "outside.txt")
+    async with door(web_root=root) as (whep, _):
+        answer = await raw(whep.port, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        assert answer.split()[1] in (b"404", b"400")
+        assert b"secret" not in answer
+
+
+async def test_the_policy_lets_the_page_reach_a_broker_and_frames_on_allowed_pages() -> None:
+    async with door(mqtt_url="ws://127.0.0.1:9001", cors=("https://home.example",)) as (_, client):
+        policy = (await client.get("/")).headers["Content-Security-Policy"]
+        assert "connect-src 'self' ws: wss:;" in policy
+        assert policy.endswith("frame-ancestors 'self' https://home.example")
+
+
+async def test_what_the_page_is_told() -> None:
+    async with door() as (_, client):
+        assert await (await client.get("/api/config")).json() == {"device": "porch", "mqtt": None, "whep": True, "auth": "none"}
+        assert decode_agent(await (await client.get("/api/hello")).read()) == hello()
+    async with door(mqtt_url="wss://broker.example/mqtt") as (_, client):
+        assert (await (await client.get("/api/config")).json())["mqtt"] == {"url": "wss://broker.example/mqtt"}
+
+
+# Pictures and health
+
+
+async def test_snapshots() -> None:
+    async with door() as (_, client):
+        response = await client.get("/gate.jpg")
+        assert (response.status, response.content_type, await response.read()) == (200, "image/jpeg", b"picture of gate")
+        assert response.headers["Cache-Control"] == "no-store"
+        assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        await refused(await client.get("/desk.jpg"), 503, "unplugged")
+        await refused(await client.get("/barn.jpg"), 404, "no camera 'barn'")
+
+
+async def test_health() -> None:
+    facts: dict[str, Any] = {"ok": True, "viewers": 3}
+    async with door(health=lambda: facts) as (_, client):
+        response = await client.get("/healthz")
+        assert (response.status, await response.json()) == (200, facts)
+        facts["ok"] = False
+        assert (await client.get("/healthz")).status == 503
+    async with door(health=lambda: facts, token=TOKEN) as (_, client):
+        response = await client.get("/healthz")
+        assert (response.status, await response.json()) == (503, {"ok": False})
+        assert await (await client.get("/healthz", headers=BEARER)).json() == facts
+
+
+async def test_a_fault_of_ours_is_500_and_the_door_lives_on(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> dict[str, Any]:
+        raise ZeroDivisionError
+
+    async with door(health=broken) as (_, client):
+        await refused(await client.get("/healthz"), 500, "failed at this request")
+        assert "ZeroDivisionError" in caplog.text
+        assert (await client.get("/")).status == 200
+
+
+# Who may ask
+
+
+async def test_a_token_is_asked_for() -> None:
+    port = Port()
+    async with door(port, token=TOKEN) as (_, client):
+        for method, path in (
+            ("GET", "/api/hello"),
+            ("GET", "/gate.jpg"),
+            ("POST", "/gate/whep"),
+            ("DELETE", "/gate/whep/x"),
+            ("GET", "/gate/whep"),
+        ):
+            response = await client.request(method, path, data=OFFER, headers=SDP)
+            await refused(response, 401, "A token is needed")
+            assert response.headers["WWW-Authenticate"] == 'Bearer realm="edgeagent"'
+        assert not port.received
+        for public in ("/", "/app.js", "/healthz"):
+            assert (await client.get(public)).status == 200
+        assert await (await client.get("/api/config")).json() == {"device": "", "mqtt": None, "whep": True, "auth": "token"}
+        response = await client.options("/gate/whep")
+        assert response.status == 200
+        assert "Link" not in response.headers, "servers' credentials are for viewers"
+        assert len((await client.options("/gate/whep", headers=BEARER)).headers.getall("Link")) == 3
+        assert (await client.get("/gate.jpg", headers=BEARER)).status == 200
+        assert (await client.get("/gate.jpg", headers={"Authorization": f"bearer {TOKEN}"})).status == 200
+        assert (await client.post("/gate/whep", data=OFFER, headers={**SDP, **BEARER})).status == 201
+        assert (await (await client.get("/api/config", headers=BEARER)).json())["auth"] == "ok"
+
+
+@pytest.mark.parametrize(
+    "given", ["Bearer", "Bearer ", "Bearer wrong", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", "Bearer ä"]
+)
+async def test_a_wrong_token(given: str) -> None:
+    async with door(token=TOKEN) as (_, client):
+        response = await client.get("/gate.jpg", headers={"Authorization": given})
+        await refused(response, 401, "not right")
+        assert 'error="invalid_token"' in response.headers["WWW-Authenticate"]
+
+
+async def test_wrong_tokens_are_limited_and_honest_viewers_are_not() -> None:
+    async with door(token=TOKEN) as (_, client):
+        for _ in range(30):
+            assert (await client.get("/gate.jpg", headers=BEARER)).status == 200
+            assert (await client.get("/gate.jpg")).status == 401
+        statuses = [(await client.get("/gate.jpg", headers={"Authorization": f"Bearer {i}"})).status for i in range(12)]
+        assert statuses == [401] * 10 + [429] * 2
+        response = await client.get("/gate.jpg", headers=BEARER)
+        await refused(response, 429, "Too many wrong tokens")
+        assert 1 <= int(response.headers["Retry-After"]) <= 5
+        assert (await client.post("/api/login", json={"token": "again"})).status == 429
+
+
+async def test_the_cookie_serves_the_page() -> None:
+    async with door(token=TOKEN) as (whep, client):
+        await refused(await client.post("/api/login", json={"token": "wrong"}), 401, "not right")
+        response = await client.post("/api/login", json={"token": TOKEN})
+        assert response.status == 204
+        cookie = response.headers["Set-Cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=Strict" in cookie
+        assert "Secure" not in cookie
+        assert TOKEN not in cookie
+        assert (await client.get("/gate.jpg")).status == 200
+        assert (await (await client.get("/api/config")).json())["auth"] == "ok"
+        own = {"Origin": f"http://127.0.0.1:{whep.port}"}
+        assert (await client.post("/gate/whep", data=OFFER, headers={**SDP, **own})).status == 201
+        assert (await client.post("/api/logout")).status == 204
+        assert (await client.get("/gate.jpg")).status == 401
+        for forged in ("", "x", "0" * 64):
+            assert (await client.get("/gate.jpg", headers={"Cookie": f"edgeagent={forged}"})).status == 401
+        behind_tls = await client.post("/api/login", json={"token": TOKEN}, headers={"X-Forwarded-Proto": "https"})
+        assert "Secure" in behind_tls.headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize(
+    ("data", "headers", "status"),
+    [
+        (b"{}", {"Content-Type": "text/plain"}, 415),
+        (b"{", {"Content-Type": "application/json"}, 400),
+        (b"[]", {"Content-Type": "application/json"}, 400),
+        (b'{"token":5}', {"Content-Type": "application/json"}, 400),
+        (b'{"token":"\\ud800"}', {"Content-Type": "application/json"}, 401),
+        (b"[" * 1000, {"Content-Type": "application/json"}, 400),
+        (b"\xff", {"Content-Type": "application/json"}, 400),
+        (b"x" * 2000, {"Content-Type": "application/json"}, 413),
+        (b"", {"Content-Type": "application/json"}, 413),
+    ],
+)
+async def test_logins_that_are_none(data: bytes, headers: dict[str, str], status: int) -> None:
+    async with door(token=TOKEN) as (_, client):
+        assert (await client.post("/api/login", data=data, headers=headers)).status == status
+
+
+async def test_foreign_pages_are_kept_out() -> None:
+    port = Port()
+    async with door(port) as (whep, client):
+        for foreign in ("https://evil.example", "null", f"http://127.0.0.1:{whep.port + 1}", "http://localhost"):
+            response = await client.post("/gate/whep", data=OFFER, headers={**SDP, "Origin": foreign})
+            await refused(response, 403, "http.cors")
+            assert "Access-Control-Allow-Origin" not in response.headers
+            response = await client.get("/gate.jpg", headers={"Origin": foreign})
+            assert "Access-Control-Allow-Origin" not in response.headers
+            response = await client.options("/gate/whep", headers={"Origin": foreign, "Access-Control-Request-Method": "POST"})
+            assert "Access-Control-Allow-Origin" not in response.headers
+        await refused(
+            await client.post("/gate/whep", data=OFFER, headers={**SDP, "Sec-Fetch-Site": "cross-site"}), 403, "http.cors"
+        )
+        assert not port.received
+        assert (
+            await client.post("/gate/whep", data=OFFER, headers={**SDP, "Origin": f"http://127.0.0.1:{whep.port}"})
+        ).status == 201
+
+
+async def test_allowed_pages_come_in_with_a_token_but_not_with_the_cookie() -> None:
+    home = {"Origin": "https://home.example"}
+    async with door(token=TOKEN, cors=("https://home.example",)) as (_, client):
+        asked = await client.options("/gate/whep", headers={**home, "Access-Control-Request-Method": "POST"})
+        assert asked.headers["Access-Control-Allow-Origin"] == "https://home.example"
+        assert "POST" in asked.headers["Access-Control-Allow-Methods"]
+        assert "If-Match" in asked.headers["Access-Control-Allow-Headers"]
+        assert (await client.options("/api/login", headers=home)).headers["Access-Control-Allow-Origin"] == "https://home.example"
+        created = await client.post("/gate/whep", data=OFFER, headers={**SDP, **home, **BEARER})
+        assert created.status == 201
+        assert created.headers["Access-Control-Allow-Origin"] == "https://home.example"
+        assert "Location" in created.headers["Access-Control-Expose-Headers"]
+        assert created.headers["Vary"] == "Origin"
+        assert "Access-Control-Allow-Credentials" not in created.headers
+        await client.post("/api/login", json={"token": TOKEN})
+        assert (await client.get("/gate.jpg")).status == 200
+        assert (await client.get("/gate.jpg", headers=home)).status == 401
+
+
+async def test_another_name_for_this_computer_gets_nothing_without_a_token() -> None:
+    async with door() as (whep, client):
+        for host in (
+            "evil.example",
+            f"evil.example:{whep.port}",
+            "192.168.1.5",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "",
+        ):
+            await refused(await client.get("/api/hello", headers={"Host": host}), 421, "http://localhost")
+        for host in (
+            "localhost",
+            f"localhost:{whep.port}",
+            "127.0.0.1:1",
+            "[::1]:8080",
+            "LOCALHOST.",
+            "cam.localhost",
+            "127.9.9.9",
+        ):
+            assert (await client.get("/api/hello", headers={"Host": host})).status == 200, host
+    async with door(token=TOKEN) as (_, client):
+        assert (await client.get("/api/hello", headers={"Host": "cam.example", **BEARER})).status == 200
+    async with door(host="0.0.0.0") as (_, client):
+        assert (await client.get("/api/hello", headers={"Host": "cam.example"})).status == 200
+
+
+# Asked badly
+
+
+async def test_methods_and_addresses_that_are_none() -> None:
+    async with door() as (_, client):
+        await refused(await client.put("/api/hello", data=b""), 405, "PUT")
+        await refused(await client.get("/nothing"), 404, "nothing")
+        await refused(await client.post("/nothing/at/all/here", data=b""), 405, "POST")
+        assert (await client.head("/gate.jpg")).status == 200
+
+
+async def test_noise_instead_of_http() -> None:
+    async with door() as (whep, client):
+        for noise in (
+            b"\x00" * 100 + b"\r\n\r\n",
+            b"GET\r\n\r\n",
+            b"GET / HTTP/9\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 20_000 + b"\r\n\r\n",
+        ):
+            assert b" 400 " in (await raw(whep.port, noise)).split(b"\r\n")[0]
+        assert (await client.get("/healthz")).status == 200
+
+
+async def test_more_connections_than_allowed_are_hung_up_on() -> None:
+    async with door(max_connections=3) as (whep, _):
+        held = [await asyncio.open_connection("127.0.0.1", whep.port) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        reader, writer = await asyncio.open_connection("127.0.0.1", whep.port)
+        with pytest.raises(ConnectionError):
+            if not await reader.read():
+                raise ConnectionResetError
+        writer.close()
+        held[0][1].close()
+        await held[0][1].wait_closed()
+        async with asyncio.timeout(10):
+            while not (await _answers(whep.port)):
+                await asyncio.sleep(0.01)
+        for _, other in held[1:]:
+            other.close()
+            await other.wait_closed()
+
+
+async def _answers(port: int) -> bool:
+    try:
+        return b" 200 " in await raw(port, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    except ConnectionError:
+        return False
+
+
+async def test_closing_does_not_wait_for_the_idle() -> None:
+    made = HttpDoor(HttpOptions(port=0), device="porch", signaling=Port(), hello=hello, snapshot=picture, health=dict)
+    await made.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", made.port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert b"503" in await reader.readline()
+    async with asyncio.timeout(5):
+        await made.close()
+    assert made.port == 0
+    await reader.read()
+    writer.close()
+    await made.close()
+
+
+async def test_a_port_in_use_is_said() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(EdgeAgentError, match=f"Port {port} is in use by another program: end it, or set http.listen"):
+            async with door(port=port):
+                raise AssertionError
+    with pytest.raises(EdgeAgentError, match=r"no address 192\.0\.2\.1"):
+        async with door(host="192.0.2.1"):
+            raise AssertionError
+
+
+async def test_nothing_secret_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with door(token=TOKEN) as (_, client):
+        await client.get("/gate.jpg", headers=BEARER)
+        await client.post("/api/login", json={"token": TOKEN})
+        await client.get("/gate.jpg", headers={"Authorization": "Bearer almost-the-token"})
+    assert TOKEN not in caplog.text
+    assert "almost" not in caplog.text
+
+
+names = st.sampled_from(
+    [
+        "Authorization",
+        "Cookie",
+        "Origin",
+        "Host",
+        "If-Match",
+        "If-None-Match",
+        "Content-Type",
+        "Content-Length",
+        "Range",
+        "Sec-Fetch-Site",
+        "X-Forwarded-Proto",
+        "Expect",
+    ]
+)
+values = st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=40)
+targets = st.sampled_from(
+    ["/", "/gate.jpg", "/gate/whep", "/gate/whep/x", "/api/config", "/api/login", "/healthz", "/%", "/a/b/c", "*", "/?also=,,,"]
+)
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from(["GET", "POST", "PATCH", "DELETE", "OPTIONS", "HEAD", "BREW"]),
+    targets,
+    st.lists(st.tuples(names, values), max_size=6),
+)
+async def test_any_header(method: str, target: str, headers: list[tuple[str, str]]) -> None:
+    async with door(token=TOKEN) as (whep, _):
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        request = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{head}\r\n".encode("latin-1")
+        reader, writer = await asyncio.open_connection("127.0.0.1", whep.port)
+        writer.write(request)
+        writer.write_eof()
+        async with asyncio.timeout(20):
+            first = await reader.readline()
+        status = int(first.split()[1]) if first else 400
+        assert status < 500, first
+        writer.close()
+        await writer.wait_closed()
+
+
+def test_a_token_is_compared_whole() -> None:
+    guard = Guard("short", (), local_only=False)
+    assert guard._cookie != Guard("shorter", (), local_only=False)._cookie
+    assert len(guard._cookie) == 64
+
+
+# Snapshots by themselves, on the virtual clock
+
+
+class Camera:
+    """Counts how often it is asked."""
+
+    def __init__(self, takes_s: float = 0.1) -> None:
+        self.asked = 0
+        self.takes_s = takes_s
+
+    async def __call__(self, name: str) -> bytes:
+        self.asked += 1
+        await asyncio.sleep(self.takes_s)
+        return f"{name} {self.asked}".encode()
+
+
+async def test_many_who_ask_get_one_picture() -> None:
+    camera = Camera()
+    made = Snapshots(camera)
+    assert set(await asyncio.gather(*(made.get("gate") for _ in range(50)))) == {b"gate 1"}
+    assert await made.get("gate") == b"gate 1"
+    assert await made.get("desk") == b"desk 2"
+    await asyncio.sleep(0.6)
+    assert await made.get("gate") == b"gate 3"
+    assert not made._making
+
+
+async def test_one_who_hangs_up_does_not_take_it_from_the_others() -> None:
+    camera = Camera()
+    made = Snapshots(camera)
+    first, second = (asyncio.create_task(made.get("gate")) for _ in range(2))
+    await asyncio.sleep(0.05)
+    first.cancel()
+    assert await second == b"gate 1"
+    assert first.cancelled() or isinstance(await asyncio.gather(first, return_exceptions=True), list)
+
+
+async def test_a_camera_that_is_slow_or_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "_TIMEOUT_S", 0.05)
+    with pytest.raises(DeviceFault, match="gave no picture"):
+        await Snapshots(Camera(takes_s=9)).get("gate")
+
+    async def fails(name: str) -> bytes:
+        raise DeviceFault("It is unplugged.")
+
+    made = Snapshots(fails)
+    results = await asyncio.gather(made.get("gate"), made.get("gate"), return_exceptions=True)
+    assert [str(result) for result in results] == ["It is unplugged."] * 2
+    abandoned = asyncio.create_task(made.get("gate"))
+    await asyncio.sleep(0)
+    abandoned.cancel()
+    await asyncio.gather(abandoned, return_exceptions=True)
+
+
+async def test_closing_stops_what_is_being_made() -> None:
+    made = Snapshots(Camera(takes_s=999))
+    waiting = asyncio.create_task(made.get("gate"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await made.close()
+    assert isinstance((await asyncio.gather(waiting, return_exceptions=True))[0], asyncio.CancelledError)
+
+
+async def test_the_hello_is_of_now() -> None:
+    cameras = [m.CameraState(name="gate", phase="off")]
+    now = m.Hello(device="porch", version="1", epoch="e1", cameras=cameras)
+    async with door(hello=lambda: now.model_copy(update={"cameras": list(cameras)})) as (_, client):
+        assert (await client.get("/gate.jpg")).status == 200
+        cameras.append(m.CameraState(name="barn", phase="off"))
+        assert (await client.get("/barn.jpg")).status == 200
+        assert len((await (await client.get("/api/hello")).json())["cameras"]) == 2
