@@ -38,7 +38,7 @@ from edgeagent.rtc.settings import PeerSettings, make_certificate
 from edgeagent.runtime import log as agent_log
 from edgeagent.runtime import loopwatch, notify
 from edgeagent.runtime.memory import keep_small
-from edgeagent.wire.messages import CameraState
+from edgeagent.wire.messages import CameraState, Hello
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,8 @@ class Agent:
                 title=config.title,
                 ice_servers=tuple(server.wire() for server in config.webrtc.ice_servers),
                 max_viewers=config.limits.viewers,
-                offers=Rate(config.limits.offers_per_s, max(20.0, 2 * config.limits.offers_per_s)),
+                # A full house may come at once, as after a restart.
+                offers=Rate(config.limits.offers_per_s, config.limits.viewers + 4 * config.limits.offers_per_s),
             ),
             self._make_peer,
         )
@@ -105,8 +106,13 @@ class Agent:
             device=self.config.device,
             epoch=self.epoch,
             signaling=self.sessions,
-            hello=self.sessions.hello,
+            hello=self._public_hello,
         )
+
+    def _public_hello(self) -> Hello:
+        """What is retained on the broker, where all its clients read it: without TURN credentials."""
+        hello = self.sessions.hello()
+        return hello.model_copy(update={"ice_servers": [s for s in hello.ice_servers if s.credential is None]})
 
     def _choose_sender(self) -> None:
         if self.config.media.sender == "aiortc":
@@ -199,7 +205,6 @@ class Agent:
         async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
             for hub in self.hubs.values():
                 stack.push_async_callback(hub.close)
-            stack.push_async_callback(self.sessions.close)
             await stack.enter_async_context(self.http)
             tasks = [
                 group.create_task(self.servers.run(), name="ice-servers"),
@@ -221,6 +226,7 @@ class Agent:
             try:
                 yield
             finally:
+                await self.sessions.close()  # while the broker can still carry the goodbyes
                 for task in tasks:
                     task.cancel()
 

@@ -1,9 +1,9 @@
 """Render the demo's camera clip, a garden at dusk: `python scripts/render_clip.py` writes `edgeagent/assets/clip.mp4`.
 
 Everything is computed here with numpy, so the clip has no licence but the project's. The still parts are painted once at twice the
-resolution; each frame then adds clouds, smoke, sway, the cat and fireflies. Every motion has a period that divides the length, so the
-last frame leads into the first. The stream is what a browser takes as it is: H.264 constrained baseline 3.1, no B-frames, a keyframe
-every 2 s. `--still 7.4 out.png` renders one moment as a picture.
+resolution; each frame then adds clouds, smoke, sway, the cat and fireflies. Every motion has a period that divides the length, so
+the last frame leads into the first. The stream is what a browser takes as it is: H.264 constrained baseline 3.1, no B-frames, a
+keyframe every 2 s. `--still 7.4 out.png` renders one moment as a picture.
 
 Units: pixels of the output picture (y down) for what is painted, metres (x right, y up, z ahead of the camera) for what is built.
 Colours are linear light until `develop`.
@@ -47,7 +47,7 @@ def vec(*values: float) -> Array:
     return np.array(values, np.float32)
 
 
-def smooth(low: float, high: float, x: Array) -> Array:
+def smooth(low: float, high: float, x: Array | float) -> Array:
     """0 below `low`, 1 above `high`, smooth between; `low` may be the greater."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
@@ -134,7 +134,7 @@ class Layer:
     def reduced(self) -> Array:
         """The layer at the output's resolution."""
         rows, columns = self.rgba.shape[0] // self.scale, self.rgba.shape[1] // self.scale
-        return self.rgba.reshape(rows, self.scale, columns, self.scale, 4).mean(axis=(1, 3))
+        return np.asarray(self.rgba.reshape(rows, self.scale, columns, self.scale, 4).mean(axis=(1, 3)))
 
 
 def capsule(x: Array, y: Array, start: tuple[float, float], end: tuple[float, float], r0: float, r1: float) -> Array:
@@ -688,7 +688,7 @@ def cat_at(t: float) -> tuple[float, float]:
 
     total = ramp(stop - start)
     walked = total - ramp(stop - t) if t < stop else total + ramp(t - go)
-    still = float(smooth(stop - 0.5, stop, np.float32(t)) * smooth(go + 0.4, go, np.float32(t)))
+    still = float(smooth(stop - 0.5, stop, t) * smooth(go + 0.4, go, t))
     return 7.55 - walked, still
 
 

@@ -224,8 +224,8 @@ class Sessions:
         runner = self._runners.pop(peer, None)
         if runner is None:
             return
-        # A negotiation that ends in closing must not cancel itself; every other one has nobody to answer any more.
-        if runner.task and runner.task is not asyncio.current_task():
+        # Nobody waits for its answer any more. Where this is that very task, it has done its work.
+        if runner.task:
             runner.task.cancel()
         _log.debug("peer %d closes: %s", peer, reason)
         self._spawn(self._close(runner, reason), f"close peer {peer}")

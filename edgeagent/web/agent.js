@@ -537,14 +537,20 @@ export class Agent {
     for (const session of [current, next]) {
       const peer = session && this.#peers.get(session.id);
       if (!session || !peer || session.stage === 'preparing' || session.stage === 'ready') continue;
-      this.#bye(peer, session.id, session.door, { v: 1, t: 'bye', sid: session.sid, reason: 'page closed' });
+      // What is sent over a channel may die with the page; a request that is kept alive does not.
+      const bye = /** @type {const} */ ({ v: 1, t: 'bye', sid: session.sid, reason: 'page closed' });
+      if (session.door === 'whep') this.#doors.get('whep')?.send(session.id, bye);
+      else this.#bye(peer, session.id, session.door, bye);
     }
   }
 
-  /** Over the channel, which names the session; where it is shut, through the door, which for WHEP also frees the resource. @param {Peer} peer @param {number} id @param {string} door @param {import('./types.js').ViewerMessage} bye */
+  /**
+   * End a session: over its channel where there is one, else through the door it came by.
+   * @param {Peer} peer @param {number} id @param {string} door @param {import('./types.js').Bye} bye
+   */
   #bye(peer, id, door, bye) {
-    const told = peer.send(JSON.stringify(bye));
-    if (!told || door === 'whep') this.#doors.get(door)?.send(id, bye);
+    if (peer.send(JSON.stringify(bye))) this.#doors.get(door)?.forget(id);
+    else this.#doors.get(door)?.send(id, bye);
   }
 }
 

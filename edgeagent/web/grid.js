@@ -102,6 +102,7 @@ export class EdgeGrid extends HTMLElement {
   attributeChangedCallback(name, before, after) {
     if (before === after || !this.isConnected) return;
     if (name === 'camera') this.#select(after ?? '');
+    else if (name === 'paused') for (const tile of this.cameras) tile.toggleAttribute('paused', after !== null);
     else this.#update();
   }
 
@@ -148,6 +149,7 @@ export class EdgeGrid extends HTMLElement {
       if (this.#tiles.has(name)) continue;
       const tile = new EdgeCamera();
       tile.setAttribute('camera', name);
+      tile.toggleAttribute('paused', this.hasAttribute('paused'));
       tile.hidden = this.#selected !== '' && this.#selected !== name;
       tile.agent = this.#agent;
       this.#tiles.set(name, tile);
@@ -159,7 +161,6 @@ export class EdgeGrid extends HTMLElement {
       tile.toggleAttribute('compact', !selected);
       tile.toggleAttribute('edges', selected);
       tile.toggleAttribute('steps', selected && names.length > 1);
-      tile.toggleAttribute('paused', this.hasAttribute('paused'));
       tile.hidden = single && !selected;
       tile.setAttribute('fit', selected ? preference.get('fit.single', 'contain') : (this.getAttribute('fit') ?? 'contain'));
     }

@@ -72,6 +72,8 @@ export class MqttDoor {
     this.#publish(message);
   }
 
+  forget() {}
+
   async #connect() {
     const { url, device, viewer, username, password, load } = this.#options;
     let mqtt;

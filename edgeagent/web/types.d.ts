@@ -1,7 +1,7 @@
 /** Types that several modules of the viewer share; those of the messages are in wire.d.ts. */
 import type { AgentMessage, Bye, CameraState, Candidate, Hello, Offer, ViewerMessage } from './wire.js';
 
-export type { AgentMessage, Answer, CameraState, Candidate, ErrorMessage, Hello, Ice, Offer, Up, ViewerMessage } from './wire.js';
+export type { AgentMessage, Answer, Bye, CameraState, Candidate, ErrorMessage, Hello, Ice, Offer, Up, ViewerMessage } from './wire.js';
 
 export interface Wish {
   camera: string;
@@ -76,6 +76,8 @@ export interface Door {
   offer(peer: number, offer: Offer): void;
   /** `ice` or `bye` for an offer made here. */
   send(peer: number, message: ViewerMessage): void;
+  /** The session has ended by other means. */
+  forget(peer: number): void;
 }
 
 export interface DoorEvents {

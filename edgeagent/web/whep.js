@@ -100,6 +100,11 @@ export class WhepDoor {
     }
   }
 
+  /** @param {number} peer */
+  forget(peer) {
+    this.#sessions.delete(peer);
+  }
+
   /** @param {{offer: Offer, url: string, etag: string}} session @param {Candidate[]} candidates @param {boolean} end */
   #patch(session, candidates, end) {
     /** @type {Record<string, string>} */

@@ -133,6 +133,7 @@ def test_the_next_offer_renegotiates() -> None:
     answer = message(only(core.handle(e.PeerAnswered(peer, 2, "sdp2"), 2.1), e.Send), m.Answer)
     assert (answer.n, answer.sdp, answer.cameras) == (2, "sdp2", {"0": "gate", "1": "desk"})
     assert core.next_deadline() is None
+    only(core.handle(e.Received(m.Quality(sid=SID, id=1, mid="1", layer="off"), ALICE), 2.2), e.WishQuality)
 
 
 def test_an_offer_over_the_channel_is_answered_there() -> None:

@@ -262,6 +262,21 @@ async def test_a_viewer_that_answers_within_the_call_does_not_disturb_the_order(
         assert len(peers.made) == 1
 
 
+async def test_what_a_viewer_says_within_the_call_comes_after_what_he_said_before() -> None:
+    peers = ScriptedPeers()
+
+    class Eager(Reply):
+        def send(self, message: m.AgentMessage) -> None:
+            shell.receive(encode(ice(SID, "later")), self)
+
+    async with sessions(peers) as shell:
+        eager = Eager()
+        shell.receive(encode(offer()), eager)
+        shell.receive(encode(ice(SID, "earlier")), eager)
+        await settled()
+        assert [c.candidate for c in peers.made[0].remote] == ["earlier", "later"]
+
+
 async def test_a_way_back_that_fails_is_logged_and_forgotten(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Reply):
         def send(self, message: m.AgentMessage) -> None:

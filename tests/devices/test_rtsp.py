@@ -1,0 +1,325 @@
+"""The driver against a real RTSP server."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from edgeagent_devices.rtsp import RtspCamera
+from pydantic import ValidationError
+
+from edgeagent.core.camera_life import LifePolicy
+from edgeagent.core.h264 import ParameterSets, split_nals
+from edgeagent.drivers import DeviceFault
+from edgeagent.drivers.conformance import Recording, assert_conforms, record
+from edgeagent.model import CameraPhase
+from tests.drivers.test_runner import running
+from tests.support.rtsp import RtspServer, raw_clip
+
+X264 = ["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "30"]
+B_FRAMES = ["-c:v", "libx264", "-preset", "veryfast", "-bf", "2", "-x264-params", "b-adapt=0", "-g", "30", "-pix_fmt", "yuv420p"]
+
+
+def camera(url: str, **options: Any) -> RtspCamera:
+    return RtspCamera("gate", RtspCamera.Options(url=url, **options))
+
+
+def no_encoder(**_: Any) -> Any:
+    raise AssertionError("nothing is encoded here")
+
+
+def play(url: str, count: int = 20, **options: Any) -> Recording:
+    recording = record(camera(url, **options), no_encoder, lambda it: it.wait_for(count, 20))
+    assert recording.error is None
+    assert not recording.hangs
+    assert len(recording.frames) >= count
+    return recording
+
+
+def fault_of(url: str, **options: Any) -> DeviceFault:
+    recording = record(camera(url, **options), no_encoder, lambda it: it.wait_for(10_000, 20))
+    assert isinstance(recording.error, DeviceFault), recording.error
+    return recording.error
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("clips")
+    return {
+        "plain": raw_clip(folder / "plain.h264"),
+        "large": raw_clip(folder / "large.h264", size="640x480"),
+        "b-frames": raw_clip(folder / "b.h264", *B_FRAMES),
+        "10 bit": raw_clip(folder / "ten.h264", *X264, "-pix_fmt", "yuv420p10le"),
+        "slices": raw_clip(folder / "slices.h264", *X264, "-x264-params", "sliced-threads=0:slices=4", "-pix_fmt", "yuv420p"),
+        "h265": raw_clip(folder / "plain.h265", "-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=none"),
+        "mjpeg": raw_clip(folder / "plain.mjpeg", *["-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-huffman", "default"]),
+    }
+
+
+@pytest.fixture(scope="module")
+def plain(clips: dict[str, Path]) -> Iterator[RtspServer]:
+    with RtspServer(clips["plain"], clips["large"]) as server:
+        yield server
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_conforms(plain: RtspServer, transport: str) -> None:
+    assert_conforms(camera(plain.url, transport=transport), no_encoder, frames=45)
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_pictures_are_those_of_the_camera(clips: dict[str, Path], plain: RtspServer, transport: str) -> None:
+    own = {nal for nal in split_nals(clips["plain"].read_bytes()) if nal[0] & 0x1F in (1, 5)}
+    recording = play(plain.url, 40, transport=transport)
+    for frame in recording.frames:
+        assert {nal for nal in split_nals(frame.data) if nal[0] & 0x1F in (1, 5)} <= own
+    decoder = av.CodecContext.create("h264", "r")
+    assert isinstance(decoder, av.VideoCodecContext)
+    decoded = [p for frame in recording.frames for p in decoder.decode(av.Packet(frame.data))] + decoder.decode(None)
+    assert len(decoded) == len(recording.frames)
+    info = recording.infos["main"]
+    assert (info.width, info.height, info.profile_level_id[:4], info.fps) == (320, 240, "42c0", 30)
+
+
+def test_capabilities_follow_on_demand() -> None:
+    assert camera("rtsp://h/").capabilities.always_on
+    assert not camera("rtsp://h/", on_demand=True).capabilities.always_on
+    assert not camera("rtsp://h/").capabilities.keyframe_on_demand
+
+
+def test_a_picture_of_several_slices_stays_one(clips: dict[str, Path]) -> None:
+    with RtspServer(clips["slices"]) as server:
+        for frame in play(server.url, 40).frames:
+            assert len([nal for nal in split_nals(frame.data) if nal[0] & 0x1F in (1, 5)]) == 4
+
+
+def test_parameter_sets_of_the_sdp_are_put_before_keyframes(clips: dict[str, Path], tmp_path: Path) -> None:
+    bare = raw_clip(tmp_path / "bare.h264")
+    data = bare.read_bytes()
+    first_idr = data.index(b"\0\0\1\x65")
+    units = [nal for nal in split_nals(data[first_idr - 1 :]) if nal[0] & 0x1F not in (7, 8)]
+    bare.write_bytes(data[: first_idr - 1] + b"".join(b"\0\0\0\1" + nal for nal in units))
+    with RtspServer(bare, options=("--config", "0")) as server:
+        keys = [frame for frame in play(server.url, 70).frames if frame.keyframe]
+        assert len(keys) >= 2
+        assert all(ParameterSets.of(split_nals(frame.data)) for frame in keys)
+
+
+def test_another_resolution_is_described(plain: RtspServer) -> None:
+    sizes = []
+
+    def script(it: Recording) -> None:
+        it.wait_for(20, 20)
+        sizes.append(it.infos["main"].width)
+        plain.say("clip 1")
+        it.wait_for(len(it.frames) + 60, 20)
+        sizes.append(it.infos["main"].width)
+        plain.say("clip 0")
+
+    recording = record(camera(plain.url), no_encoder, script)
+    assert recording.error is None
+    assert sizes == [320, 640]
+    assert all(before.timestamp < after.timestamp for before, after in pairwise(recording.frames))
+
+
+@pytest.mark.parametrize(
+    ("clip", "sentence"),
+    [
+        ("b-frames", "sends B-frames, which browsers do not show. Set B-frames to 0 or off"),
+        ("h265", "sends H.265, which browsers do not show. Set its video codec to H.264"),
+        ("mjpeg", "sends MJPEG, which browsers do not show. Set its video codec to H.264"),
+        ("10 bit", "Set its profile to Main or Baseline"),
+    ],
+)
+def test_what_browsers_cannot_show_is_said(clips: dict[str, Path], clip: str, sentence: str) -> None:
+    with RtspServer(clips[clip]) as server:
+        fault = fault_of(server.url)
+    assert sentence in fault.message
+    assert fault.retry, "once it is set right, the picture comes by itself"
+
+
+def test_sound_alone_is_no_camera() -> None:
+    with RtspServer() as server:
+        assert "offers no video" in fault_of(server.url).message
+
+
+@pytest.mark.parametrize("digest", [(), ("--digest",)], ids=["basic", "digest"])
+def test_user_and_password(clips: dict[str, Path], digest: tuple[str, ...], caplog: pytest.LogCaptureFixture) -> None:
+    secret = "s3cret/ü@:1"
+    options = ("--user", "admin", "--password", secret, *digest)
+    with caplog.at_level(logging.DEBUG), RtspServer(clips["plain"], options=options) as server:
+        play(server.url, 5, username="admin", password=secret)
+        play(server.url.replace("//", "//admin:s3cret%2F%C3%BC%40%3A1@"), 5)
+        wrong = fault_of(server.url, username="admin", password="guess")
+        assert "refuses the user name or password" in wrong.message
+        assert not wrong.retry, "cameras lock out whoever keeps guessing"
+        none = fault_of(server.url)
+        assert "asks for a user name and password; add `username` and `password`" in none.message
+        assert not none.retry
+    assert secret not in caplog.text
+    assert "guess" not in wrong.message + caplog.text
+
+
+def test_secrets_are_named() -> None:
+    one = camera("rtsp://admin:a%2Fb@h/s?user=x&password=in+query&channel=1")
+    assert {"a/b", "a%2Fb", "in query"} <= set(one.secrets())
+    assert not {"", "1", "x"} & set(one.secrets())
+    assert "geheim" not in repr(camera("rtsp://h/", password="geheim").options)
+
+
+def test_a_wrong_path_is_said(plain: RtspServer) -> None:
+    fault = fault_of(plain.url.replace("gate", "garden?password=x1y2"))
+    assert fault.message == "The camera at 127.0.0.1 has no stream at this address; check the path in `url`."
+    assert fault.retry, "a camera that starts up answers so too"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_nobody_there_is_said() -> None:
+    port = free_port()
+    assert f"refuses the connection to port {port}" in fault_of(f"rtsp://127.0.0.1:{port}/").message
+    assert "The name no-such-camera.invalid is not known" in fault_of("rtsp://no-such-camera.invalid/").message
+
+
+class Answering:
+    """A server that says one thing to whoever connects, then nothing."""
+
+    def __init__(self, text: bytes, *, close: bool = False) -> None:
+        self._text, self._close = text, close
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"rtsp://127.0.0.1:{self._listener.getsockname()[1]}/"
+        self._thread = threading.Thread(target=self._serve)
+        self._connections: list[socket.socket] = []
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self._connections.append(connection)
+            connection.recv(1000)
+            connection.sendall(self._text)
+            if self._close:
+                connection.close()
+
+    def __enter__(self) -> Answering:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+        for connection in self._connections:
+            connection.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "close", "sentence"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\nServer: web\r\n\r\n", False, "is no camera with RTSP; check the port"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", False, "is no camera with RTSP"),
+        (b"", True, "closed the connection"),
+        (b"", False, "does not answer"),
+        (b"RTSP/1.0 403 Forbidden\r\nCSeq: 1\r\n\r\n", False, "does not allow this user"),
+        (b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Length: 99999999999\r\n\r\n", False, "is no camera with RTSP"),
+        (b"RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\nRTSP/1.0 454 Gone\r\nCSeq: 2\r\n\r\n", False, "refused DESCRIBE with error 454"),
+        (b"RTSP/1.0 501 x\r\nCSeq: 1\r\n\r\nRTSP/1.0 453 Full\r\nCSeq: 2\r\n\r\n", False, "is busy; it may have too many viewers"),
+        (b"RTSP/1.0 200 x\r\nCSeq: 1\r\n\r\nRTSP/1.0 302 x\r\nCSeq: 2\r\nLocation: nowhere\r\n\r\n", False, "redirects to"),
+        (b"RTSP/1.0 200 x\r\nCSeq: 1\r\n\r\nRTSP/1.0 200 x\r\nCSeq: 2\r\nContent-Length: 4\r\n\r\nv=0\n", False, "offers no video"),
+    ],
+    ids=["web", "ssh", "hangs up", "mute", "forbidden", "huge", "refuses", "busy", "redirects", "empty sdp"],
+)  # fmt: skip
+def test_strange_servers_are_said(text: bytes, close: bool, sentence: str) -> None:
+    with Answering(text, close=close) as server:
+        assert sentence in fault_of(server.url, timeout_s=1).message
+
+
+def test_a_redirection_is_followed(plain: RtspServer) -> None:
+    text = f"RTSP/1.0 200 x\r\nCSeq: 1\r\n\r\nRTSP/1.0 302 Moved\r\nCSeq: 2\r\nLocation: {plain.url}\r\n\r\n"
+    with Answering(text.encode()) as server:
+        play(server.url, 5)
+
+
+def test_silence_is_said(plain: RtspServer) -> None:
+    def script(it: Recording) -> None:
+        it.wait_for(10, 20)
+        plain.say("stall")
+        it.wait_for(10_000, 20)
+        plain.say("go")
+
+    over_tcp = record(camera(plain.url, timeout_s=1), no_encoder, script)
+    assert "has sent nothing for 1 seconds" in str(over_tcp.error)
+    over_udp = record(camera(plain.url, timeout_s=1, transport="udp"), no_encoder, script)
+    assert "set `transport: tcp`" in str(over_udp.error)
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_stops_at_once_although_the_camera_is_silent(plain: RtspServer, transport: str) -> None:
+    def script(it: Recording) -> None:
+        it.wait_for(10, 20)
+        plain.say("stall")
+
+    recording = record(camera(plain.url, transport=transport, timeout_s=60), no_encoder, script, stop_s=1.5)
+    plain.say("go")
+    assert not recording.hangs
+    assert recording.error is None
+
+
+def test_stops_at_once_while_connecting() -> None:
+    with Answering(b"") as server:
+        recording = record(camera(server.url, timeout_s=60), no_encoder, lambda it: it.wait_for(1, 0.3), stop_s=1.5)
+    assert not recording.hangs
+    assert recording.error is None
+
+
+@pytest.mark.realtime
+async def test_a_camera_unplugged_and_back_is_picked_up_again(clips: dict[str, Path]) -> None:
+    policy = LifePolicy(retry_min_s=0.05, retry_max_s=0.2)
+    with RtspServer(clips["plain"]) as server:
+        async with running(camera(server.url), policy) as (_, watch):
+            await watch.until(lambda: len(watch.frames) > 10)
+            server.stop()
+            await watch.until(lambda: CameraPhase.RETRYING in watch.phases)
+            told = next(status.text for status in watch.statuses if status.phase is CameraPhase.RETRYING)
+            assert told.startswith("The camera at 127.0.0.1 closed the connection. Trying again in")
+            await watch.until(lambda: "refuses the connection" in watch.statuses[-1].text)
+            server.start()
+            await watch.until(lambda: watch.phases[-1] is CameraPhase.LIVE)
+            seen = len(watch.frames)
+            await watch.until(lambda: len(watch.frames) > seen + 10)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"url": "http://camera/"},
+        {"url": "rtsp://"},
+        {"url": "rtsp://camera:99999/"},
+        {"url": "rtsp://camera\r\nX: y/"},
+        {"url": "rtsp://camera/", "transport": "carrier pigeon"},
+        {"url": "rtsp://camera/", "timeout_s": 0},
+        {"url": "rtsp://camera/", "pasword": "x"},
+        {},
+    ],
+)
+def test_nonsense_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        RtspCamera.Options(**options)
+
+
+def test_a_refused_address_is_not_repeated() -> None:
+    with pytest.raises(ValidationError) as caught:
+        RtspCamera.Options(url="rtsp://admin:hunter2@camera:99999/")
+    assert "hunter2" not in str(caught.value)

@@ -1,0 +1,122 @@
+"""For everybody: names, sizes, contrast, focus, motion."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+
+from tests.support.browser import page_agent, viewer
+from tests.support.chromium import chromium
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+LOOK = """() => {
+    const found = {controls: [], texts: []};
+    const luminance = ([r, g, b]) => {
+      const part = (c) => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+      return 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
+    };
+    const colour = (text) => { const n = text.match(/[\\d.]+/g).map(Number); return n.length > 3 ? n : [...n.slice(0, 3), 1]; };
+    // The solid colour behind an element; null over a picture or a gradient.
+    const behind = (element) => {
+      for (let each = element; each; each = each.assignedSlot ?? each.parentElement ?? each.getRootNode().host) {
+        const style = getComputedStyle(each);
+        if (style.backgroundImage !== 'none' || each.matches?.('edge-camera, .stage, .pictures')) return null;
+        const background = colour(style.backgroundColor);
+        if (background[3] === 1) return background;
+        if (background[3] > 0) return null;
+      }
+      return [255, 255, 255];
+    };
+    const look = (root) => {
+      for (const each of root.querySelectorAll('*')) {
+        if (each.shadowRoot) look(each.shadowRoot);
+        const box = each.getBoundingClientRect();
+        if (!box.width || !box.height || !each.checkVisibility({visibilityProperty: true, opacityProperty: true})) continue;
+        if (each.matches('button, input, a[href]')) {
+          const label = each.getAttribute('aria-label') || each.textContent.trim() || each.labels?.[0]?.textContent.trim() || '';
+          const target = each.closest('label') ?? each;
+          const size = target.getBoundingClientRect();
+          found.controls.push({label, width: size.width, height: size.height, tag: each.outerHTML.slice(0, 120)});
+        }
+        const own = [...each.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+        const ground = own && !each.matches('.sr, .sr *') ? behind(each) : null;
+        if (!ground) continue;
+        const [a, b] = [luminance(colour(getComputedStyle(each).color)), luminance(ground)];
+        const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        found.texts.push({text: each.textContent.trim().slice(0, 40), ratio});
+      }
+    };
+    look(document);
+    return found;
+}"""
+
+
+def check(found: dict[str, Any]) -> None:
+    assert found["controls"]
+    for control in found["controls"]:
+        assert control["label"], f"no name: {control['tag']}"
+        assert min(control["width"], control["height"]) >= 43.9, f"too small: {control}"
+    for text in found["texts"]:
+        assert text["ratio"] >= 4.5, text
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+@pytest.mark.parametrize("size", [(390, 844), (1280, 800)])
+def test_names_sizes_and_contrast(scheme: Literal["dark", "light"], size: tuple[int, int]) -> None:
+    touch = size[0] < 900
+    with page_agent() as agent, chromium() as browser, viewer(browser, agent.url, size=size, scheme=scheme, touch=touch) as shown:
+        shown.wait_live("gate", "back-yard")
+        check(shown.page.evaluate(LOOK))
+        shown.page.keyboard.press("1")
+        shown.page.keyboard.press("d")
+        shown.page.get_by_role("complementary", name="Details of Gate").wait_for()
+        seen = shown.page.evaluate(LOOK)
+        assert any(text["text"] == "Resolution" for text in seen["texts"])
+        check(seen)
+        shown.page.keyboard.press("Escape")
+        shown.page.keyboard.press("Escape")
+        shown.page.keyboard.press("?")
+        shown.page.get_by_role("dialog").wait_for()
+        check(shown.page.evaluate(LOOK))
+
+
+def test_the_sign_in_form(tmp_path: object) -> None:
+    for scheme in ("dark", "light"):
+        with page_agent(token="a-long-enough-token") as agent, chromium() as browser:
+            with viewer(browser, agent.url, scheme=scheme) as shown:
+                shown.page.get_by_label("Token").wait_for()
+                check(shown.page.evaluate(LOOK))
+                assert shown.page.evaluate("() => document.activeElement?.tagName") in ("EDGE-GRID", "EDGE-SIGNIN")
+
+
+def test_tab_reaches_every_camera_and_enter_opens_it() -> None:
+    with page_agent() as agent, chromium() as browser, viewer(browser, agent.url) as shown:
+        page = shown.page
+        shown.wait_live("gate", "back-yard")
+        active = """() => { let each = document.activeElement; while (each?.shadowRoot?.activeElement) each = each.shadowRoot.activeElement;
+            return [each?.getAttribute('aria-label') ?? each?.textContent ?? '', getComputedStyle(each).outlineStyle]; }"""
+        names = []
+        for _ in range(14):
+            page.keyboard.press("Tab")
+            name, outline = page.evaluate(active)
+            names.append(name)
+            assert outline != "none", f"the focus on {name!r} cannot be seen"
+            if name == "Open Hinterhof":
+                break
+        assert {"Fill the window", "Keyboard shortcuts", "Full screen", "Open Gate", "Open Hinterhof"} <= set(names)
+        page.keyboard.press("Enter")
+        assert page.url.endswith("#camera=back-yard")
+        page.keyboard.press("Escape")
+        # The focus returns to where it was.
+        shown.wait(lambda: page.evaluate(active)[0] == "Open Hinterhof", "the focus to return")
+
+
+def test_reduced_motion_stops_what_moves_by_itself() -> None:
+    with page_agent() as agent, chromium() as browser, viewer(browser) as shown:
+        shown.page.emulate_media(reduced_motion="reduce")
+        shown.page.goto(agent.url)
+        shown.wait_live("gate", "back-yard")
+        shown.tile("gate").locator(".hit").click()
+        assert shown.page.evaluate("() => document.getAnimations().length") == 0

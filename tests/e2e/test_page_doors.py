@@ -1,0 +1,108 @@
+"""The ways to the agent: by itself, by a broker, from a page that lives elsewhere; and who may come in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.broker import Broker
+from tests.support.browser import StaticHost, page_agent, viewer
+from tests.support.chromium import chromium
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+TOKEN = "correct-horse-battery"
+
+
+def test_whep_alone() -> None:
+    with page_agent() as agent, chromium() as browser, viewer(browser, agent.url) as shown:
+        shown.wait_live("gate", "back-yard")
+        assert shown.link()["current"]["door"] == "whep"
+
+
+def test_mqtt_alone(tmp_path: Path) -> None:
+    with Broker(tmp_path) as broker, page_agent(broker) as agent, chromium() as browser:
+        with viewer(browser, f"{agent.url}#door=mqtt") as shown:
+            shown.wait_live("gate", "back-yard")
+            assert shown.link()["current"]["door"] == "mqtt"
+            assert shown.link()["agent"]["up"] is True
+            assert shown.complaints == []
+
+
+def test_a_static_host_with_the_device_in_the_address(tmp_path: Path) -> None:
+    with Broker(tmp_path) as broker, page_agent(broker), StaticHost() as host, chromium() as browser:
+        with viewer(browser, f"{host.url}#device=porch&broker={broker.ws_url}") as shown:
+            shown.wait_live("gate", "back-yard")
+            assert shown.link()["current"]["door"] == "mqtt"
+            assert shown.page.title() == "Porch"
+
+
+def test_a_static_host_asks_which_device_and_remembers(tmp_path: Path) -> None:
+    users = {"agent": "agent-password", "anna": "anna-password"}
+    with Broker(tmp_path, users=users) as broker, chromium() as browser, StaticHost() as host:
+        with page_agent(broker) as agent, viewer(browser, host.url) as shown:
+            agent.kill()
+            agent.settings["mqtt"] |= {"username": "agent", "password": "agent-password"}
+            agent.start()
+            page = shown.page
+            page.get_by_label("Device").fill("The Porch")
+            page.get_by_label("Broker").fill(broker.ws_url)
+            page.get_by_role("button", name="Connect").click()
+            assert "A device has a name of lower-case letters" in page.get_by_role("alert").inner_text()
+            page.get_by_label("Device").fill("porch")
+            page.get_by_label("User name").fill("anna")
+            page.get_by_label("Password").fill("wrong")
+            page.get_by_role("button", name="Connect").click()
+            page.get_by_text("The broker refused the user name or password.").wait_for()
+            page.get_by_label("Password").fill("anna-password")
+            page.get_by_role("button", name="Connect").click()
+            shown.wait_live("gate", "back-yard")
+            page.reload()
+            shown.wait_live("gate", "back-yard")
+            assert "anna-password" not in page.url
+
+
+def test_a_token_is_asked_for_once() -> None:
+    with page_agent(token=TOKEN) as agent, chromium() as browser, viewer(browser, agent.url) as shown:
+        page = shown.page
+        token = page.get_by_label("Token")
+        token.fill("not-the-right-token")
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_text("That token is not right.").wait_for()
+        assert shown.cameras() == {}
+        token.fill(TOKEN)
+        page.keyboard.press("Enter")
+        shown.wait_live("gate", "back-yard")
+        assert token.count() == 0
+        page.reload()
+        shown.wait_live("gate", "back-yard")
+        assert token.count() == 0
+
+
+def test_a_token_in_the_address_does_not_stay_there() -> None:
+    with page_agent(token=TOKEN) as agent, chromium() as browser:
+        with viewer(browser, f"{agent.url}#agent={agent.url}&token={TOKEN}") as shown:
+            shown.wait_live("gate", "back-yard")
+            assert TOKEN not in shown.page.evaluate("() => location.href")
+
+
+def test_a_camera_on_somebody_elses_page() -> None:
+    with StaticHost() as host, chromium() as browser, page_agent(cors=[host.url.rstrip("/")], token=TOKEN) as agent:
+        page_of_others = f"""<!doctype html><title>Home</title>
+            <script type="module" src="/camera.js"></script>
+            <edge-camera src="{agent.url}" camera="gate" token="{TOKEN}"></edge-camera>
+            <edge-camera src="{agent.url}" token="{TOKEN}"></edge-camera>
+            <edge-camera src="{agent.url}" camera="moon" token="{TOKEN}"></edge-camera>"""
+        with StaticHost({"/home.html": page_of_others}) as _, viewer(browser) as shown:
+            page = shown.page
+            page.route("**/home.html", lambda route: route.fulfill(body=page_of_others, content_type="text/html"))
+            page.goto(f"{host.url}home.html")
+            frames = "() => [...document.querySelectorAll('edge-camera')].map((each) => each.frames)"
+            shown.wait(lambda: min(page.evaluate(frames)[:2]) > 10, "two pictures")
+            first, second, third = page.locator("edge-camera").all()
+            assert first.get_attribute("aria-label") == second.get_attribute("aria-label") == "Camera Gate"
+            assert "There is no camera “moon”" in third.locator(".message").inner_text()
+            # An attribute changed: the same element shows another camera.
+            page.evaluate("() => document.querySelector('edge-camera').setAttribute('camera', 'back-yard')")
+            shown.wait(lambda: page.evaluate("() => document.querySelector('edge-camera').video?.videoWidth") == 320, "the other")

@@ -1,0 +1,95 @@
+"""The page with a real agent: pictures that move, one camera alone, and the way back."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.browser import page_agent, viewer
+from tests.support.chromium import chromium
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+
+def test_two_cameras_move_in_one_connection() -> None:
+    with page_agent() as agent, chromium() as browser, viewer(browser, agent.url) as shown:
+        shown.wait_live("gate", "back-yard")
+        assert shown.connections() == 1
+        assert [line["camera"] for line in shown.link()["current"]["lines"]] == ["gate", "back-yard"]
+        before = shown.pixels("gate")
+        shown.wait_live("gate", frames=15)
+        assert sum(abs(a - b) > 8 for a, b in zip(before, shown.pixels("gate"), strict=True)) > 20
+        sizes = {name: (each["width"], each["height"]) for name, each in shown.cameras().items()}
+        assert sizes == {"gate": (640, 360), "back-yard": (320, 240)}
+        assert shown.page.title() == "Porch"
+        shown.wait(lambda: shown.page.locator("header .status").inner_text() == "2 cameras, all live", "the header")
+        assert shown.tile("gate").get_attribute("aria-label") == "Camera Gate"
+        assert shown.tile("back-yard").get_attribute("aria-label") == "Camera Hinterhof"
+        assert shown.complaints == []
+
+
+def test_one_camera_alone_spares_the_others_and_back_they_are() -> None:
+    with page_agent() as agent, chromium() as browser, viewer(browser, agent.url) as shown:
+        page = shown.page
+        shown.wait_live("gate", "back-yard")
+        shown.tile("gate").locator(".hit").click()
+        assert page.url.endswith("#camera=gate")
+        assert page.title() == "Gate · Porch"
+        box = shown.tile("gate").bounding_box()
+        assert box and (box["width"], box["height"]) == (1280, 800)
+
+        def layers() -> dict[str, str]:
+            return {line["camera"]: line["layer"] for line in shown.link()["current"]["lines"]}
+
+        shown.wait(lambda: layers() == {"gate": "auto", "back-yard": "off"}, "the other camera to be spared")
+        shown.wait_live("gate")
+        page.go_back()
+        assert layers() == {"gate": "auto", "back-yard": "auto"} or shown.wait_live("back-yard") is None
+        shown.wait_live("gate", "back-yard")
+        assert shown.connections() == 1
+        page.go_forward()
+        shown.wait(lambda: page.title() == "Gate · Porch", "the camera alone again")
+        page.keyboard.press("Escape")
+        shown.wait(lambda: page.title() == "Porch", "all cameras")
+
+
+def test_a_link_to_one_camera_takes_only_that_and_adds_the_rest_when_asked() -> None:
+    with page_agent() as agent, chromium() as browser, viewer(browser, f"{agent.url}#camera=back-yard") as shown:
+        shown.wait_live("back-yard")
+        assert [line["camera"] for line in shown.link()["current"]["lines"]] == ["back-yard"]
+        first = shown.link()["current"]["sid"]
+        shown.page.reload()
+        shown.wait_live("back-yard")
+        shown.page.keyboard.press("Escape")
+        shown.wait_live("gate", "back-yard")
+        current = shown.link()["current"]
+        assert [line["camera"] for line in current["lines"]] == ["back-yard", "gate"]
+        assert current["sid"] != first
+        assert shown.connections() == 1
+
+
+def test_a_page_that_waits_plays_at_a_click() -> None:
+    with page_agent() as agent, chromium() as browser, viewer(browser, f"{agent.url}#paused&camera=gate") as shown:
+        play = shown.tile("gate").get_by_role("button", name="Play", exact=True)
+        play.wait_for()
+        assert shown.link()["current"] is None
+        play.click()
+        shown.wait_live("gate")
+
+
+@pytest.mark.parametrize(("size", "column"), [((390, 844), True), ((844, 390), False), ((1440, 900), False)])
+def test_where_the_pictures_stand(size: tuple[int, int], column: bool) -> None:
+    with page_agent() as agent, chromium() as browser, viewer(browser, agent.url, size=size, touch=size[0] < 900) as shown:
+        shown.wait_live("gate", "back-yard")
+        boxes = [shown.tile(name).bounding_box() for name in ("gate", "back-yard")]
+        assert all(boxes)
+        one, other = (box for box in boxes if box)
+        assert all(box["x"] >= 0 and box["x"] + box["width"] <= size[0] + 1 for box in (one, other))
+        if column:
+            assert one["width"] == other["width"] == size[0]
+            assert one["y"] + one["height"] <= other["y"]
+            assert abs(one["width"] / one["height"] - 16 / 9) < 0.02
+        else:
+            assert max(box["y"] + box["height"] for box in (one, other)) <= size[1] + 1
+            assert abs(other["width"] / other["height"] - 4 / 3) < 0.02
+        # Nothing jumps when a camera's state changes.
+        assert shown.page.evaluate("() => document.documentElement.scrollWidth") <= size[0]

@@ -1,0 +1,79 @@
+"""What goes wrong, and what the page says and does about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.broker import Broker
+from tests.support.browser import page_agent, viewer
+from tests.support.chromium import chromium
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+
+@pytest.mark.parametrize("door", ["whep", "mqtt"])
+def test_agent_killed_and_started_again(door: str, tmp_path: Path) -> None:
+    with Broker(tmp_path) as broker, page_agent(broker if door == "mqtt" else None) as agent, chromium() as browser:
+        with viewer(browser, f"{agent.url}#door={door}") as shown:
+            shown.wait_live("gate", "back-yard")
+            agent.kill()
+            shown.wait_said("gate", "Last picture")
+            shown.wait_said("gate", "The agent is not reachable")
+            # The last picture is still there, dimmed.
+            assert sum(shown.pixels("gate")) > 64 * 36 * 300
+            assert "dim" in (shown.tile("gate").locator(".pictures").get_attribute("class") or "")
+            agent.start()
+            shown.wait_live("gate", "back-yard")
+            assert shown.said("gate") == ""
+            shown.wait(lambda: shown.connections() == 1, "the old connection to be closed")
+            shown.wait(lambda: shown.tile("gate").locator("video").count() == 1, "the old video to be gone")
+
+
+def test_a_camera_that_is_off_says_why_and_the_others_play(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    cameras = {"gate": {"driver": "test-pattern", "size": "320x240"}, "clip": {"driver": "file", "path": str(clip)}}
+    with page_agent(cameras=cameras) as agent, chromium() as browser, viewer(browser, agent.url) as shown:
+        shown.wait_live("gate")
+        shown.wait_said("clip", "Camera is off: there is no file")
+        first = shown.link()["current"]["id"]
+        shown.wait_live("gate", frames=60)
+        assert shown.link()["current"]["id"] == first
+        assert shown.page.locator("header .status").inner_text() == "1 of 2 cameras live"
+
+
+def test_a_hidden_page_is_sent_nothing_and_resumes() -> None:
+    hide = """(state) => {
+        Object.defineProperty(document, 'visibilityState', {configurable: true, get: () => state});
+        document.dispatchEvent(new Event('visibilitychange'));
+    }"""
+    with page_agent() as agent, chromium() as browser, viewer(browser, agent.url) as shown:
+        shown.wait_live("gate", "back-yard")
+        session = shown.link()["current"]["sid"]
+        shown.page.evaluate(hide, "hidden")
+
+        def layers() -> set[str]:
+            return {line["layer"] for line in shown.link()["current"]["lines"]}
+
+        shown.wait(lambda: layers() == {"off"}, "the pictures to be stopped")
+        frames = shown.cameras()["gate"]["frames"]
+        shown.page.wait_for_timeout(1000)
+        assert shown.cameras()["gate"]["frames"] - frames <= 25
+        shown.page.evaluate(hide, "visible")
+        shown.wait_live("gate", "back-yard")
+        assert shown.link()["current"]["sid"] == session
+
+
+def test_opened_before_the_agent_runs_it_plays_when_it_does() -> None:
+    with page_agent() as agent, chromium() as browser, viewer(browser, agent.url) as shown:
+        shown.wait_live("gate", "back-yard")
+        agent.kill()
+        # What a phone does that opens the page from its memory: the files are there, the agent is not.
+        shown.page.route("**/api/hello", lambda route: route.abort())
+        shown.page.evaluate("() => 0")
+        agent.start()
+        shown.page.reload()
+        shown.page.get_by_text("The agent is not reachable").first.wait_for()
+        shown.page.unroute("**/api/hello")
+        shown.wait_live("gate", "back-yard")
