@@ -8,7 +8,7 @@ import functools
 import itertools
 import math
 import unicodedata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +19,7 @@ CAP = 7.0
 _ASCENT, _DESCENT = 7.8, 2.6
 _SPACING = 1.5
 _WORD = 2.6
+_LARGE = 40  # from this height in pixels on, arcs are drawn in finer steps
 _DOT = 1.35  # dots are wider than strokes, or they look too light
 
 # Glyph: width, then strokes. `M x y` sets the pen down, `L x y` draws a line, `A cx cy rx ry from to` an arc in degrees
@@ -129,7 +130,7 @@ def draw(text: str, cap_px: float, pen_px: float) -> tuple[NDArray[np.float32], 
     canvas = np.zeros((height, math.ceil(sum(_advances(text)) * scale + 2 * pen_px) + 2), np.float32)
     x = pen_px + 1.0
     for char, advance in zip(text, _advances(text), strict=True):
-        for x0, y0, x1, y1 in _segments(char):
+        for x0, y0, x1, y1 in _segments(char, 10 if cap_px > _LARGE else 20):
             _stroke(
                 canvas,
                 x + x0 * scale,
@@ -149,14 +150,19 @@ def _stroke(canvas: NDArray[np.float32], x0: float, y0: float, x1: float, y1: fl
     reach = radius + 1
     left, right = max(0, int(min(x0, x1) - reach)), min(canvas.shape[1], int(max(x0, x1) + reach) + 2)
     top, bottom = max(0, int(min(y0, y1) - reach)), min(canvas.shape[0], int(max(y0, y1) + reach) + 2)
-    xs = np.arange(left, right, dtype=np.float32)[None, :]
-    ys = np.arange(top, bottom, dtype=np.float32)[:, None]
+    xs = np.arange(left - x0, right - x0, dtype=np.float32)[None, :]
+    ys = np.arange(top - y0, bottom - y0, dtype=np.float32)[:, None]
     dx, dy = x1 - x0, y1 - y0
     length2 = dx * dx + dy * dy
-    along: Any = 0.0 if length2 == 0 else np.clip(((xs - x0) * dx + (ys - y0) * dy) / length2, 0, 1)
-    distance = np.hypot(xs - (x0 + along * dx), ys - (y0 + along * dy))
+    if length2:
+        along = xs * (dx / length2) + ys * (dy / length2)
+        np.minimum(np.maximum(along, 0, out=along), 1, out=along)
+        distance = np.hypot(xs - along * dx, ys - along * dy)
+    else:
+        distance = np.hypot(xs, ys)
+    coverage = np.minimum(radius + 0.5 - distance, 1)
     area = canvas[top:bottom, left:right]
-    np.maximum(area, np.clip(radius + 0.5 - distance, 0, 1), out=area)
+    np.maximum(area, coverage, out=area)
 
 
 def _advances(text: str) -> list[float]:
@@ -171,7 +177,7 @@ def _fold(text: str) -> str:
 
 
 @functools.cache
-def _segments(char: str) -> list[_Segment]:
+def _segments(char: str, degrees: int) -> list[_Segment]:
     if char == " ":
         return []
     words = iter(_GLYPHS[char].split()[1:])
@@ -181,7 +187,7 @@ def _segments(char: str) -> list[_Segment]:
     for word in words:
         if word == "A":
             cx, cy, rx, ry, start, end = (float(next(words)) for _ in range(6))
-            steps = max(4, math.ceil(abs(end - start) / 10))
+            steps = max(4, math.ceil(abs(end - start) / degrees))
             angles = [math.radians(start + (end - start) * step / steps) for step in range(steps + 1)]
             points = [(cx + rx * math.cos(angle), cy + ry * math.sin(angle)) for angle in angles]
             for (ax, ay), (bx, by) in itertools.pairwise(points):

@@ -51,6 +51,7 @@ class Depacketizer:
         """Whether the camera sets the marker in the middle of pictures."""
         self._payload_type = payload_type
         self._ssrc: int | None = None
+        self._stray: bytes | None = None  # the newest packet, where it is of another source
         self._expected = -1
         self._waiting: dict[int, bytes] = {}
         self._nals: list[bytes] = []
@@ -68,12 +69,16 @@ class Depacketizer:
             return []
         ssrc = int.from_bytes(packet[8:12], "big")
         sequence = packet[2] << 8 | packet[3]
-        if ssrc != self._ssrc:  # the camera began anew
-            self._ssrc, self._expected = ssrc, sequence
-            self._waiting.clear()
-            self._begin(None)
-            self._ended_at = None
-            self._gap = self._until_keyframe = True
+        if ssrc != self._ssrc:
+            if self._ssrc is None:
+                self._begin_source(ssrc, sequence)
+            else:  # a single packet may be a stray, two are a camera that began anew
+                first, self._stray = self._stray, packet
+                if first is None or first[8:12] != packet[8:12]:
+                    return []
+                self._begin_source(ssrc, first[2] << 8 | first[3])
+                return self.feed(first) + self.feed(packet)
+        self._stray = None
         ahead = (sequence - self._expected) % _WRAP16
         if ahead == 0 and not self._waiting:
             self._expected = (sequence + 1) % _WRAP16
@@ -82,6 +87,13 @@ class Depacketizer:
             return []
         self._waiting[sequence] = packet
         return self._in_order()
+
+    def _begin_source(self, ssrc: int, sequence: int) -> None:
+        self._ssrc, self._expected = ssrc, sequence
+        self._waiting.clear()
+        self._begin(None)
+        self._ended_at = None
+        self._gap = self._until_keyframe = True
 
     def _in_order(self) -> list[AccessUnit]:
         units: list[AccessUnit] = []
@@ -194,6 +206,8 @@ class Depacketizer:
         if timestamp is None:
             return []
         self._ended_at = timestamp
+        if not nals and not damaged:
+            return []
         if damaged:
             self._until_keyframe = True
             return []

@@ -20,7 +20,7 @@ from edgeagent.drivers import DeviceFault
 _POLL_S = 0.2
 _REPORT_S = 5.0  # between our RTCP receiver reports, which keep some servers sending
 _DEFAULT_SESSION_S = 60.0
-_RECEIVE_BYTES = 1 << 20
+_RECEIVE_BYTES = 1 << 16
 _UDP_BUFFER = 2 << 20  # an IDR comes in one burst
 _REDIRECTS = 3
 _OTHER_CODECS = {"H265": "H.265", "HEVC": "H.265", "JPEG": "MJPEG", "MP4V-ES": "MPEG-4", "AV1": "AV1", "VP8": "VP8", "VP9": "VP9"}

@@ -23,6 +23,7 @@ _BARS = (0xBFBFBF, 0xBFBF00, 0x00BFBF, 0x00BF00, 0xBF00BF, 0xBF0000, 0x0000BF)  
 _TURN_S, _PLAYHEAD_S = 3.0, 4.0
 _GRAIN = 34  # largest deviation of the grain, in steps of luma
 _GRAIN_SIGMA = 12.0
+_GRAIN_SHIFT = 128  # pixels by which it jumps about
 
 
 class TestCard:
@@ -164,14 +165,14 @@ class TestCard:
         mask = np.hypot(x, y) < reach
         self._lens_mask = np.where(mask, 255, 0).astype(np.uint8)
         self._lens_base = np.where(mask, np.clip(self._lens, _GRAIN, 235 - _GRAIN) - _GRAIN, self._lens).astype(np.uint8)
-        noise = np.random.default_rng(7).normal(_GRAIN, _GRAIN_SIGMA, (4 * reach, 4 * reach))
+        noise = np.random.default_rng(7).standard_normal((2 * reach + _GRAIN_SHIFT,) * 2, np.float32) * _GRAIN_SIGMA + _GRAIN
         self._noise = np.clip(noise, 0, 2 * _GRAIN).astype(np.uint8)
         self._grain = np.empty_like(self._lens_mask)
 
     def _move_grain(self, number: int) -> None:
         np, size = self._np, self._lens.shape[0]
-        # Steps that share no factor with the range: the same piece of grain comes back after thousands of pictures.
-        top, left = number * 7919 % size, number * 5477 % (size - 1)
+        # Ranges that share no factor: the same piece of grain comes back after thousands of pictures.
+        top, left = number * 7919 % _GRAIN_SHIFT, number * 5477 % (_GRAIN_SHIFT - 1)
         np.bitwise_and(self._noise[top : top + size, left : left + size], self._lens_mask, out=self._grain)
         np.add(self._lens_base, self._grain, out=self._lens)
 
@@ -254,9 +255,10 @@ class _Painter:
     def gradient(self, start: int, end: int) -> None:
         """Fill everything, from the top left to the bottom right corner."""
         x, y = self.offsets(0, 0)
-        along = 0.45 * x / self._width + 0.55 * y / self._height
         for plane, low, high in zip((self._y, *self._chroma), _yuv(start), _yuv(end), strict=True):
-            plane[...] = low + (high - low) * (along if plane is self._y else along[::2, ::2])
+            step = self._width // plane.shape[1]
+            across, down = x[:, ::step] * (0.45 * (high - low) / self._width), y[::step] * (0.55 * (high - low) / self._height)
+            self._np.add(across, down + low, out=plane)
 
     def paint(self, coverage: Plane, colour: int, left: int = 0, top: int = 0) -> None:
         """Blend a colour by a coverage from 0 to 1 whose top left corner stands at even `left`, `top`."""
@@ -264,7 +266,9 @@ class _Painter:
         coverage = coverage[: bottom - top, : right - left]
         luma, *chroma = _yuv(colour)
         area = self._y[top:bottom, left:right]
-        area += (luma - area) * coverage
+        change = luma - area
+        change *= coverage
+        area += change
         quarter = coverage[: coverage.shape[0] & ~1, : coverage.shape[1] & ~1]
         quarter = (quarter[::2, ::2] + quarter[1::2, ::2] + quarter[::2, 1::2] + quarter[1::2, 1::2]) * self._np.float32(0.25)
         for plane, value in zip(self._chroma, chroma, strict=True):

@@ -45,7 +45,12 @@ async def mosquitto(program: str, mqtt_port: int, ws_port: int) -> AsyncIterator
             f"listener {ws_port} 127.0.0.1\nprotocol websockets\nuser {'root' if os.geteuid() == 0 else 'mosquitto'}\n"
         )
         process = await asyncio.create_subprocess_exec(
-            program, "-c", str(settings), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+            program,
+            "-c",
+            str(settings),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,  # the terminal's Ctrl-C is for us: we end the broker when the goodbyes are through
         )
         try:
             await listening(mqtt_port)

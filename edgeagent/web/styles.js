@@ -77,6 +77,7 @@ video, canvas.last {
 video.incoming { opacity: 0; }
 
 .hit { position: absolute; inset: 0; width: 100%; height: 100%; padding: 0; border: 0; background: transparent; border-radius: inherit; }
+:host([steps]) .hit { touch-action: pan-y pinch-zoom; }
 .hit:focus-visible { outline: 3px solid var(--_accent); outline-offset: -3px; }
 
 .message {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import threading
@@ -192,26 +193,25 @@ def test_nobody_there_is_said() -> None:
 
 
 class Answering:
-    """A server that says one thing to whoever connects, then nothing."""
+    """A server that answers each request with the next of its texts, and then with nothing."""
 
-    def __init__(self, text: bytes, *, close: bool = False) -> None:
-        self._text, self._close = text, close
+    def __init__(self, *texts: bytes, close: bool = False) -> None:
+        self._texts, self._close = texts, close
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"rtsp://127.0.0.1:{self._listener.getsockname()[1]}/"
         self._thread = threading.Thread(target=self._serve)
-        self._connections: list[socket.socket] = []
+        self._connection: socket.socket | None = None
 
     def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self._connections.append(connection)
-            connection.recv(1000)
-            connection.sendall(self._text)
-            if self._close:
-                connection.close()
+        try:
+            self._connection, _ = self._listener.accept()
+            for text in self._texts:
+                self._connection.recv(2000)
+                self._connection.sendall(text)
+        except OSError:
+            return
+        if self._close:
+            self._connection.close()
 
     def __enter__(self) -> Answering:
         self._thread.start()
@@ -221,34 +221,51 @@ class Answering:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join()
-        for connection in self._connections:
-            connection.close()
+        if self._connection:
+            self._connection.close()
+
+
+def answer(cseq: int, status: str, *headers: str, body: str = "") -> bytes:
+    lines = [f"RTSP/1.0 {status}", f"CSeq: {cseq}", *headers, f"Content-Length: {len(body)}", "", body]
+    return "\r\n".join(lines).encode()
+
+
+OK = answer(1, "200 OK")
+SDP = "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "close", "sentence"),
+    ("texts", "sentence"),
     [
-        (b"HTTP/1.1 400 Bad Request\r\nServer: web\r\n\r\n", False, "is no camera with RTSP; check the port"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", False, "is no camera with RTSP"),
-        (b"", True, "closed the connection"),
-        (b"", False, "does not answer"),
-        (b"RTSP/1.0 403 Forbidden\r\nCSeq: 1\r\n\r\n", False, "does not allow this user"),
-        (b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Length: 99999999999\r\n\r\n", False, "is no camera with RTSP"),
-        (b"RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\nRTSP/1.0 454 Gone\r\nCSeq: 2\r\n\r\n", False, "refused DESCRIBE with error 454"),
-        (b"RTSP/1.0 501 x\r\nCSeq: 1\r\n\r\nRTSP/1.0 453 Full\r\nCSeq: 2\r\n\r\n", False, "is busy; it may have too many viewers"),
-        (b"RTSP/1.0 200 x\r\nCSeq: 1\r\n\r\nRTSP/1.0 302 x\r\nCSeq: 2\r\nLocation: nowhere\r\n\r\n", False, "redirects to"),
-        (b"RTSP/1.0 200 x\r\nCSeq: 1\r\n\r\nRTSP/1.0 200 x\r\nCSeq: 2\r\nContent-Length: 4\r\n\r\nv=0\n", False, "offers no video"),
+        ([b"HTTP/1.1 400 Bad Request\r\nServer: web\r\n\r\n"], "is no camera with RTSP; check the port"),
+        ([b"SSH-2.0-OpenSSH_9.2\r\n"], "is no camera with RTSP"),
+        ([b""], "closed the connection"),
+        ([OK.replace(b": 0", b": 99999999999")], "is no camera with RTSP"),
+        ([answer(1, "403 Forbidden")], "does not allow this user"),
+        ([OK, answer(2, "454 Session Not Found")], "refused DESCRIBE with error 454"),
+        ([answer(1, "501 Not Implemented"), answer(2, "453 Not Enough Bandwidth")], "is busy; it may have too many viewers"),
+        ([OK, answer(2, "302 Found", "Location: nowhere")], "redirects to an address that is none"),
+        ([OK, answer(2, "200 OK", body="v=0\r\n")], "offers no video"),
+        ([OK, answer(2, "401 Unauthorized", "WWW-Authenticate: Digest realm")], "add `username` and `password`"),
+        (
+            [OK, answer(2, "200 OK", body="m=video 0 RTP/AVP 96\na=rtpmap:96 H264/90000\n"), answer(3, "461 x")],
+            "set `transport: udp`",
+        ),
     ],
-    ids=["web", "ssh", "hangs up", "mute", "forbidden", "huge", "refuses", "busy", "redirects", "empty sdp"],
-)  # fmt: skip
-def test_strange_servers_are_said(text: bytes, close: bool, sentence: str) -> None:
-    with Answering(text, close=close) as server:
-        assert sentence in fault_of(server.url, timeout_s=1).message
+    ids=["web", "ssh", "hangs up", "huge", "forbidden", "refuses", "busy", "redirects", "empty sdp", "asks", "udp only"],
+)
+def test_strange_servers_are_said(texts: list[bytes], sentence: str) -> None:
+    with Answering(*texts, close=True) as server:
+        assert sentence in fault_of(server.url, timeout_s=5).message
+
+
+def test_a_mute_server_is_said() -> None:
+    with Answering() as server:
+        assert "does not answer; is it switched on" in fault_of(server.url, timeout_s=1).message
 
 
 def test_a_redirection_is_followed(plain: RtspServer) -> None:
-    text = f"RTSP/1.0 200 x\r\nCSeq: 1\r\n\r\nRTSP/1.0 302 Moved\r\nCSeq: 2\r\nLocation: {plain.url}\r\n\r\n"
-    with Answering(text.encode()) as server:
+    with Answering(OK, answer(2, "302 Moved", f"Location: {plain.url}")) as server:
         play(server.url, 5)
 
 
@@ -278,27 +295,33 @@ def test_stops_at_once_although_the_camera_is_silent(plain: RtspServer, transpor
 
 
 def test_stops_at_once_while_connecting() -> None:
-    with Answering(b"") as server:
+    with Answering() as server:
         recording = record(camera(server.url, timeout_s=60), no_encoder, lambda it: it.wait_for(1, 0.3), stop_s=1.5)
     assert not recording.hangs
     assert recording.error is None
 
 
-@pytest.mark.realtime
-async def test_a_camera_unplugged_and_back_is_picked_up_again(clips: dict[str, Path]) -> None:
-    policy = LifePolicy(retry_min_s=0.05, retry_max_s=0.2)
+@pytest.fixture
+def unplugged(clips: dict[str, Path]) -> Iterator[RtspServer]:
     with RtspServer(clips["plain"]) as server:
-        async with running(camera(server.url), policy) as (_, watch):
-            await watch.until(lambda: len(watch.frames) > 10)
-            server.stop()
-            await watch.until(lambda: CameraPhase.RETRYING in watch.phases)
-            told = next(status.text for status in watch.statuses if status.phase is CameraPhase.RETRYING)
-            assert told.startswith("The camera at 127.0.0.1 closed the connection. Trying again in")
-            await watch.until(lambda: "refuses the connection" in watch.statuses[-1].text)
-            server.start()
-            await watch.until(lambda: watch.phases[-1] is CameraPhase.LIVE)
-            seen = len(watch.frames)
-            await watch.until(lambda: len(watch.frames) > seen + 10)
+        yield server
+
+
+@pytest.mark.realtime
+async def test_a_camera_unplugged_and_back_is_picked_up_again(unplugged: RtspServer) -> None:
+    policy = LifePolicy(retry_min_s=0.05, retry_max_s=0.2)
+    async with running(camera(unplugged.url), policy) as (_, watch):
+        await watch.until(lambda: len(watch.frames) > 10)
+        await asyncio.to_thread(unplugged.stop)
+        await watch.until(lambda: CameraPhase.RETRYING in watch.phases)
+        told = next(status.text for status in watch.statuses if status.phase is CameraPhase.RETRYING)
+        assert told.startswith("The camera at 127.0.0.1 closed the connection. Trying again in")
+        await watch.until(lambda: "refuses the connection" in watch.statuses[-1].text)
+        await asyncio.to_thread(unplugged.start)
+        await watch.until(lambda: watch.phases[-1] is CameraPhase.LIVE)
+        seen = len(watch.frames)
+        await watch.until(lambda: len(watch.frames) > seen + 10)
+    await asyncio.to_thread(unplugged.stop)
 
 
 @pytest.mark.parametrize(

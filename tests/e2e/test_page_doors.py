@@ -40,17 +40,15 @@ def test_a_static_host_with_the_device_in_the_address(tmp_path: Path) -> None:
 
 def test_a_static_host_asks_which_device_and_remembers(tmp_path: Path) -> None:
     users = {"agent": "agent-password", "anna": "anna-password"}
+    mine = {"username": "agent", "password": "agent-password"}
     with Broker(tmp_path, users=users) as broker, chromium() as browser, StaticHost() as host:
-        with page_agent(broker) as agent, viewer(browser, host.url) as shown:
-            agent.kill()
-            agent.settings["mqtt"] |= {"username": "agent", "password": "agent-password"}
-            agent.start()
+        with page_agent(broker, mqtt=mine), viewer(browser, host.url) as shown:
             page = shown.page
-            page.get_by_label("Device").fill("The Porch")
+            page.get_by_role("textbox", name="Device").fill("The Porch")
             page.get_by_label("Broker").fill(broker.ws_url)
             page.get_by_role("button", name="Connect").click()
             assert "A device has a name of lower-case letters" in page.get_by_role("alert").inner_text()
-            page.get_by_label("Device").fill("porch")
+            page.get_by_role("textbox", name="Device").fill("porch")
             page.get_by_label("User name").fill("anna")
             page.get_by_label("Password").fill("wrong")
             page.get_by_role("button", name="Connect").click()
@@ -89,15 +87,13 @@ def test_a_token_in_the_address_does_not_stay_there() -> None:
 
 def test_a_camera_on_somebody_elses_page() -> None:
     with StaticHost() as host, chromium() as browser, page_agent(cors=[host.url.rstrip("/")], token=TOKEN) as agent:
-        page_of_others = f"""<!doctype html><title>Home</title>
+        host.files["/home.html"] = f"""<!doctype html><title>Home</title>
             <script type="module" src="/camera.js"></script>
             <edge-camera src="{agent.url}" camera="gate" token="{TOKEN}"></edge-camera>
             <edge-camera src="{agent.url}" token="{TOKEN}"></edge-camera>
             <edge-camera src="{agent.url}" camera="moon" token="{TOKEN}"></edge-camera>"""
-        with StaticHost({"/home.html": page_of_others}) as _, viewer(browser) as shown:
+        with viewer(browser, f"{host.url}home.html") as shown:
             page = shown.page
-            page.route("**/home.html", lambda route: route.fulfill(body=page_of_others, content_type="text/html"))
-            page.goto(f"{host.url}home.html")
             frames = "() => [...document.querySelectorAll('edge-camera')].map((each) => each.frames)"
             shown.wait(lambda: min(page.evaluate(frames)[:2]) > 10, "two pictures")
             first, second, third = page.locator("edge-camera").all()

@@ -50,7 +50,7 @@ def test_a_hidden_page_is_sent_nothing_and_resumes() -> None:
     }"""
     with page_agent() as agent, chromium() as browser, viewer(browser, agent.url) as shown:
         shown.wait_live("gate", "back-yard")
-        session = shown.link()["current"]["sid"]
+        connection = shown.link()["current"]["id"]
         shown.page.evaluate(hide, "hidden")
 
         def layers() -> set[str]:
@@ -62,7 +62,7 @@ def test_a_hidden_page_is_sent_nothing_and_resumes() -> None:
         assert shown.cameras()["gate"]["frames"] - frames <= 25
         shown.page.evaluate(hide, "visible")
         shown.wait_live("gate", "back-yard")
-        assert shown.link()["current"]["sid"] == session
+        assert shown.link()["current"]["id"] == connection
 
 
 def test_opened_before_the_agent_runs_it_plays_when_it_does() -> None:

@@ -39,7 +39,13 @@ _FRAME = """(name) => {
 class PageAgent:
     """An agent that can be killed and started again on the same address."""
 
-    def __init__(self, broker: Broker | None = None, cameras: dict[str, Any] | None = None, **http: Any) -> None:
+    def __init__(
+        self,
+        broker: Broker | None = None,
+        cameras: dict[str, Any] | None = None,
+        mqtt: dict[str, Any] | None = None,
+        **http: Any,
+    ) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}/"
         self.settings: dict[str, Any] = {
@@ -49,7 +55,7 @@ class PageAgent:
             "cameras": CAMERAS if cameras is None else cameras,
         }
         if broker:
-            self.settings["mqtt"] = {"url": broker.url, "web_url": broker.ws_url}
+            self.settings["mqtt"] = {"url": broker.url, "web_url": broker.ws_url, **(mqtt or {})}
         self._agent: Agent | None = None
 
     def start(self) -> None:
@@ -68,9 +74,14 @@ class PageAgent:
 
 
 @contextmanager
-def page_agent(broker: Broker | None = None, cameras: dict[str, Any] | None = None, **http: Any) -> Iterator[PageAgent]:
-    """A running agent with two cameras, `gate` and `back-yard`, or others; `http` adds to that section."""
-    agent = PageAgent(broker, cameras, **http)
+def page_agent(
+    broker: Broker | None = None,
+    cameras: dict[str, Any] | None = None,
+    mqtt: dict[str, Any] | None = None,
+    **http: Any,
+) -> Iterator[PageAgent]:
+    """A running agent with two cameras, `gate` and `back-yard`, or others; `mqtt` and `http` add to those sections."""
+    agent = PageAgent(broker, cameras, mqtt, **http)
     try:
         agent.start()
         yield agent
@@ -94,12 +105,12 @@ class Viewer:
 
     def link(self) -> dict[str, Any]:
         """The connection: current, next, retiring peer."""
-        found: dict[str, Any] = self.page.evaluate("() => window.edge.link")
+        found: dict[str, Any] = self.page.evaluate("() => window.edge?.link ?? {}")
         return found
 
     def connections(self) -> int:
         """Peer connections of the page that are not closed."""
-        return 1 + sum(self.link()[name] is not None for name in ("next", "retiring")) if self.link()["current"] else 0
+        return 1 + sum(self.link()[name] is not None for name in ("next", "retiring")) if self.link().get("current") else 0
 
     def wait_live(self, *names: str, frames: int = 5) -> None:
         """Until all of these cameras, or all there are, have shown so many frames more."""
@@ -189,8 +200,9 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 class StaticHost:
     """A host that serves the page's files and nothing else; `files` adds pages by path."""
 
-    def __init__(self, files: dict[str, str] | None = None) -> None:
-        handler = functools.partial(_Quiet, directory=str(WEB), files=files or {})
+    def __init__(self) -> None:
+        self.files: dict[str, str] = {}
+        handler = functools.partial(_Quiet, directory=str(WEB), files=self.files)
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
