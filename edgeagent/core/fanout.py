@@ -21,6 +21,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 MAX_BURST = 48
 """Packets that leave together: 48 of 1,200 bytes fit one UDP_SEGMENT send (64 kB)."""
+MAX_REPLAY_S = 1.0
 REPLAY_STEP = 90
 """Ticks of 90 kHz between replayed frames: 1 ms, so that a newcomer runs through the GOP at once instead of living in the past."""
 
@@ -81,7 +82,7 @@ class _Entry(Generic[F]):
 class ViewerQueue(Generic[F]):
     """One viewer's bounded queue. Counters: `queued`, `dropped`, `skips` (times it jumped to a keyframe)."""
 
-    def __init__(self, pacer: Pacer, *, max_delay_s: float = 0.5, min_bytes: int = 400_000) -> None:
+    def __init__(self, pacer: Pacer, *, max_delay_s: float = 0.5, min_bytes: int = 60_000) -> None:
         self.pacer = pacer
         self.max_delay_s = max_delay_s
         self.min_bytes = min_bytes
@@ -106,13 +107,19 @@ class ViewerQueue(Generic[F]):
         self._append(frame, frame.timestamp)
         return False
 
-    def replay(self, frames: Sequence[F]) -> None:
-        """Queue the current GOP for a newcomer. The newest frame keeps its time, those before it follow each other by 1 ms."""
+    def replay(self, frames: Sequence[F]) -> bool:
+        """Queue the current GOP for a newcomer. The newest frame keeps its time, those before it follow each other by 1 ms.
+
+        Returns false, and goes on waiting, where the pacer would need over `MAX_REPLAY_S` for it: the next keyframe is sooner.
+        """
+        if sum(f.size for f in frames) * 8 > self.pacer.rate_bps * MAX_REPLAY_S:
+            return False
         self._drop_queue()
         self.waiting = False
         for place, frame in enumerate(frames):
             self._append(frame, frames[-1].timestamp - (len(frames) - 1 - place) * REPLAY_STEP)
         self._allowance = self._bytes
+        return True
 
     def reset(self) -> None:
         """Forget what is queued and wait for a keyframe."""

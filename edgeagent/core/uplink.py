@@ -8,12 +8,19 @@ import ipaddress
 from collections.abc import Hashable
 
 
-def beyond_lan(address: str) -> bool:
-    """Whether an IP address is outside private, link-local and loopback ranges. Names and nonsense count as outside."""
+def beyond_lan(remote: str, local: str = "") -> bool:
+    """Whether an IP address is outside this network: global, and not in the /64 of our own IPv6 address `local`.
+
+    Names and nonsense count as outside.
+    """
     try:
-        return ipaddress.ip_address(address.partition("%")[0]).is_global
+        address = ipaddress.ip_address(remote.partition("%")[0])
+        if not address.is_global:
+            return False
+        own = ipaddress.ip_address(local.partition("%")[0]) if local else None
     except ValueError:
         return True
+    return own is None or own.version == 4 or address.version == 4 or int(address) >> 64 != int(own) >> 64
 
 
 class UplinkShare:

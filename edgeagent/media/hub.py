@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Hub", "SourcePort", "Subscriber"]
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -12,6 +13,8 @@ from edgeagent.core.fanout import KeyframeGate
 from edgeagent.errors import DeviceFault
 from edgeagent.media.packetize import Packets, packetize
 from edgeagent.model import CameraPhase, CameraStatus, Capabilities, EncodedFrame, StreamInfo
+
+log = logging.getLogger(__name__)
 
 MAX_GOP_BYTES = 8_000_000
 """Of a source that cannot be asked for a keyframe; a longer GOP is not replayed."""
@@ -147,7 +150,11 @@ class Hub:
         packets = packetize(frame, self.epoch)
         self._keep(state, packets)
         for subscriber in tuple(state.subscribers):
-            subscriber.deliver(packets)
+            try:
+                subscriber.deliver(packets)
+            except Exception:  # whatever is wrong with one must not take the picture from those behind it
+                log.exception("camera %s: a subscriber failed and is left out", self.name)
+                self.detach(subscriber, frame.layer)
 
     def _keep(self, state: Layer, packets: Packets) -> None:
         if packets.frame.keyframe:

@@ -82,6 +82,8 @@ class HubTrack(MediaStreamTrack):
         if self._stream is not None:
             self._stream.detach(self)
         self._stream, self._skipping = stream, True
+        while not self._queue.empty():
+            self._queue.get_nowait()
         if stream is not None:
             stream.attach(self)
             for packets in stream.catch_up():
@@ -149,10 +151,12 @@ class AiortcPeer:
                     transceiver.direction = "sendonly"
             await pc.setLocalDescription(await pc.createAnswer())
         except (OperationError, InvalidStateError, InvalidAccessError, ValueError, AssertionError, KeyError) as error:
+            for mid in new:
+                self._tracks.pop(mid).stop()
             raise PeerError(400, "The offer cannot be used by the fallback sender (media.sender: aiortc).") from error
-        for mid, stream in streams.items():
-            self._tracks[mid].switch(stream)
-        self._streams.update(streams)
+        for mid, track in self._tracks.items():
+            track.switch(streams.get(mid))
+        self._streams = streams
         return str(pc.localDescription.sdp)
 
     def _make(self) -> RTCPeerConnection:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ParamSpec
 
 import pylibsrtp
-from aiortc import RTCDataChannel, RTCIceCandidate, RTCIceParameters, RTCSctpTransport
+from aiortc import RTCDataChannel, RTCIceCandidate, RTCIceParameters
 from aiortc.rtcdtlstransport import RTCDtlsFingerprint, RTCDtlsParameters
 from aiortc.rtcsctptransport import RTCSctpCapabilities
 
@@ -22,9 +22,9 @@ from edgeagent.core.silence import SilenceWatch, Verdict
 from edgeagent.core.uplink import beyond_lan
 from edgeagent.errors import PeerError
 from edgeagent.rtc.candidates import parse_candidate
-from edgeagent.rtc.private import EdgeDtls, Route, SrtpContext, candidate_lines, make_ice
+from edgeagent.rtc.private import EdgeDtls, EdgeSctp, Route, SrtpContext, candidate_lines, make_ice
 from edgeagent.rtc.rtcp import parse_feedback
-from edgeagent.rtc.sdp import AnswerMedia, Media, Offer, choose_h264, is_data, make_answer, parse_offer
+from edgeagent.rtc.sdp import AnswerMedia, Media, Offer, VideoFormat, choose_h264, is_data, make_answer, parse_offer
 from edgeagent.rtc.sender import VideoSender
 from edgeagent.rtc.settings import PeerSettings, StreamPort
 from edgeagent.rtc.writer import RtpWriter, ntp_time
@@ -62,7 +62,7 @@ class Peer:
         self._ice, self._connection = make_ice(settings.ice)
         self._dtls = EdgeDtls(self._ice, settings.certificate)
         self._dtls.on_rtcp = self._on_rtcp
-        self._sctp: RTCSctpTransport | None = None
+        self._sctp: EdgeSctp | None = None
         self._channel: RTCDataChannel | None = None
         self._route = Route(self._connection)
         self._srtp: SrtpContext | None = None
@@ -75,7 +75,7 @@ class Peer:
         self._setup = "passive"
         self._session_id = secrets.randbits(62)
         self._version = 0
-        self._remote_ended = self._local_ended = False
+        self._trickle_mid = ""
 
     async def negotiate(self, sdp: str, cameras: Mapping[str, str], *, wait_for_servers: float) -> str:
         """See `core.ports.PeerPort.negotiate`."""
@@ -86,6 +86,7 @@ class Peer:
         sections = self._plan(offer, cameras)
         if first:
             self._first = offer
+            self._trickle_mid = next(s.media.mid for s in sections if s.format is not None or s.data)
             # Passive where the browser lets us choose: its ClientHello comes with the first valid pair, and data channels open
             # a round trip sooner.
             self._setup = "active" if offer.setup == "passive" else "passive"
@@ -97,9 +98,12 @@ class Peer:
             servers = self._spawn("ice-servers", self._ask_servers)
             if wait_for_servers and self._settings.servers.any_alive:
                 await asyncio.wait([servers], timeout=wait_for_servers)
-        data = next((m for m in offer.media if is_data(m)), None)
+            if self._closed:
+                raise PeerError(409, "The session ended before it was answered.")
+        data = next((s.media for s in sections if s.data), None)
         if data is not None and self._sctp is None:
-            self._sctp = RTCSctpTransport(self._dtls)
+            self._sctp = EdgeSctp(self._dtls)
+            self._sctp.on_abuse = lambda: self._gone("The viewer sent too much that never became a message.")
             self._sctp.on("datachannel", self._on_channel)
         self._version += 1
         answer = make_answer(
@@ -116,8 +120,9 @@ class Peer:
         )
         if first:
             self._spawn("connect", self._connect, offer, data)
-        else:
+        elif self._srtp is not None:
             self._start_senders()
+            self._spawn("data", self._start_data, data)
         return answer
 
     def _plan(self, offer: Offer, cameras: Mapping[str, str]) -> list[AnswerMedia]:
@@ -139,7 +144,7 @@ class Peer:
         for mid in cameras:
             if mid not in streams:
                 raise PeerError(400, f"The offer has no video m-line with mid {mid!r} that is bundled and wants to receive.")
-        chosen = {m.mid: choose_h264(m, streams[m.mid].info().profile_level_id) for m in videos if m.mid in streams}
+        chosen = {m.mid: self._choose(m, streams[m.mid]) for m in videos if m.mid in streams}
         if any(c is None for c in chosen.values()):
             raise PeerError(406, "The offer has no H.264 with packetization-mode=1; this agent sends nothing else.")
         for mid in [m for m in self.senders if m not in chosen]:
@@ -150,7 +155,10 @@ class Peer:
         for media in offer.media:
             agreed = chosen.get(media.mid) if media.kind == "video" else None
             if agreed is None:
-                sections.append(AnswerMedia(media, data=is_data(media) and (media.mid in bundled or media is first)))
+                usable = media.mid in bundled or media is first
+                # Refused for good (port 0) is only what can never be used: an idle m-line may get a camera later.
+                idle = choose_h264(media) if media.kind == "video" and usable and media.port else None
+                sections.append(AnswerMedia(media, idle, idle=True) if idle else AnswerMedia(media, data=is_data(media) and usable))
                 continue
             sender = self.senders.get(media.mid)
             if sender is None:
@@ -160,29 +168,26 @@ class Peer:
             sections.append(AnswerMedia(media, agreed, sender.ssrc, sender.rtx_ssrc, f"{self.sid}-{media.mid}"))
         return sections
 
+    def _choose(self, media: Media, stream: StreamPort) -> VideoFormat | None:
+        """The format of a section; a running sender keeps its own while that is still offered."""
+        sender = self.senders.get(media.mid)
+        if sender is not None:
+            codec = media.codecs.get(sender.format.payload_type)
+            if codec is not None and codec.name == "H264" and codec.fmtp.get("packetization-mode") == "1":
+                return sender.format
+        return choose_h264(media, stream.info().profile_level_id)
+
     async def _ask_servers(self) -> None:
         """Gather from the servers that the background probe found alive, and trickle what comes."""
         async for candidates in self._settings.servers.candidates(self._connection):
             if candidates and not self._closed:
-                lines = [Candidate(candidate=line, sdpMid=self._mid) for line in candidate_lines(candidates)]
+                lines = [Candidate(candidate=line, sdpMid=self._trickle_mid) for line in candidate_lines(candidates)]
                 self._events.local_candidates(lines, False)
         if not self._closed:
-            self._local_ended = True
-            await self._end_of_candidates()
             self._events.local_candidates([], True)
 
-    async def _end_of_candidates(self) -> None:
-        """Tell aioice that the remote side is done, but not before our own late candidates: it would give up without them."""
-        if self._remote_ended and self._local_ended:
-            await self._ice.addRemoteCandidate(None)
-
-    @property
-    def _mid(self) -> str:
-        assert self._first is not None
-        return self._first.media[0].mid
-
     async def _connect(self, offer: Offer, data: Media | None) -> None:
-        await self._add_lines(offer.candidates, offer.end_of_candidates)
+        await self._add_lines(offer.candidates)
         ice = asyncio.create_task(
             self._ice.start(RTCIceParameters(usernameFragment=offer.ufrag, password=offer.password, iceLite=offer.ice_lite))
         )
@@ -203,13 +208,16 @@ class Peer:
             self._pace()
             self._watch = self._loop.call_later(1.0, self._look)
             self._events.connected()
-            if self._sctp is not None and data is not None:
-                await self._sctp.start(RTCSctpCapabilities(maxMessageSize=data.max_message_size), data.sctp_port)
+            await self._start_data(data)
             await ice
         finally:
             nominated.cancel()
             ice.cancel()  # awaited, since aioice would begin its consent checks even after it was closed
             await asyncio.gather(ice, nominated, return_exceptions=True)
+
+    async def _start_data(self, data: Media | None) -> None:
+        if self._sctp is not None and data is not None:
+            await self._sctp.start(RTCSctpCapabilities(maxMessageSize=data.max_message_size), data.sctp_port)
 
     def _start_senders(self) -> None:
         if self._srtp is None:
@@ -229,16 +237,20 @@ class Peer:
                 sender.start(writer)
 
     def add_candidates(self, candidates: Sequence[Candidate], end: bool) -> None:
-        """See `core.ports.PeerPort.add_candidates`."""
+        """See `core.ports.PeerPort.add_candidates`.
+
+        `end` is not handed on: aioice would give up at once where only `.local` names came, whose checks may well arrive. The
+        session's time-out ends what never connects.
+        """
         if self._closed:
             return
-        self._spawn("candidates", self._add_lines, [c.candidate for c in candidates], end)
+        self._spawn("candidates", self._add_lines, [c.candidate for c in candidates])
 
-    async def _add_lines(self, lines: Sequence[str], end: bool = False) -> None:
+    async def _add_lines(self, lines: Sequence[str]) -> None:
         named: list[RTCIceCandidate] = []
         for line in lines:
             candidate = parse_candidate(line)
-            if candidate is None or self._remote_ended:
+            if candidate is None:
                 continue
             if candidate.ip.endswith(".local"):
                 named.append(candidate)
@@ -246,9 +258,6 @@ class Peer:
                 await self._ice.addRemoteCandidate(candidate)
         if named:  # aside: nobody may wait for a name that nobody answers
             self._spawn("mdns", self._add_named, named)
-        if end:
-            self._remote_ended = True
-            await self._end_of_candidates()
 
     async def _add_named(self, candidates: Sequence[RTCIceCandidate]) -> None:
         await asyncio.gather(*(self._ice.addRemoteCandidate(c) for c in candidates))
@@ -300,17 +309,22 @@ class Peer:
         if self._watch is not None:
             self._watch.cancel()
         for sender in self.senders.values():
-            sender.close()
             self._settings.uplink.leave(sender)
+            try:
+                sender.close()
+            except Exception:
+                log.exception("peer %s: a sender could not say goodbye", self.sid)
         current = asyncio.current_task()
         for task in [t for t in self._tasks if t is not current]:
             task.cancel()
         await asyncio.gather(*(t for t in self._tasks if t is not current), return_exceptions=True)
-        if self._sctp is not None:
-            await self._sctp.stop()
-        await self._dtls.stop()
-        await self._ice.stop()
-        self._route.close()
+        try:
+            if self._sctp is not None:
+                await self._sctp.stop()
+            await self._dtls.stop()
+        finally:
+            self._route.close()  # before aioice, which may wait long for a TURN server that is gone
+            await self._ice.stop()
 
     def _on_channel(self, channel: RTCDataChannel) -> None:
         if channel.label != "session":
@@ -350,15 +364,16 @@ class Peer:
 
     def _look(self) -> None:
         """Once a second: is the viewer still there, and is its path the same?"""
+        self._watch = self._loop.call_later(1.0, self._look)
         sent = sum(s.writer.packets for s in self.senders.values() if s.writer is not None)
         verdict = self._silence.check(sent, self._loop.time())
         if verdict is Verdict.DEAD:
+            self._watch.cancel()
             self._gone("The viewer fell silent.")
             return
         if verdict is Verdict.MUTE:
             self._mute(True)
         self._pace()
-        self._watch = self._loop.call_later(1.0, self._look)
 
     def _heard(self) -> None:
         if self._silence.heard(self._loop.time()):
@@ -373,7 +388,9 @@ class Peer:
         uplink = self._settings.uplink
         if uplink.limit_bps is None or not self._route.follow():
             return
-        outside = self._connection.path.startswith("relay/") or beyond_lan(self._route.address[0])
+        pair = self._connection.pair
+        local = pair.local_candidate.host if pair is not None else ""
+        outside = self._connection.path.startswith("relay/") or beyond_lan(self._route.address[0], local)
         for sender in self.senders.values():
             (uplink.join if outside and not sender.paused else uplink.leave)(sender)
         for sender in self.senders.values():
@@ -392,6 +409,9 @@ class Peer:
             except (ConnectionError, OSError, pylibsrtp.Error) as error:
                 log.info("peer %s: %s", self.sid, error)
                 self._gone("The connection was lost.")
+            except Exception:
+                log.exception("peer %s: %s failed", self.sid, name)
+                self._gone("The agent failed at this connection.")
 
         task = self._loop.create_task(guarded(), name=f"peer-{self.sid}-{name}")
         self._tasks.add(task)

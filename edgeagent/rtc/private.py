@@ -6,12 +6,13 @@ What is used and why:
   the answer, and a signal at the first nomination (its own `connect` returns up to 20 ms later).
 - `RTCIceGatherer._connection`, replaced by that subclass before the transport takes it over.
 - `RTCDtlsTransport._handle_rtcp_data` and `_handle_rtp_data`, overridden: feedback goes to our senders. `_tx_srtp`: the keys.
+- `RTCSctpTransport._receive_data_chunk`, guarded; `TurnTransport`'s inner transport and tasks: how much waits to be sent.
 - libsrtp's functions through pylibsrtp's cffi, to encrypt in place.
 """
 
 from __future__ import annotations
 
-__all__ = ["EdgeConnection", "EdgeDtls", "IceOptions", "Route", "SrtpContext", "broken", "make_ice"]
+__all__ = ["EdgeConnection", "EdgeDtls", "EdgeSctp", "IceOptions", "Route", "SrtpContext", "broken", "make_ice"]
 
 import asyncio
 import contextlib
@@ -27,9 +28,10 @@ from typing import Any
 
 import aioice
 import aioice.ice
+import aioice.turn
 import pylibsrtp
 from aioice.candidate import Candidate, candidate_foundation, candidate_priority
-from aiortc import RTCCertificate, RTCDtlsTransport, RTCIceGatherer, RTCIceTransport
+from aiortc import RTCCertificate, RTCDtlsTransport, RTCIceGatherer, RTCIceTransport, RTCSctpTransport
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,9 @@ _lib: Any = pylibsrtp.__dict__.get("lib")
 
 PINNED = {"aiortc": "1.16.0", "aioice": "0.13.0", "pylibsrtp": "1.0.0"}
 SOCKET_BUFFER = 1 << 20
+MAX_RELAY_BYTES, MAX_RELAY_TASKS = 128 * 1024, 256
+MAX_SCTP_WAITING, MAX_SCTP_MISORDERED = 192 * 1024, 512
+"""Bytes of unfinished messages (ours end at 64 kB), and chunks received out of order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +215,24 @@ class EdgeDtls(RTCDtlsTransport):
         return
 
 
+class EdgeSctp(RTCSctpTransport):
+    """SCTP association that ends a peer which fills it with what never becomes a message.
+
+    aiortc does not enforce its receive window, and looks through all that waits for each chunk: one viewer could hold the loop.
+    """
+
+    def __init__(self, transport: RTCDtlsTransport) -> None:
+        super().__init__(transport)
+        self.on_abuse: Callable[[], None] = lambda: None
+        self._room = self._advertised_rwnd
+
+    async def _receive_data_chunk(self, chunk: Any) -> None:
+        if self._room - self._advertised_rwnd > MAX_SCTP_WAITING or len(self._sack_misordered) > MAX_SCTP_MISORDERED:
+            self.on_abuse()
+            return
+        await super()._receive_data_chunk(chunk)
+
+
 class SrtpContext:
     """The outgoing SRTP session, encrypting in a buffer that all contexts share.
 
@@ -281,18 +304,33 @@ class Route:
         if pair is self._pair:
             return pair is not None
         self._pair = pair
+        self.sock = None
         if pair is None:
             return False
         self.address = pair.remote_addr
-        self.sock = None
         if pair.local_candidate.type != "relay":
             original = pair.protocol.transport.get_extra_info("socket")
             number = original.fileno()
-            if number >= 0:
-                if number not in self._sockets:
+            if number >= 0 and number not in self._sockets:
+                with contextlib.suppress(OSError):  # out of descriptors: then packet by packet
                     self._sockets[number] = socket.socket(fileno=os.dup(number))
-                self.sock = self._sockets[number]
+            self.sock = self._sockets.get(number)
         return True
+
+    @property
+    def congested(self) -> bool:
+        """Whether a relay reached over TCP or TLS takes no more for the moment, or still binds its channel."""
+        if self._pair is None or self.sock is not None:
+            return False
+        transport = self._pair.protocol.transport
+        inner = getattr(transport, "_TurnTransport__inner_protocol", None)
+        waiting = getattr(transport, "_TurnTransport__send_tasks", ())
+        size = (
+            inner.transport.get_write_buffer_size()
+            if inner is not None and hasattr(inner.transport, "get_write_buffer_size")
+            else 0
+        )
+        return len(waiting) > MAX_RELAY_TASKS or size > MAX_RELAY_BYTES
 
     def send_slow(self, packet: bytes) -> None:
         """Send one packet through aioice: over a relay, or where nothing else is known to work."""
@@ -326,6 +364,8 @@ def broken() -> list[str]:
         aioice.ice, "StunProtocol server_reflexive_candidate relayed_candidate get_host_addresses CandidatePair"
     )
     problems += _attributes(RTCDtlsTransport, "_handle_rtcp_data _handle_rtp_data _set_role")
+    problems += _attributes(RTCSctpTransport, "_receive_data_chunk")
+    problems += _attributes(aioice.turn.TurnTransport, "_send_done sendto close")
     problems += _attributes(pylibsrtp, "ffi lib ERRORS Session Policy")
     if problems:
         return problems

@@ -87,7 +87,8 @@ class VideoFormat:
 
 @dataclass(slots=True, frozen=True)
 class AnswerMedia:
-    """How one m-section is answered: video in a `format`, or as the data channels' transport, else refused (port 0)."""
+    """How one m-section is answered: video in a `format` (or `idle`: agreed on, nothing is sent), or as the data channels'
+    transport, else refused (port 0)."""
 
     media: Media
     format: VideoFormat | None = None
@@ -95,6 +96,7 @@ class AnswerMedia:
     rtx_ssrc: int = 0
     label: str = ""
     data: bool = False
+    idle: bool = False
 
 
 def bad(message: str) -> PeerError:
@@ -338,7 +340,8 @@ def make_answer(
             continue
         if chosen.abs_send_time_id:
             lines.append(f"a=extmap:{chosen.abs_send_time_id} {ABS_SEND_TIME}")
-        lines += ["a=sendonly", f"a=msid:{section.label} {section.label}-video", "a=rtcp-mux"]
+        lines += ["a=inactive"] if section.idle else ["a=sendonly", f"a=msid:{section.label} {section.label}-video"]
+        lines.append("a=rtcp-mux")
         if media.rtcp_rsize:
             lines.append("a=rtcp-rsize")
         lines.append(f"a=rtpmap:{chosen.payload_type} H264/90000")
@@ -348,8 +351,11 @@ def make_answer(
             lines += [
                 f"a=rtpmap:{chosen.rtx_payload_type} rtx/90000",
                 f"a=fmtp:{chosen.rtx_payload_type} apt={chosen.payload_type}",
-                f"a=ssrc-group:FID {section.ssrc} {section.rtx_ssrc}",
             ]
+        if section.idle:
+            continue
+        if chosen.rtx_payload_type:
+            lines.append(f"a=ssrc-group:FID {section.ssrc} {section.rtx_ssrc}")
         lines.append(f"a=ssrc:{section.ssrc} cname:{cname}")
         if chosen.rtx_payload_type:
             lines.append(f"a=ssrc:{section.rtx_ssrc} cname:{cname}")

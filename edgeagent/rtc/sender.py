@@ -19,6 +19,8 @@ from edgeagent.rtc.writer import RtpWriter, ntp_time
 
 CLOCK_RATE = 90_000
 RETRY_S = 0.002
+KEYFRAME_EVERY_S = 1.0
+MAX_REPAIR_DEBT_S = 0.1
 MAX_AGE_S = 0.8
 """A packet lost longer ago than this is not sent again: the picture has gone on without it."""
 
@@ -63,7 +65,7 @@ class VideoSender:
         self._last_timestamp = self._offset
         self._last_captured_at = self._loop.time()
         self._repaired: dict[int, float] = {}
-        self._reports: dict[int, float] = {}
+        self._keyframe_at = float("-inf")
         stream.attach(self)
 
     @property
@@ -90,8 +92,9 @@ class VideoSender:
         """Show another camera."""
         if stream is self.stream:
             return
-        stream.attach(self)
-        self.stream.detach(self)
+        if not self.paused:
+            stream.attach(self)
+            self.stream.detach(self)
         self.stream = stream
         self.queue.reset()
         self._join()
@@ -120,8 +123,8 @@ class VideoSender:
         if self._writer is None or self.paused or self._muted:
             return
         gop = self.stream.catch_up()
-        if gop:
-            self.queue.replay(gop)
+        if gop and self.queue.replay(gop):
+            self._source = None  # what is replayed may have been sent before: its time goes on from there all the same
             self._pump()
 
     def deliver(self, packets: Packets) -> None:
@@ -157,7 +160,7 @@ class VideoSender:
         source = (self.stream.name, packets.epoch)
         captured_at = packets.frame.captured_at
         if source != self._source:
-            passed = max(0.001, captured_at - self._last_captured_at) if self._source else 0.0
+            passed = max(0.001, captured_at - self._last_captured_at)
             self._offset = self._last_timestamp + int(passed * CLOCK_RATE) - media_time
             self._source = source
         self._last_timestamp, self._last_captured_at = media_time + self._offset, captured_at
@@ -176,7 +179,10 @@ class VideoSender:
     def on_keyframe_request(self) -> None:
         """PLI or FIR."""
         self.stats.keyframe_requests += 1
-        self.stream.request_keyframe()
+        now = self._loop.time()
+        if now - self._keyframe_at >= KEYFRAME_EVERY_S:  # one viewer's trouble must not cost the others their bits
+            self._keyframe_at = now
+            self.stream.request_keyframe()
 
     def on_nack(self, lost: Sequence[int]) -> None:
         """Repair what was lost: each packet at most once a round trip, never what is too old to be shown."""
@@ -191,7 +197,10 @@ class VideoSender:
             self.stats.nacked += 1
             if now - self._repaired.get(sequence, -1.0) < again:
                 continue
-            if writer.repair(sequence, now, MAX_AGE_S):
+            if self.queue.pacer.ready_at(now) > now + MAX_REPAIR_DEBT_S:
+                break  # the path has no room left even for what is new
+            if size := writer.repair(sequence, now, MAX_AGE_S):
+                self.queue.pacer.spent(size)
                 self._repaired[sequence] = now
 
     def _report(self) -> None:

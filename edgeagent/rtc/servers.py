@@ -60,7 +60,7 @@ class IceServers:
     async def _probe(self, server: IceServer) -> None:
         parsed = server.parsed
         address: tuple[str, int] | None = None
-        with contextlib.suppress(OSError, stun.TransactionError, TimeoutError):
+        try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 loop = asyncio.get_running_loop()
                 infos = await loop.getaddrinfo(str(parsed["host"]), int(str(parsed["port"])), type=socket.SOCK_DGRAM)
@@ -79,6 +79,8 @@ class IceServers:
                     )
                     transport.close()
                 address = (str(host), int(port))
+        except (OSError, stun.TransactionError, TimeoutError, ValueError) as error:
+            log.debug("ICE server %s: %r", server.url, error)
         if (address is None) != (server.address is None):
             log.info("ICE server %s %s", server.url, "answers" if address else "is silent: left out until it answers")
         server.address = address

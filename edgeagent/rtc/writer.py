@@ -20,7 +20,10 @@ log = logging.getLogger(__name__)
 SOL_UDP, UDP_SEGMENT = 17, 103  # linux/udp.h; Python has no names for them
 NTP_EPOCH = 2_208_988_800
 HISTORY_PACKETS = 4096
+SRTP_WINDOW = 1000
+"""How far back a packet may be sent again under its own number: libsrtp's replay window is 1024."""
 MAX_BLOCKED = 8
+NO_SEGMENTATION = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.ENOPROTOOPT})
 PLAIN, EXTENDED = struct.Struct("!BBHII"), struct.Struct("!BBHIIHHI")
 BEDE = 0xBEDE
 
@@ -114,6 +117,8 @@ class RtpWriter:
         """Send a lost packet again, by RTX where negotiated; returns its size in bytes, 0 where it is gone or too old."""
         delta = (sequence - self._sequence) & 0xFFFF
         wanted = self._sequence + delta - 0x10000
+        if not self.rtx_payload_type and self._sequence - wanted > SRTP_WINDOW:
+            return 0
         for sent in reversed(self._history):
             if sent.sequence <= wanted < sent.sequence + sent.end - sent.first:
                 break
@@ -149,52 +154,56 @@ class RtpWriter:
         return total
 
     def flush(self) -> None:
-        """Try again to send what the kernel had no room for."""
+        """Try again to send what there was no room for."""
         while self._pending:
             data, stride = self._pending.popleft()
-            if not self._try(data, len(data), stride):
-                self._pending.appendleft((data, stride))
+            sent = self._try(data, len(data), stride)
+            if sent < len(data):
+                self._pending.appendleft((data[sent:], stride))
                 return
 
     def _send(self, total: int, stride: int) -> None:
         """Send `total` bytes of the shared buffer as packets of `stride` bytes, the last may be shorter."""
         view = SrtpContext.VIEW[:total]
-        if self._pending or not self._try(view, total, stride):
+        sent = 0 if self._pending else self._try(view, total, stride)
+        if sent < total:
             self.blocked += 1
             if len(self._pending) < MAX_BLOCKED:
-                self._pending.append((bytes(view), stride))
+                self._pending.append((bytes(view[sent:]), stride))
             else:
                 self.failed += 1  # the receiver asks for it again
 
-    def _try(self, data: bytes | memoryview, total: int, stride: int) -> bool:
+    def _try(self, data: bytes | memoryview, total: int, stride: int) -> int:
+        """Send what there is room for; returns the bytes that are done with, sent or given up."""
         route = self.route
         if not route.follow():
             self.failed += 1
-            return True
-        sock = route.sock
+            return total
+        sock, done = route.sock, 0
         if sock is None:
-            for position in range(0, total, stride):
-                route.send_slow(bytes(data[position : position + stride]))
-            return True
+            while done < total and not route.congested:
+                route.send_slow(bytes(data[done : done + stride]))
+                done += stride
+            return min(done, total)
         try:
             if total <= stride:
                 sock.sendto(data, route.address)
-                return True
-            if route.gso:
+            elif route.gso:
                 sock.sendmsg((data,), ((SOL_UDP, UDP_SEGMENT, struct.pack("=H", stride)),), 0, route.address)
-                return True
-            for position in range(0, total, stride):
-                sock.sendto(data[position : position + stride], route.address)
+            else:
+                while done < total:
+                    sock.sendto(data[done : done + stride], route.address)
+                    done += stride
         except BlockingIOError:
-            return False
+            return done
         except OSError as error:
-            if route.gso and total > stride and error.errno in (errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.ENOPROTOOPT):
-                # No segmentation on this interface or kernel: packet by packet from here on.
+            if route.gso and total > stride and error.errno in NO_SEGMENTATION:
+                # Not on this interface or kernel: packet by packet from here on.
                 log.info("sending packet by packet to %s: %s", route.address[0], error)
                 route.gso = False
                 return self._try(data, total, stride)
             self.failed += 1  # unreachable for the moment: ICE consent and RTCP silence decide what becomes of it
-        return True
+        return total
 
     def _remember(self, sent: Sent) -> None:
         self._history.append(sent)

@@ -73,6 +73,13 @@ def test_replay_draws_the_gop_together_and_keeps_the_newest_time() -> None:
     assert all(b - a == REPLAY_STEP for a, b in itertools.pairwise(times[:-1]))
 
 
+def test_a_gop_that_the_path_cannot_carry_in_a_second_is_not_replayed() -> None:
+    queue: ViewerQueue[Frame] = ViewerQueue(Pacer(rate_bps=1e6))
+    assert not queue.replay([Frame(10, timestamp=n * 3000) for n in range(20)])
+    assert queue.waiting and queue.pop(0.0) is None
+    assert queue.replay([Frame(10, timestamp=n * 3000) for n in range(12)])
+
+
 def test_a_full_queue_skips_to_the_next_keyframe_and_asks_for_it() -> None:
     queue: ViewerQueue[Frame] = ViewerQueue(Pacer(rate_bps=8e3, depth=1), max_delay_s=0.1, min_bytes=20_000)
     queue.push(Frame(5), keyframe=True)

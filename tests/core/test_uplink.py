@@ -23,6 +23,13 @@ def test_private_addresses_are_the_lan(address: str, outside: bool) -> None:
     assert beyond_lan(address) is outside
 
 
+def test_a_global_address_of_our_own_prefix_is_the_lan() -> None:
+    assert not beyond_lan("2a02:810d:1:1::5", "2a02:810d:1:1::9")
+    assert beyond_lan("2a02:810d:1:2::5", "2a02:810d:1:1::9")
+    assert beyond_lan("2a02:810d:1:1::5", "192.168.1.2")
+    assert beyond_lan("8.8.8.8", "2a02:810d:1:1::9")
+
+
 def test_those_beyond_the_lan_share_evenly() -> None:
     share = UplinkShare(20e6)
     share.join("a")

@@ -106,6 +106,22 @@ async def test_a_frame_is_packetised_once_for_all() -> None:
     await hub.close()
 
 
+async def test_a_subscriber_that_fails_takes_the_picture_from_nobody_else() -> None:
+    class Broken:
+        def deliver(self, packets: Packets) -> None:
+            raise RuntimeError("descriptors are used up")
+
+    hub, _ = make(keyframe_on_demand=True)
+    broken, good = Broken(), Viewer()
+    hub.attach(broken)
+    hub.attach(good)
+    hub.on_frame(frame(True))
+    hub.on_frame(frame(False, 1))
+    assert len(good.frames) == 2
+    assert hub.viewers == 1
+    await hub.close()
+
+
 async def test_a_source_that_cannot_be_asked_keeps_its_gop_for_newcomers() -> None:
     hub, source = make(always_on=True)
     hub.on_frame(frame(False))

@@ -15,10 +15,10 @@ from aiortc import RTCCertificate, RTCPeerConnection, RTCSessionDescription
 
 from edgeagent.errors import PeerError
 from edgeagent.media.hub import Hub
-from edgeagent.model import CameraPhase, CameraStatus, Capabilities, EncodedFrame
+from edgeagent.model import CameraPhase, CameraStatus, Capabilities, EncodedFrame, StreamInfo
 from edgeagent.rtc.fallback import AiortcPeer
 from edgeagent.rtc.peer import Peer
-from edgeagent.rtc.private import IceOptions, broken
+from edgeagent.rtc.private import MAX_SCTP_WAITING, IceOptions, broken
 from edgeagent.rtc.servers import IceServers
 from edgeagent.rtc.settings import PeerSettings
 from edgeagent.wire.messages import Candidate
@@ -199,11 +199,54 @@ async def test_a_camera_is_added_and_removed_by_new_offers() -> None:
         assert "a=group:BUNDLE 0 1 2" in answer
         assert hubs["desk"].viewers == 1
         answer = await peer.negotiate(both.replace("a=recvonly", "a=inactive", 1), {"2": "desk"}, wait_for_servers=0)
-        assert [line.split()[1] for line in answer.splitlines() if line.startswith("m=")] == ["0", "9", "9"]
+        assert [line.split()[1] for line in answer.splitlines() if line.startswith("m=")] == ["9", "9", "9"]
+        assert answer.count("a=inactive") == 1
         assert hubs["gate"].viewers == 0
         with pytest.raises(PeerError, match="ICE restart"):
             await peer.negotiate(both.replace("a=ice-ufrag:", "a=ice-ufrag:x"), {"2": "desk"}, wait_for_servers=0)
         await peer.close()
+
+
+async def test_a_running_stream_keeps_its_payload_type_when_the_camera_turns_out_to_be_another_profile() -> None:
+    async with cameras(gate="320x240") as hubs:
+        peer = Peer("testpeer", Events(), settings(hubs))
+        first = await peer.negotiate(CHROMIUM_OFFER, {"0": "gate"}, wait_for_servers=0)
+        hubs["gate"].on_info("main", StreamInfo(320, 240, 30, "4d001f"))
+        second = await peer.negotiate(CHROMIUM_OFFER, {"0": "gate"}, wait_for_servers=0)
+        lines = [next(line for line in a.splitlines() if line.startswith("m=video")) for a in (first, second)]
+        assert lines[0] == lines[1]
+        await peer.close()
+        other = Peer("testpeer", Events(), settings(hubs))
+        third = await other.negotiate(CHROMIUM_OFFER, {"0": "gate"}, wait_for_servers=0)
+        assert "profile-level-id=4d001f" in third
+        await other.close()
+
+
+async def test_only_local_names_and_an_end_are_no_reason_to_give_up() -> None:
+    async with cameras(gate="320x240") as hubs:
+        events = Events()
+        peer = Peer("testpeer", events, settings(hubs))
+        named = "candidate:1 1 udp 2113937151 3d5f1f0e-aaaa-4bbb-8ccc-000000000000.local 50000 typ host"
+        offer = CHROMIUM_OFFER.replace("a=mid:0", f"a={named}\r\na=end-of-candidates\r\na=mid:0")
+        await peer.negotiate(offer, {"0": "gate"}, wait_for_servers=0)
+        peer.add_candidates([Candidate(candidate=named)], True)
+        await asyncio.sleep(1.0)
+        assert not events.reason.done()
+        await peer.close()
+
+
+async def test_a_viewer_that_fills_sctp_is_shown_the_door() -> None:
+    events = Events()
+    async with cameras(gate="320x240") as hubs, client(Peer, events, settings(hubs)) as (peer, pc):
+        pc.addTransceiver("video", direction="recvonly")
+        channel = pc.createDataChannel("session")
+        await offer_to(peer, pc, {"0": "gate"})
+        async with asyncio.timeout(10):
+            while channel.readyState != "open":
+                await asyncio.sleep(0.01)
+        peer._sctp._advertised_rwnd -= MAX_SCTP_WAITING + 1  # as much as that waits for its end
+        channel.send("x")
+        assert "never became a message" in await asyncio.wait_for(events.reason, 10)
 
 
 async def test_ports_and_further_addresses_are_in_the_answer() -> None:

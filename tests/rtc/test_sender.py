@@ -57,6 +57,7 @@ class Wire:
         self.address = ("192.0.2.1", 9)
         self.gso = True
         self.seen, self.lose = 0, -1
+        self.congested = False
         self._extensions = rtp.HeaderExtensionsMap()
         uri = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
         self._extensions.configure(SimpleNamespace(headerExtensions=[SimpleNamespace(id=2, uri=uri)]))  # type: ignore[arg-type]
@@ -214,6 +215,66 @@ async def test_a_switch_runs_sequence_numbers_and_time_on() -> None:
     sender.close()
 
 
+async def test_what_is_replayed_a_second_time_goes_on_in_time() -> None:
+    gop = [frame(n, key=n == 0) for n in range(20)]
+    stream = Stream("cam", gop)
+    sender, wire = begin(stream)
+    for _ in range(3):
+        await asyncio.sleep(0.1)
+        sender.pause(True)
+        sender.pause(False)
+    await asyncio.sleep(0.1)
+    steps = [(b.timestamp - a.timestamp) & 0xFFFFFFFF for a, b in itertools.pairwise(wire.packets)]
+    assert len(wire.packets) == 4 * sum(map(len, gop))
+    assert all(step < 1 << 31 for step in steps)
+    sender.close()
+
+
+async def test_a_switch_while_nothing_is_wanted_turns_no_camera_on() -> None:
+    first, second = Stream(), Stream("other")
+    sender, _ = begin(first)
+    sender.pause(True)
+    sender.switch(second)
+    assert second.log == []
+    sender.pause(False)
+    assert second.log == ["attach", "catch up"]
+    sender.close()
+
+
+async def test_one_viewers_trouble_asks_for_one_keyframe_a_second() -> None:
+    stream = Stream()
+    sender, _ = begin(stream)
+    for _ in range(30):
+        sender.on_keyframe_request()
+        await asyncio.sleep(0.1)
+    assert stream.log.count("keyframe") == 3
+    sender.close()
+
+
+async def test_repairs_count_against_the_path() -> None:
+    sender, wire = begin(Stream())
+    sender.queue.pacer.rate_bps = 1e5
+    sender.deliver(frame(0, key=True, size=40_000))
+    sent = len(wire.packets)
+    sender.on_nack([p.sequence_number for p in wire.packets])
+    assert len(wire.packets) - sent < 5
+    sender.close()
+
+
+async def test_without_rtx_nothing_beyond_the_replay_window_is_repaired() -> None:
+    sender, wire = begin(Stream(), VideoFormat(96, 0, 0, False, True, "", ("nack",)))
+    sender.queue.pacer.rate_bps = 1e10
+    sender.deliver(frame(0, key=True))
+    first = wire.packets[0].sequence_number
+    for n in range(1, 30):
+        sender.deliver(frame(n, size=50_000))
+        await asyncio.sleep(0.001)
+    sent = len(wire.packets)
+    sender.on_nack([first])
+    assert len(wire.packets) == sent > 1100
+    sender.close()
+
+
 async def test_a_restarted_camera_goes_on_in_time() -> None:
     sender, wire = begin(Stream())
     sender.deliver(frame(100, key=True))
@@ -252,9 +313,15 @@ async def test_where_segmentation_is_refused_packets_leave_one_by_one() -> None:
 async def test_behind_a_relay_packets_go_through_aioice() -> None:
     sender, wire = begin(Stream())
     wire.sock = None
-    key = frame(0, key=True)
+    key, other = frame(0, key=True), frame(1)
     sender.deliver(key)
     assert [p.payload for p in wire.packets] == key.payloads
+    wire.congested = True
+    sender.deliver(other)
+    assert len(wire.packets) == len(key)
+    wire.congested = False
+    await asyncio.sleep(0.1)
+    assert [p.payload for p in wire.packets] == key.payloads + other.payloads
     sender.close()
 
 
