@@ -50,7 +50,7 @@ def vec(*values: float) -> Array:
 def smooth(low: float, high: float, x: Array | float) -> Array:
     """0 below `low`, 1 above `high`, smooth between; `low` may be the greater."""
     t = np.clip((x - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
+    return np.asarray(t * t * (3 - 2 * t))
 
 
 def noise(x: Array, y: Array) -> Array:
@@ -207,7 +207,7 @@ def lit(point: Array, normal: Array, albedo: Array, lights: list[tuple[Array, fl
         total += (strength * np.clip((ray @ normal) / distance, 0, 1) / (0.15 + distance**2))[..., None] * np.asarray(
             WARM, np.float32
         )
-    return albedo * total
+    return np.asarray(albedo * total)
 
 
 def stones(u: Array, v: Array) -> tuple[Array, Array]:
@@ -834,7 +834,7 @@ class Scene:
         self.halo = (0.22 / (1 + (np.hypot(x - LAMP[0], y - LAMP[1]) / 42) ** 2) ** 1.2)[..., None] * np.asarray(WARM, np.float32)
         self.vignette = (1 - 0.34 * (((x - 640) / 760) ** 2 + ((y - 360) / 520) ** 2) ** 1.2 * 0.5)[..., None]
         # Grain that stands still costs bits only in keyframes, and hides the steps of dark gradients.
-        self.grain = rng.normal(0, 0.5, (HEIGHT, WIDTH)).astype(np.float32)
+        self.grain = rng.normal(0, 0.3, (HEIGHT, WIDTH)).astype(np.float32)
 
     def compose(self, t: float) -> Array:
         """The light that reaches the lens, without what the lens adds."""
@@ -876,7 +876,9 @@ def yuv420(rgb: Array, grain: Array) -> NDArray[np.uint8]:
 
 def encode(frame_at: Callable[[int], NDArray[np.uint8]], output: Path, crf: float) -> None:
     """Write the clip."""
-    params = "bframes=0:slices=1:scenecut=0:keyint=60:min-keyint=60:aq-mode=3:colorprim=bt709:transfer=bt709:colormatrix=bt709"
+    # No psychovisual noise and a flat quantiser: what stands still changes least where a keyframe renews it.
+    params = "bframes=0:slices=1:scenecut=0:psy=0:aq-mode=2:qcomp=0.8:colorprim=bt709:transfer=bt709:colormatrix=bt709"
+    params += f":keyint={GOP}:min-keyint={GOP}"
     options = {"preset": "veryslow", "crf": str(crf), "profile": "baseline", "level": "3.1", "x264-params": params}
     with av.open(str(output), "w", options={"movflags": "+faststart", "fflags": "+bitexact"}) as container:
         stream = container.add_stream("libx264", rate=FPS, options=options)
@@ -904,7 +906,7 @@ def main() -> None:
     """Render the clip, or one moment of it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("output", nargs="?", type=Path, default=OUTPUT)
-    parser.add_argument("--crf", type=float, default=27.0, help="x264's quality; less is better and bigger")
+    parser.add_argument("--crf", type=float, default=25.5, help="x264's quality; less is better and bigger")
     parser.add_argument("--still", type=float, action="append", metavar="SECONDS", help="write this moment as a PNG instead")
     args = parser.parse_args()
     scene = Scene()
