@@ -13,7 +13,8 @@ BIN := .venv/bin
 WEB_TESTS = $(shell find tests/web -name '*.test.js' -not -path '*/node_modules/*' 2>/dev/null | sort)
 
 DEMO_PACKAGES := python3-venv
-TEST_PACKAGES := python3-venv chromium ffmpeg fonts-dejavu-core golang iproute2 mosquitto nodejs npm coturn systemd
+TEST_PACKAGES := python3-venv chromium ffmpeg fonts-dejavu-core golang iproute2 mosquitto nodejs npm coturn systemd \
+	gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good
 
 .PHONY: demo test check bench lock generate clean run-env dev-env packages
 

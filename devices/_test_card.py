@@ -124,7 +124,7 @@ class TestCard:
         inside = np.clip(150 * u + 0.5 - radius, 0, 1)
         painter.paint(inside, 0x31417F, left, top)
         painter.paint(inside * light, 0xC9D6FF, left, top)
-        painter.write(title, margin, margin + self._px(40), self._fit(title, 40, cx - 216 * u - margin), 3.8 / 40, _INK)
+        painter.write(title, margin, margin + self._px(92), self._fit(title, 40, cx - 216 * u - margin), 3.8 / 40, _INK)
         painter.write(caption, margin, round(height * 0.918), self._px(17), 1.9 / 17, _DIM)
         top, bottom, right = round(height * 0.762), round(height * 0.832), width - margin
         edges = [margin + round((right - margin) * index / len(_BARS)) for index in range(len(_BARS) + 1)]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from edgeagent.drivers import (
     Bitrate,
@@ -52,9 +52,14 @@ class FileCamera(Camera):
     class Options(BaseModel, extra="forbid"):
         """The keys of a `file` camera."""
 
-        path: Path = Field(description="The clip: MP4, Matroska, MPEG-TS, … with any codec")
+        path: Path = Field(description="The clip: MP4, Matroska, MPEG-TS, … with any codec. Relative to the configuration")
         loop: bool = Field(default=True, description="Begin again at the end")
         bitrate: Bitrate = Field(default=3_000_000, description="bit/s for a clip that has to be encoded, like 3M")
+
+        @field_validator("path")
+        @classmethod
+        def _beside_the_configuration(cls, path: Path, info: ValidationInfo) -> Path:
+            return Path((info.context or {}).get("folder", ".")) / path
 
     options: Options
 

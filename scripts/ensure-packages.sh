@@ -13,6 +13,7 @@ present() {
     coturn) command -v turnserver >/dev/null ;;
     systemd) command -v systemd-analyze >/dev/null ;;
     fonts-dejavu-core) [ -d /usr/share/fonts ] && [ -n "$(find /usr/share/fonts -name '*.ttf' -print -quit)" ] ;;
+    gir1.2-* | gstreamer1.0-* | python3-gi) dpkg -s "$1" >/dev/null 2>&1 ;;
     *) command -v "$1" >/dev/null ;;
   esac
 }

@@ -33,6 +33,7 @@ import { WhepDoor } from './whep.js';
  * @property {boolean} signIn whether it asks who is there
  * @property {string} signInText why the last try did not do
  * @property {'token' | 'broker'} signInFor
+ * @property {string} lna whether this page may reach the local network: `granted`, `prompt`, `denied`, '' where unknown
  * @property {string} door through which the present session was made
  *
  * @typedef {{peer: number, mid: string, stream: MediaStream}} Attachment a camera's picture on one peer
@@ -77,6 +78,7 @@ export class Agent {
       signIn: false,
       signInText: '',
       signInFor: 'token',
+      lna: '',
       door: '',
     }),
   );
@@ -273,7 +275,7 @@ export class Agent {
       }
     } catch {
       if (this.store.state.known) return;
-      this.store.set({ reached: false });
+      this.store.set({ reached: false, lna: await localNetworkPermission(this.settings.src) });
       setTimeout(() => document.visibilityState === 'visible' && void this.#ask(), retryDelay(this.#asked, Math.random));
     } finally {
       this.#asking = false;
@@ -626,6 +628,22 @@ export class Watch {
   close() {
     this.#agent.unwatch(this);
   }
+}
+
+/**
+ * State of the browser's permission to reach the local network, which a page from a public address needs.
+ * @param {string} src where the agent is
+ */
+async function localNetworkPermission(src) {
+  if (new URL(src).origin === location.origin) return '';
+  for (const name of ['local-network', 'local-network-access']) {
+    try {
+      return (await navigator.permissions.query({ name: /** @type {PermissionName} */ (name) })).state;
+    } catch {
+      // A browser that does not know this name has another one, or no such rule.
+    }
+  }
+  return '';
 }
 
 /**

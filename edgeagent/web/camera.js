@@ -64,7 +64,9 @@ export class EdgeCamera extends HTMLElement {
   #queued = false;
   #idleTimer = 0;
   #awayTimer = 0;
+  /** Whether its picture is needed: seen, or seen a moment ago, or floating over other windows. */
   #inSight = true;
+  #onScreen = true;
   /** @type {IntersectionObserver | null} */
   #observer = null;
   #unsubscribe = () => {};
@@ -136,6 +138,7 @@ export class EdgeCamera extends HTMLElement {
     this.#fullButton.addEventListener('click', () => this.toggleFullscreen());
     root.addEventListener('pointermove', () => this.wakeControls());
     root.addEventListener('focusin', () => this.wakeControls());
+    root.addEventListener('leavepictureinpicture', () => this.#sight(this.#onScreen));
     this.#dot.hidden = false;
   }
 
@@ -416,8 +419,14 @@ export class EdgeCamera extends HTMLElement {
   /** Out of sight for a while: the picture need not be sent. @param {boolean} inSight */
   #sight(inSight) {
     clearTimeout(this.#awayTimer);
+    this.#onScreen = inSight;
     if (inSight) this.#setSight(true);
-    else this.#awayTimer = window.setTimeout(() => this.#setSight(document.pictureInPictureElement === this), AWAY_MS);
+    else this.#awayTimer = window.setTimeout(() => this.#setSight(this.#onScreen || this.#floats()), AWAY_MS);
+  }
+
+  /** Whether it is shown picture-in-picture. */
+  #floats() {
+    return Boolean(/** @type {DocumentOrShadowRoot | null} */ (this.shadowRoot)?.pictureInPictureElement);
   }
 
   /** @param {boolean} inSight */
@@ -455,7 +464,7 @@ export class EdgeCamera extends HTMLElement {
 
   #words() {
     const agent = this.#agent?.store.state;
-    const around = { online: navigator.onLine };
+    const around = { online: navigator.onLine, lna: agent?.lna };
     if (this.hasAttribute('paused')) return { kind: /** @type {const} */ ('off'), text: 'Paused', hint: '', age: '' };
     if (!this.#agent) return { kind: /** @type {const} */ ('lost'), text: 'No camera is set', hint: 'Give the element a src.', age: '' };
     if (this.#needsTap) return { kind: /** @type {const} */ ('ask'), text: 'Tap to play', hint: '', age: '' };

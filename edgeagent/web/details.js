@@ -99,7 +99,7 @@ export class EdgeDetails extends HTMLElement {
     show('viewers', state ? String(state.viewers) : '');
     show('door', agent?.door === 'mqtt' ? 'Broker (MQTT)' : agent?.door === 'whep' ? 'The agent (WHEP)' : '');
     const glass = delayText(source.delay);
-    show('glass', glass || (state?.stamped ? 'Measuring…' : 'Not stamped by this camera'));
+    show('glass', glass || (state?.stamped ? 'Measuring…' : 'No stamp in the picture'));
     if (!figures) return;
     const size = source.video;
     show('resolution', size?.videoWidth ? `${size.videoWidth} × ${size.videoHeight}` : '');

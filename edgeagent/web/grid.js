@@ -178,7 +178,7 @@ export class EdgeGrid extends HTMLElement {
     if (!agent || this.#note.hidden) return;
     const said = agent.known
       ? { kind: 'off', text: 'This device has no cameras', hint: 'Add one to its configuration; it appears here by itself.' }
-      : words({ phase: agent.reached ? 'connecting' : 'unreachable', text: 'agent', age: null }, { online: navigator.onLine });
+      : words({ phase: agent.reached ? 'connecting' : 'unreachable', text: 'agent', age: null }, { online: navigator.onLine, lna: agent.lna });
     setText(this.#text, said.text);
     setText(this.#hint, said.hint);
     /** @type {HTMLElement} */ (this.#line.firstElementChild).hidden = said.kind !== 'wait';

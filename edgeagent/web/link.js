@@ -705,8 +705,9 @@ export class Link {
     if (refused && now < refused.until) return view('refused', refused.text);
     if (current && state && (state.phase === 'retrying' || state.phase === 'failed')) return view('off', state.text);
     if (current && state?.phase === 'starting') return view('starting', state.text);
-    // Sent for again after a pause: for a moment nothing needs to be said.
-    if (line && age !== null && line.first !== null && now - line.since < STALE_MS) return view('resuming');
+    // Not sent while nobody looks, or sent for again a moment ago: nothing needs to be said.
+    const pausing = !this.#active().includes(camera) || this.#hiddenFor(now) > 0 || (line && now - line.since < STALE_MS);
+    if (current && line?.first && pausing) return view('resuming');
     if (!this.#doorCount() && [...this.#doors.values()].some((door) => door.down)) return view('unreachable', 'broker');
     return view(age === null ? 'connecting' : 'reconnecting');
   }

@@ -75,7 +75,7 @@ export class Peer {
       for (let i = 0; i < count; i++) {
         const transceiver = this.pc.addTransceiver('video', { direction: 'recvonly' });
         const codecs = wantedCodecs();
-        if (codecs.length) transceiver.setCodecPreferences(codecs);
+        if (codecs.length) transceiver.setCodecPreferences?.(codecs);
         // Ask for the smallest buffer; Chromium lets it grow as far as the network's jitter demands.
         const receiver = /** @type {RTCRtpReceiver & {jitterBufferTarget?: number | null}} */ (transceiver.receiver);
         if ('jitterBufferTarget' in receiver) receiver.jitterBufferTarget = 0;

@@ -8,7 +8,7 @@ import { early, Peer } from './peer.js';
 const params = new URLSearchParams(location.hash.slice(1));
 // The fragment may name another agent than the one that served the page.
 if (!params.has('broker') && !params.has('agent')) {
-  early.hello = fetch('api/hello');
+  early.hello = fetch('api/hello', { signal: AbortSignal.timeout(4000) });
   const peer = (early.peer = new Peer());
   early.hello
     .then((response) => response.clone().json())

@@ -123,7 +123,7 @@ video.incoming { opacity: 0; }
 
 /* A tile in a grid: its name; buttons where there is a mouse to hover. */
 :host([compact]) .top { padding: 8px; background: none; }
-:host([compact]) .title { min-height: 28px; padding: 0 10px; border-radius: 14px; background: rgb(0 0 0 / .6); max-width: calc(100% - 8px); gap: 8px; }
+:host([compact]) .title { min-height: 28px; padding: 0 10px; border-radius: 14px; background: rgb(0 0 0 / .7); max-width: calc(100% - 8px); gap: 8px; }
 :host([compact]) .title h2 { font-size: 13px; line-height: 20px; }
 :host([compact]) .live-text { font-size: 13px; }
 :host([compact]) .bottom { opacity: 0; visibility: hidden; padding: 24px 4px 4px; }

@@ -27,7 +27,7 @@ export function words(view, { online = true, lna = '' } = {}) {
     case 'connecting':
       return online ? say('wait', 'Connecting…') : offline(say);
     case 'starting':
-      return say('wait', 'Camera is starting…', view.text);
+      return say('wait', 'Camera is starting…', /start/i.test(view.text) ? '' : view.text);
     case 'reconnecting':
       return online ? say('wait', 'Reconnecting…') : offline(say);
     case 'off':

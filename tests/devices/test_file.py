@@ -231,3 +231,9 @@ def test_options() -> None:
         FileCamera.Options()  # type: ignore[call-arg]
     with pytest.raises(ValidationError):
         FileCamera.Options(path=Path("a"), speed=2)  # type: ignore[call-arg]
+
+
+def test_a_relative_path_is_taken_from_the_configurations_folder(tmp_path: Path) -> None:
+    options = FileCamera.Options.model_validate({"path": "clip.mp4"}, context={"folder": tmp_path})
+    assert options.path == tmp_path / "clip.mp4"
+    assert FileCamera.Options.model_validate({"path": "/a/clip.mp4"}, context={"folder": tmp_path}).path == Path("/a/clip.mp4")

@@ -53,6 +53,13 @@ LOOK = """() => {
 }"""
 
 
+ACTIVE = """() => {
+    let each = document.activeElement;
+    while (each?.shadowRoot?.activeElement) each = each.shadowRoot.activeElement;
+    return [each?.getAttribute('aria-label') ?? each?.textContent ?? '', getComputedStyle(each).outlineStyle];
+}"""
+
+
 def check(found: dict[str, Any]) -> None:
     assert found["controls"]
     for control in found["controls"]:
@@ -84,23 +91,24 @@ def test_names_sizes_and_contrast(scheme: Literal["dark", "light"], size: tuple[
 
 def test_the_sign_in_form(tmp_path: object) -> None:
     for scheme in ("dark", "light"):
-        with page_agent(token="a-long-enough-token") as agent, chromium() as browser:
-            with viewer(browser, agent.url, scheme=scheme) as shown:
-                shown.page.get_by_label("Token").wait_for()
-                check(shown.page.evaluate(LOOK))
-                assert shown.page.evaluate("() => document.activeElement?.tagName") in ("EDGE-GRID", "EDGE-SIGNIN")
+        with (
+            page_agent(token="a-long-enough-token") as agent,
+            chromium() as browser,
+            viewer(browser, agent.url, scheme=scheme) as shown,
+        ):
+            shown.page.get_by_label("Token").wait_for()
+            check(shown.page.evaluate(LOOK))
+            assert shown.page.evaluate("() => document.activeElement?.tagName") in ("EDGE-GRID", "EDGE-SIGNIN")
 
 
 def test_tab_reaches_every_camera_and_enter_opens_it() -> None:
     with page_agent() as agent, chromium() as browser, viewer(browser, agent.url) as shown:
         page = shown.page
         shown.wait_live("gate", "back-yard")
-        active = """() => { let each = document.activeElement; while (each?.shadowRoot?.activeElement) each = each.shadowRoot.activeElement;
-            return [each?.getAttribute('aria-label') ?? each?.textContent ?? '', getComputedStyle(each).outlineStyle]; }"""
         names = []
         for _ in range(14):
             page.keyboard.press("Tab")
-            name, outline = page.evaluate(active)
+            name, outline = page.evaluate(ACTIVE)
             names.append(name)
             assert outline != "none", f"the focus on {name!r} cannot be seen"
             if name == "Open Hinterhof":
@@ -110,7 +118,7 @@ def test_tab_reaches_every_camera_and_enter_opens_it() -> None:
         assert page.url.endswith("#camera=back-yard")
         page.keyboard.press("Escape")
         # The focus returns to where it was.
-        shown.wait(lambda: page.evaluate(active)[0] == "Open Hinterhof", "the focus to return")
+        shown.wait(lambda: page.evaluate(ACTIVE)[0] == "Open Hinterhof", "the focus to return")
 
 
 def test_reduced_motion_stops_what_moves_by_itself() -> None:

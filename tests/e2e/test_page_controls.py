@@ -113,12 +113,15 @@ def test_a_touch_brings_the_controls_and_three_seconds_take_them() -> None:
 
 
 def test_a_swipe_shows_the_next_camera() -> None:
-    with page_agent() as agent, chromium() as browser:
-        with viewer(browser, f"{agent.url}#camera=gate", size=(390, 844), touch=True) as shown:
-            shown.wait_live("gate")
-            client = shown.page.context.new_cdp_session(shown.page)
-            for kind, x in [("touchStart", 300), ("touchMove", 200), ("touchMove", 90), ("touchEnd", None)]:
-                points = [] if x is None else [{"x": x, "y": 420}]
-                client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-            shown.wait(lambda: shown.page.url.endswith("#camera=back-yard"), "the next camera")
-            shown.wait_live("back-yard")
+    with (
+        page_agent() as agent,
+        chromium() as browser,
+        viewer(browser, f"{agent.url}#camera=gate", size=(390, 844), touch=True) as shown,
+    ):
+        shown.wait_live("gate")
+        client = shown.page.context.new_cdp_session(shown.page)
+        for kind, x in [("touchStart", 300), ("touchMove", 200), ("touchMove", 90), ("touchEnd", None)]:
+            points = [] if x is None else [{"x": x, "y": 420}]
+            client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        shown.wait(lambda: shown.page.evaluate("() => location.hash") == "#camera=back-yard", "the next camera")
+        shown.wait_live("back-yard")

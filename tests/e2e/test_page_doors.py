@@ -22,43 +22,57 @@ def test_whep_alone() -> None:
 
 
 def test_mqtt_alone(tmp_path: Path) -> None:
-    with Broker(tmp_path) as broker, page_agent(broker) as agent, chromium() as browser:
-        with viewer(browser, f"{agent.url}#door=mqtt") as shown:
-            shown.wait_live("gate", "back-yard")
-            assert shown.link()["current"]["door"] == "mqtt"
-            assert shown.link()["agent"]["up"] is True
-            assert shown.complaints == []
+    with (
+        Broker(tmp_path) as broker,
+        page_agent(broker) as agent,
+        chromium() as browser,
+        viewer(browser, f"{agent.url}#door=mqtt") as shown,
+    ):
+        shown.wait_live("gate", "back-yard")
+        assert shown.link()["current"]["door"] == "mqtt"
+        assert shown.link()["agent"]["up"] is True
+        assert shown.complaints == []
 
 
 def test_a_static_host_with_the_device_in_the_address(tmp_path: Path) -> None:
-    with Broker(tmp_path) as broker, page_agent(broker), StaticHost() as host, chromium() as browser:
-        with viewer(browser, f"{host.url}#device=porch&broker={broker.ws_url}") as shown:
-            shown.wait_live("gate", "back-yard")
-            assert shown.link()["current"]["door"] == "mqtt"
-            assert shown.page.title() == "Porch"
+    with (
+        Broker(tmp_path) as broker,
+        page_agent(broker),
+        StaticHost() as host,
+        chromium() as browser,
+        viewer(browser, f"{host.url}#device=porch&broker={broker.ws_url}") as shown,
+    ):
+        shown.wait_live("gate", "back-yard")
+        assert shown.link()["current"]["door"] == "mqtt"
+        assert shown.page.title() == "Porch"
 
 
 def test_a_static_host_asks_which_device_and_remembers(tmp_path: Path) -> None:
     users = {"agent": "agent-password", "anna": "anna-password"}
     mine = {"username": "agent", "password": "agent-password"}
-    with Broker(tmp_path, users=users) as broker, chromium() as browser, StaticHost() as host:
-        with page_agent(broker, mqtt=mine), viewer(browser, host.url) as shown:
-            page = shown.page
-            page.get_by_role("textbox", name="Device").fill("The Porch")
-            page.get_by_label("Broker").fill(broker.ws_url)
-            page.get_by_role("button", name="Connect").click()
-            assert "A device has a name of lower-case letters" in page.get_by_role("alert").inner_text()
-            page.get_by_role("textbox", name="Device").fill("porch")
-            page.get_by_label("User name").fill("anna")
-            page.get_by_label("Password").fill("wrong")
-            page.get_by_role("button", name="Connect").click()
-            page.get_by_text("The broker refused the user name or password.").wait_for()
-            page.get_by_label("Password").fill("anna-password")
-            page.get_by_role("button", name="Connect").click()
-            shown.wait_live("gate", "back-yard")
-            page.reload()
-            shown.wait_live("gate", "back-yard")
-            assert "anna-password" not in page.url
+    with (
+        Broker(tmp_path, users=users) as broker,
+        chromium() as browser,
+        StaticHost() as host,
+        page_agent(broker, mqtt=mine),
+        viewer(browser, host.url) as shown,
+    ):
+        page = shown.page
+        page.get_by_role("textbox", name="Device").fill("The Porch")
+        page.get_by_label("Broker").fill(broker.ws_url)
+        page.get_by_role("button", name="Connect").click()
+        assert "A device has a name of lower-case letters" in page.get_by_role("alert").inner_text()
+        page.get_by_role("textbox", name="Device").fill("porch")
+        page.get_by_label("User name").fill("anna")
+        page.get_by_label("Password").fill("wrong")
+        page.get_by_role("button", name="Connect").click()
+        page.get_by_text("The broker refused the user name or password.").wait_for()
+        page.get_by_label("Password").fill("anna-password")
+        page.get_by_role("button", name="Connect").click()
+        shown.wait_live("gate", "back-yard")
+        page.reload()
+        shown.wait_live("gate", "back-yard")
+        assert "anna-password" not in page.url
 
 
 def test_a_token_is_asked_for_once() -> None:
@@ -79,10 +93,13 @@ def test_a_token_is_asked_for_once() -> None:
 
 
 def test_a_token_in_the_address_does_not_stay_there() -> None:
-    with page_agent(token=TOKEN) as agent, chromium() as browser:
-        with viewer(browser, f"{agent.url}#agent={agent.url}&token={TOKEN}") as shown:
-            shown.wait_live("gate", "back-yard")
-            assert TOKEN not in shown.page.evaluate("() => location.href")
+    with (
+        page_agent(token=TOKEN) as agent,
+        chromium() as browser,
+        viewer(browser, f"{agent.url}#agent={agent.url}&token={TOKEN}") as shown,
+    ):
+        shown.wait_live("gate", "back-yard")
+        assert TOKEN not in shown.page.evaluate("() => location.href")
 
 
 def test_a_camera_on_somebody_elses_page() -> None:

@@ -15,20 +15,24 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 @pytest.mark.parametrize("door", ["whep", "mqtt"])
 def test_agent_killed_and_started_again(door: str, tmp_path: Path) -> None:
-    with Broker(tmp_path) as broker, page_agent(broker if door == "mqtt" else None) as agent, chromium() as browser:
-        with viewer(browser, f"{agent.url}#door={door}") as shown:
-            shown.wait_live("gate", "back-yard")
-            agent.kill()
-            shown.wait_said("gate", "Last picture")
-            shown.wait_said("gate", "The agent is not reachable")
-            # The last picture is still there, dimmed.
-            assert sum(shown.pixels("gate")) > 64 * 36 * 300
-            assert "dim" in (shown.tile("gate").locator(".pictures").get_attribute("class") or "")
-            agent.start()
-            shown.wait_live("gate", "back-yard")
-            assert shown.said("gate") == ""
-            shown.wait(lambda: shown.connections() == 1, "the old connection to be closed")
-            shown.wait(lambda: shown.tile("gate").locator("video").count() == 1, "the old video to be gone")
+    with (
+        Broker(tmp_path) as broker,
+        page_agent(broker if door == "mqtt" else None) as agent,
+        chromium() as browser,
+        viewer(browser, f"{agent.url}#door={door}") as shown,
+    ):
+        shown.wait_live("gate", "back-yard")
+        agent.kill()
+        shown.wait_said("gate", "Last picture")
+        shown.wait_said("gate", "The agent is not reachable")
+        # The last picture is still there, dimmed.
+        assert sum(shown.pixels("gate")) > 64 * 36 * 300
+        assert "dim" in (shown.tile("gate").locator(".pictures").get_attribute("class") or "")
+        agent.start()
+        shown.wait_live("gate", "back-yard")
+        assert shown.said("gate") == ""
+        shown.wait(lambda: shown.connections() == 1, "the old connection to be closed")
+        shown.wait(lambda: shown.tile("gate").locator("video").count() == 1, "the old video to be gone")
 
 
 def test_a_camera_that_is_off_says_why_and_the_others_play(tmp_path: Path) -> None:

@@ -174,9 +174,6 @@ def viewer(
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
-    extensions_map = {**http.server.SimpleHTTPRequestHandler.extensions_map, ".webmanifest": "application/manifest+json"}
-    files: dict[str, str]
-
     def __init__(self, *args: Any, files: dict[str, str], **kwargs: Any) -> None:
         self.files = files
         super().__init__(*args, **kwargs)

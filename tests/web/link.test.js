@@ -335,7 +335,9 @@ describe('other cameras', () => {
     sim.run(5000);
     assert.deepEqual(sim.effects('send').map((each) => [each.message.mid, each.message.layer]), [['1', 'off']]);
     assert.equal(sim.opened, 1);
+    assert.equal(sim.link.view('b', sim.now).phase, 'resuming', 'nothing needs to be said');
     sim.want('a', 'b');
+    assert.equal(sim.link.view('b', sim.now).phase, 'resuming');
     sim.until(() => sim.live, 100);
     assert.equal(sim.effects('offer').length, 1);
   });
