@@ -190,6 +190,20 @@ describe('recovery', () => {
     assert.ok(sim.now - from < 200);
   });
 
+  test('an agent that says it is back is asked at once, whatever the wait', () => {
+    const sim = new Sim();
+    sim.refuse = () => ({ code: 503, message: 'Too many viewers.', retry_s: 30 });
+    sim.start('mqtt');
+    sim.run(1000);
+    sim.event({ type: 'presence', up: false, epoch: 'e1' });
+    sim.refuse = () => null;
+    sim.run(1000);
+    const from = sim.now;
+    sim.event({ type: 'presence', up: true, epoch: 'e1' });
+    assert.equal(sim.effects('offer').at(-1).at, from);
+    sim.until(() => sim.live, 200);
+  });
+
   test('the late will of an earlier run says nothing', () => {
     const sim = running({}, 'mqtt');
     sim.event({ type: 'presence', up: true, epoch: 'e1' });
@@ -313,6 +327,35 @@ describe('other cameras', () => {
     const offers = one.effects('offer');
     assert.deepEqual([offers[1].door, offers[1].n, offers[1].cameras], ['channel', 2, { 0: 'a', 1: 'b', 2: 'c' }]);
     assert.equal(one.opened, 1);
+  });
+
+  test('an answer to an earlier offer is not taken for that of the present one', () => {
+    const sim = new Sim({ cameras: ['a', 'b'] });
+    sim.event({ type: 'hello', hello: sim.hello() });
+    sim.want('a');
+    sim.event({ type: 'door', door: 'whep', ready: true });
+    sim.run(300);
+    sim.agent.answerMs = 500;
+    sim.want('a', 'b');
+    sim.run(100);
+    const answers = sim.effects('answer').length;
+    sim.event({ type: 'message', peer: 1, message: { v: 1, t: 'answer', sid: sim.peers.get(1)?.sid, n: 1, sdp: 'v=0', cameras: {} } });
+    assert.equal(sim.effects('answer').length, answers);
+    sim.until(() => sim.live, 1000);
+    assert.equal(sim.effects('answer').length, answers + 1);
+  });
+
+  test('frames that come before a switch is done are of the camera before', () => {
+    const sim = new Sim({ cameras: ['a', 'b'] });
+    sim.event({ type: 'hello', hello: sim.hello() });
+    sim.want('a');
+    sim.event({ type: 'door', door: 'whep', ready: true });
+    sim.run(300);
+    sim.want('b');
+    sim.event({ type: 'frame', peer: 1, mid: '0' });
+    const age = sim.link.view('a', sim.now).age;
+    assert.notEqual(age, 0, 'nobody watches a any more');
+    assert.equal(sim.link.view('b', sim.now).phase, 'connecting');
   });
 
   test('another camera in the place of one is switched without an offer', () => {
