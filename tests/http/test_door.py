@@ -70,6 +70,23 @@ async def test_the_page_and_its_files() -> None:
         assert (script.status, script.content_type) == (200, "text/javascript")
 
 
+async def test_files_are_packed_for_who_takes_it(tmp_path: Path) -> None:
+    text = "const a = 1;\n" * 100
+    (tmp_path / "app.js").write_text(text)
+    (tmp_path / "tiny.js").write_text("1")
+    async with door(web_root=tmp_path) as (_, client):
+        packed = await client.get("/app.js", headers={"Accept-Encoding": "br, gzip;q=0.8"})
+        plain = await client.get("/app.js", headers={"Accept-Encoding": "gzip;q=0, br"})
+        assert packed.headers["Content-Encoding"] == "gzip" and packed.headers["Vary"] == "Accept-Encoding"
+        assert int(packed.headers["Content-Length"]) < 100
+        assert "Content-Encoding" not in plain.headers
+        assert await packed.text() == await plain.text() == text
+        assert packed.headers["ETag"] != plain.headers["ETag"]
+        again = await client.get("/app.js", headers={"Accept-Encoding": "gzip", "If-None-Match": packed.headers["ETag"]})
+        assert again.status == 304
+        assert "Content-Encoding" not in (await client.get("/tiny.js", headers={"Accept-Encoding": "gzip"})).headers
+
+
 async def test_an_edited_file_is_seen(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("one")
     async with door(web_root=tmp_path) as (_, client):
