@@ -287,6 +287,6 @@ class CameraLife:
             self._backoff.reset()
         self._live_since = self._last_frame = now
         wait_s = self._backoff.next(random01)
-        unit = "second" if round(wait_s) == 1 else "seconds"
-        text = f"{fault or 'The camera stopped by itself.'} Trying again in {wait_s:.0f} {unit}."
+        # No number of seconds: the sentence stands still on the page while they pass.
+        text = f"{fault or 'The camera stopped by itself.'} Trying again."
         return self._enter(LifeState.WAITING, text, now + wait_s)

@@ -315,7 +315,7 @@ async def test_a_camera_unplugged_and_back_is_picked_up_again(unplugged: RtspSer
         await asyncio.to_thread(unplugged.stop)
         await watch.until(lambda: CameraPhase.RETRYING in watch.phases)
         told = next(status.text for status in watch.statuses if status.phase is CameraPhase.RETRYING)
-        assert told.startswith("The camera at 127.0.0.1 closed the connection. Trying again in")
+        assert told.startswith("The camera at 127.0.0.1 closed the connection. Trying again.")
         await watch.until(lambda: "refuses the connection" in watch.statuses[-1].text)
         await asyncio.to_thread(unplugged.start)
         await watch.until(lambda: watch.phases[-1] is CameraPhase.LIVE)

@@ -172,7 +172,7 @@ async def test_a_fault_is_shown_and_the_camera_opened_again() -> None:
     async with running(camera) as (_, watch):
         await watch.until(lambda: watch.frames)
         assert watch.phases == [CameraPhase.STARTING, CameraPhase.RETRYING, CameraPhase.STARTING, CameraPhase.LIVE]
-        assert watch.statuses[1].text.startswith("The camera at 10.0.0.7 does not answer. Trying again in ")
+        assert watch.statuses[1].text.startswith("The camera at 10.0.0.7 does not answer. Trying again.")
 
 
 async def test_a_fault_that_stays_ends_it() -> None:
