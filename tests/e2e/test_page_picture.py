@@ -34,8 +34,12 @@ def test_one_camera_alone_spares_the_others_and_back_they_are() -> None:
         shown.tile("gate").locator(".hit").click()
         assert page.url.endswith("#camera=gate")
         assert page.title() == "Gate · Porch"
-        box = shown.tile("gate").bounding_box()
-        assert box and (box["width"], box["height"]) == (1280, 800)
+
+        def fills() -> bool:
+            box = shown.tile("gate").bounding_box()
+            return box is not None and (box["width"], box["height"]) == (1280, 800)
+
+        shown.wait(fills, "the camera to fill the window")  # it grows into it
 
         def layers() -> dict[str, str]:
             return {line["camera"]: line["layer"] for line in shown.link()["current"]["lines"]}

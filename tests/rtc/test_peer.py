@@ -249,6 +249,16 @@ async def test_a_viewer_that_fills_sctp_is_shown_the_door() -> None:
         assert "never became a message" in await asyncio.wait_for(events.reason, 10)
 
 
+@pytest.mark.parametrize("address", ["::1", "127.0.0.1"])
+async def test_either_internet_protocol_alone_is_enough(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setattr("aioice.ice.get_host_addresses", lambda use_ipv4, use_ipv6: [address])
+    async with cameras(gate="320x240") as hubs, client(Peer, Events(), settings(hubs)) as (peer, pc):
+        video = pc.addTransceiver("video", direction="recvonly")
+        answer = await offer_to(peer, pc, {"0": "gate"})
+        assert [line.split()[4] for line in answer.splitlines() if line.startswith("a=candidate")] == [address]
+        assert await size_of(video) == (320, 240)
+
+
 async def test_ports_and_further_addresses_are_in_the_answer() -> None:
     async with cameras(gate="320x240") as hubs:
         peer = Peer("testpeer", Events(), settings(hubs, IceOptions((50_700, 50_720), ("203.0.113.9",))))
