@@ -17,6 +17,7 @@ ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 MAX_LINES, MAX_MEDIA = 4000, 32
 TOKEN = re.compile(r"^[A-Za-z0-9_.~+/-]{1,64}$")
 ICE_CHARS = re.compile(r"^[A-Za-z0-9+/=_-]{4,256}$")
+RTPMAP = re.compile(r"^[A-Za-z0-9_.+-]{1,32}/[0-9]{1,9}(/[0-9]{1,2})?$")
 FINGERPRINT = re.compile(r"^(sha-256|sha-384|sha-512|sha-1|sha-224|md5|md2) ([0-9A-F]{2}(?::[0-9A-F]{2})+)$", re.I)
 STRONG = ("sha-256", "sha-384", "sha-512")
 PROFILES = ("constrained-baseline", "baseline", "main", "constrained-high", "high")
@@ -30,6 +31,7 @@ class Codec:
     payload_type: int
     name: str = ""
     clock_rate: int = 0
+    rtpmap: str = ""
     fmtp: dict[str, str] = field(default_factory=dict)
     feedback: set[str] = field(default_factory=set)
 
@@ -223,6 +225,8 @@ def parse_attribute(media: Media, name: str, argument: str) -> None:
         if codec_found is None:
             return
         if name == "rtpmap":
+            if RTPMAP.match(rest):
+                codec_found.rtpmap = rest
             encoding, _, clock = rest.partition("/")
             codec_found.name = encoding.strip().upper()
             codec_found.clock_rate = number(clock.partition("/")[0].strip(), 1, 10**9, "a clock rate")
@@ -313,9 +317,13 @@ def make_answer(
     for section in sections:
         media, chosen = section.media, section.format
         if section not in accepted:
-            lines += [f"m={media.kind} 0 {media.protocol} {media.formats[0]}", "c=IN IP4 0.0.0.0", "a=inactive"]
+            known = next((c for c in media.codecs.values() if c.rtpmap), None)
+            first = str(known.payload_type) if known else media.formats[0]
+            lines += [f"m={media.kind} 0 {media.protocol} {first}", "c=IN IP4 0.0.0.0", "a=inactive"]
             if media.mid:
                 lines.append(f"a=mid:{media.mid}")
+            # Of no meaning in a refused section (RFC 3264, 6), but some parsers (Pion's) look every format up.
+            lines += [f"a=rtpmap:{first} {known.rtpmap}"] if known else []
             continue
         if chosen is None:
             lines.append(f"m=application 9 {media.protocol} webrtc-datachannel")

@@ -62,7 +62,8 @@ def test_sixty_four_pion_clients_at_once(agent: servers.Server, whep_count: str)
             return all(late["frames"] >= early["frames"] + 30 for early, late in zip(before, now, strict=True))
 
         wait_until(all_go_on, "another 30 frames of each of the 64", deadline_s=30)
-        assert {session["fmtp"] for session in viewers.result()["sessions"]} == {"packetization-mode=1;profile-level-id=42e01f"}
+        agreed = {session["fmtp"] for session in viewers.result()["sessions"]}
+        assert all({"packetization-mode=1", "profile-level-id=42e01f"} <= set(fmtp.split(";")) for fmtp in agreed)
     wait_until(lambda: viewers_of(agent) == 0, "the agent to forget them")
 
 
@@ -163,15 +164,13 @@ def _opens(whep_count: str, agent: servers.Server) -> bool:
     return True
 
 
-@pytest.mark.parametrize("server", ["go2rtc", "mediamtx"])
+@pytest.mark.parametrize("server", ["go2rtc", *filter(shutil.which, ["mediamtx"])])  # no registry packages mediamtx
 def test_a_media_server_pulls_whep(agent: servers.Server, server: str) -> None:
     """The server pulls from us, ffmpeg reads the picture from the server, and the picture's stamp says whose it is."""
     if server == "go2rtc":
         pulling = servers.go2rtc(f"webrtc:{agent.whep}", executable=gobuild.go2rtc(component("go")))
-    elif shutil.which("mediamtx"):
-        pulling = servers.mediamtx(agent.whep.replace("http://", "whep://"))
     else:
-        pytest.skip("mediamtx is not packaged: it is tried where it is on the PATH")
+        pulling = servers.mediamtx(agent.whep.replace("http://", "whep://"))
     command = (
         f"{component('ffmpeg')} -nostdin -loglevel error -rtsp_transport tcp -i ADDRESS -frames:v 40 -pix_fmt gray -f rawvideo -"
     )

@@ -72,6 +72,21 @@ def test_the_answer_is_read_by_another_implementation() -> None:
     assert parsed.group[0].items == ["0", "1"]
 
 
+def test_a_refused_section_names_a_format_that_any_parser_can_look_up() -> None:
+    audio = "m=audio 9 UDP/TLS/RTP/SAVPF 101 0\r\na=mid:7\r\na=rtpmap:101 opus/48000/2\r\na=rtpmap:0 PCMU/8000\r\n"
+    offer = parse_offer(CHROMIUM_OFFER + audio)
+    text = make_answer(
+        [AnswerMedia(m, choose_h264(m) if m.kind == "video" else None, data=is_data(m)) for m in offer.media],
+        session_id=1, version=1, ufrag="abcd", password="p" * 22, fingerprint="AA:BB", setup="passive", cname="me",
+        candidates=[], end_of_candidates=True,
+    )  # fmt: skip
+    refused = text[text.index("m=audio") :].splitlines()
+    assert refused == [
+        "m=audio 0 UDP/TLS/RTP/SAVPF 101", "c=IN IP4 0.0.0.0", "a=inactive", "a=mid:7", "a=rtpmap:101 opus/48000/2"
+    ]  # fmt: skip
+    assert "7" not in text[text.index("a=group:BUNDLE") :].splitlines()[0].split()
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [
