@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
@@ -35,11 +35,14 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
+T = TypeVar("T")
+
 _log = logging.getLogger(__name__)
 
 _SCANNED = 900  # packets looked at before a clip is passed through; a B-frame later on still ends that
 _LONG_SIDE, _SHORT_SIDE = 1920, 1080  # larger pictures are scaled down when they have to be encoded
 _KEYFRAME_S = 2.0  # between keyframes of what is encoded here
+_AHEAD = 30  # pictures read at once
 _LATE_S = 0.25  # by which a picture may be late before it is left out
 _LOST_S = 1.0  # by which the clip may be late (a suspended machine) before its clock is set anew
 
@@ -145,17 +148,15 @@ class _Player:
             self._encoder.close()
 
     def _pass_through(self, container: InputContainer, stream: VideoStream) -> None:
-        for media_s, data in _timed(_access_units(container, stream, self._plan), self._plan.fps):
-            nals = h264.split_nals(data)
-            if h264.contains_b_slice(nals):
+        for media_s, unit in _ahead(_timed(_access_units(container, stream, self._plan), self._plan.fps)):
+            if unit.b_frames:
                 self._plan.reason = "it has B-frames"
                 return
             if not self._wait_for(media_s):
                 return
-            keyframe = h264.is_keyframe(nals)
-            if keyframe:
-                self._describe(stream_info(data, self._plan.fps))
-            self._io.emit(EncodedFrame(data, keyframe, self._tick(), self._io.now()))
+            if unit.keyframe:
+                self._describe(stream_info(unit.data, self._plan.fps))
+            self._io.emit(EncodedFrame(unit.data, unit.keyframe, self._tick(), self._io.now()))
 
     def _encode(self, container: InputContainer, stream: VideoStream) -> None:
         for media_s, picture in _timed(_pictures(container, stream), self._plan.fps):
@@ -342,7 +343,22 @@ def _pictures(container: InputContainer, stream: VideoStream) -> Iterator[tuple[
         yield picture.time, picture
 
 
-def _access_units(container: InputContainer, stream: VideoStream, plan: _Plan) -> Iterator[tuple[float | None, bytes]]:
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """An access unit in Annex B form."""
+
+    data: bytes
+    keyframe: bool
+    b_frames: bool
+
+
+def _ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same, read some at once: one picture at a time would find every cache cold thirty times a second."""
+    while batch := list(itertools.islice(items, _AHEAD)):
+        yield from batch
+
+
+def _access_units(container: InputContainer, stream: VideoStream, plan: _Plan) -> Iterator[tuple[float | None, _Unit]]:
     """Access units in Annex B form with their time, from the first keyframe on."""
     started = False
     for packet in _packets(container, stream):
@@ -351,14 +367,17 @@ def _access_units(container: InputContainer, stream: VideoStream, plan: _Plan) -
             data = h264.avcc_to_annexb(data, plan.length_size) if plan.length_size else data
         except ValueError:
             continue
-        started = started or h264.is_keyframe(h264.split_nals(data))
+        nals = h264.split_nals(data)
+        keyframe = h264.is_keyframe(nals)
+        started = started or keyframe
         if not started:
             continue
         time = float(packet.pts * packet.time_base) if packet.pts is not None and packet.time_base else None
-        yield time, h264.with_parameter_sets(data, plan.sets)
+        whole = h264.with_parameter_sets(data, plan.sets)
+        yield time, _Unit(whole, keyframe, h264.contains_b_slice(nals))
 
 
-def _timed(items: Iterator[tuple[float | None, Any]], fps: float) -> Iterator[tuple[float, Any]]:
+def _timed(items: Iterator[tuple[float | None, T]], fps: float) -> Iterator[tuple[float, T]]:
     """Media time from 0 on; a raw stream has none, there the nominal rate counts."""
     first: float | None = None
     media_s = -1 / fps

@@ -4,6 +4,7 @@ state     event                         next      what happens
 WAITING   keyframe                      FLOWING   queued
 WAITING   other frame                   WAITING   dropped, counted
 WAITING   replay(GOP)                   FLOWING   the GOP is queued, its time stamps drawn together
+FLOWING   frame, nothing queued         FLOWING   leaves straight away where it is one burst and the pacer allows
 FLOWING   frame, queue within bounds    FLOWING   queued
 FLOWING   frame, queue full             WAITING   queue emptied but for a frame half sent; a keyframe is wanted
 FLOWING   keyframe, queue full          FLOWING   queue emptied, the keyframe queued
@@ -106,6 +107,14 @@ class ViewerQueue(Generic[F]):
         self.waiting = False
         self._append(frame, frame.timestamp)
         return False
+
+    def straight(self, frame: F, now: float) -> bool:
+        """Whether a live frame may leave at once and whole, as nearly all do; it is then counted and paid for, and not queued."""
+        if self.waiting or self._entries or len(frame) > MAX_BURST or self.pacer.ready_at(now) > now:
+            return False
+        self.pacer.spent(frame.size)
+        self.queued += 1
+        return True
 
     def replay(self, frames: Sequence[F]) -> bool:
         """Queue the current GOP for a newcomer. The newest frame keeps its time, those before it follow each other by 1 ms.

@@ -129,7 +129,13 @@ class VideoSender:
 
     def deliver(self, packets: Packets) -> None:
         """Take a frame from the hub."""
-        if self._writer is None or self.paused or self._muted:
+        writer = self._writer
+        if writer is None or self.paused or self._muted:
+            return
+        now = self._loop.time()
+        if not writer.pending and self.queue.straight(packets, now):
+            writer.write(packets, 0, len(packets), self._timestamp(packets, packets.timestamp), now)
+            self._retry_where_blocked(writer, now)
             return
         if self.queue.push(packets, packets.frame.keyframe):
             self.stream.request_keyframe()
@@ -150,10 +156,14 @@ class VideoSender:
             if burst is None:
                 break
             writer.write(burst.frame, burst.first, burst.end, self._timestamp(burst.frame, burst.timestamp), now)
+        if not self._retry_where_blocked(writer, now) and (at := self.queue.deadline(now)) is not None:
+            self._timer = self._loop.call_at(at, self._pump)
+
+    def _retry_where_blocked(self, writer: RtpWriter, now: float) -> bool:
+        """Come back soon where the kernel or the relay took no more; whether it is so."""
         if writer.pending:
             self._timer = self._loop.call_at(now + RETRY_S, self._pump)
-        elif (at := self.queue.deadline(now)) is not None:
-            self._timer = self._loop.call_at(at, self._pump)
+        return writer.pending
 
     def _timestamp(self, packets: Packets, media_time: int) -> int:
         """RTP time stamp of a frame. A new source goes on where the last one stopped, by the time that passed between."""

@@ -106,7 +106,9 @@ def test_a_frame_half_sent_is_finished_after_a_skip() -> None:
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["push", "key", "pop", "replay", "reset", "wait"]), st.integers(1, 120)), min_size=1, max_size=80
+        st.tuples(st.sampled_from(["push", "key", "straight", "pop", "replay", "reset", "wait"]), st.integers(1, 120)),
+        min_size=1,
+        max_size=80,
     ),
     st.floats(1e4, 1e8),
 )
@@ -119,6 +121,12 @@ def test_whatever_happens_packets_are_in_order_bounded_and_begin_with_a_keyframe
         time += 3000
         if step in ("push", "key"):
             queue.push(Frame(size, time, step == "key"), keyframe=step == "key")
+        elif step == "straight":
+            small = Frame(size, time)
+            empty = queue.deadline(now) is None
+            if queue.straight(small, now):
+                assert empty and not queue.waiting and size <= 48
+                open_frame = (small, size)
         elif step == "replay":
             queue.replay([Frame(size, time - 3000, True), Frame(1, time)])
             open_frame, fresh = None, True
@@ -142,6 +150,18 @@ def test_whatever_happens_packets_are_in_order_bounded_and_begin_with_a_keyframe
             open_frame = (burst.frame, burst.end)
         limit = max(queue.min_bytes, rate / 8 * queue.max_delay_s)
         assert queue._bytes <= limit + 2 * 240_000
+
+
+def test_a_frame_of_one_burst_leaves_straight_away_when_nothing_waits() -> None:
+    queue: ViewerQueue[Frame] = ViewerQueue(Pacer(rate_bps=8e6, depth=40_000))
+    assert not queue.straight(Frame(3), 0.0)  # a newcomer waits for a keyframe
+    queue.push(Frame(1, keyframe=True), keyframe=True)
+    assert not queue.straight(Frame(3), 0.0)  # behind what is queued
+    drain(queue, 0.0)
+    assert queue.straight(Frame(30), 0.0)
+    assert not queue.straight(Frame(49), 1.0)
+    assert queue.straight(Frame(48), 1.0)
+    assert not queue.straight(Frame(1), 1.0)  # the pacer is in debt
 
 
 def test_keyframe_requests_are_coalesced_and_none_is_lost() -> None:
