@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import shutil
 import sys
 from pathlib import Path
 
@@ -25,8 +26,11 @@ def main() -> int:
     args = parser.parse_args()
     if unknown := set(args.names) - set(BENCHES):
         parser.error(f"no bench named {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
+    go = shutil.which("go")
+    if go is None:
+        parser.exit(1, "The clients are written in Go: install Go 1.25 or newer.\n")
     print("building the clients", flush=True)
-    context = Context(args.quick, gobuild.whep_count("go"), gobuild.go2rtc("go"))
+    context = Context(args.quick, gobuild.whep_count(go), gobuild.go2rtc(go))
     for name in args.names or BENCHES:
         report = importlib.import_module(f"tests.bench.{name}").run(context)
         print(report.table(), flush=True)

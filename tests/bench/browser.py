@@ -18,16 +18,16 @@ from urllib.parse import quote
 
 from playwright.sync_api import Browser, Page, Route, WebSocket, sync_playwright
 
+from tests.bench.servers import ORIGIN
+
 PAGES = Path(__file__).parent / "pages"
 STAMP = Path(__file__).resolve().parents[2] / "edgeagent" / "web" / "stamp.js"
-ORIGIN = "http://bench.invalid"
 MARKS = ("offer", "answer", "connected", "first-frame")
 """Moments after `edge:start` that both pages mark."""
 
 _FLAGS = (
     "--autoplay-policy=no-user-gesture-required",
-    "--disable-web-security",  # the plain page asks servers of other origins
-    "--disable-features=LocalNetworkAccessChecks",  # and comes from no address at all
+    "--disable-features=LocalNetworkAccessChecks",  # the plain page comes from no address at all
     "--disable-dev-shm-usage",
 )
 _QUIET_S = 0.5
@@ -38,11 +38,11 @@ class Frame:
     """A frame on the screen.
 
     Attributes:
-        at_s: When the page was told, seconds of its own clock.
+        at_ms: When the page was told, since the click.
         age_ms: From the stamp in the picture to its expected display; None without a stamp. Both sides share this machine's clock.
     """
 
-    at_s: float
+    at_ms: float
     age_ms: float | None
 
 
@@ -72,6 +72,9 @@ class Viewing:
     def __init__(self, page: Page, play: str, frames: str, stats: str) -> None:
         self.page = page
         self._play, self._frames, self._stats = play, frames, stats
+        self._errors: list[str] = []
+        page.on("pageerror", lambda error: self._errors.append(str(error)))
+        page.on("console", lambda message: self._errors.append(message.text) if message.type == "error" else None)
 
     def click(self) -> None:
         """Press the button, as a person does: the pointer comes first."""
@@ -80,9 +83,12 @@ class Viewing:
         button.click()
 
     def wait_picture(self, *, deadline_s: float = 20.0) -> None:
-        """Wait for the first frame."""
+        """Wait for the first frame; raises TimeoutError with what the page complained of."""
         first = "performance.getEntriesByName('edge:first-frame').length > 0"
-        self.page.wait_for_function(first, timeout=deadline_s * 1000, polling=50)
+        try:
+            _await(self.page, lambda: bool(self.page.evaluate(first)), "the first picture", deadline_s=deadline_s)
+        except TimeoutError as error:
+            raise TimeoutError("\n".join([str(error), *self._errors])) from None
 
     def moments(self) -> dict[str, float]:
         """Milliseconds from the click to each of `MARKS` that has come."""
@@ -95,9 +101,21 @@ class Viewing:
 
     def frames(self) -> list[Frame]:
         """The latest frames, oldest first."""
+        start = "performance.getEntriesByName('edge:start').at(-1).startTime"
         age = "((performance.timeOrigin + f.display) % 2 ** 40) - f.time"
-        found = self.page.evaluate(f"() => ({self._frames}).map(f => [f.at / 1000, f.time === null ? null : {age}])")
+        found = self.page.evaluate(f"() => ({self._frames}).map(f => [f.at - {start}, f.time === null ? null : {age}])")
         return [Frame(at, age) for at, age in found]
+
+    def wait_fresh(self, limit_ms: float, *, deadline_s: float = 20.0) -> Frame:
+        """Wait for a picture that is at most `limit_ms` old when it is shown; a replayed GOP begins with older ones."""
+        fresh: list[Frame] = []
+
+        def come() -> bool:
+            fresh[:] = [frame for frame in self.frames() if frame.age_ms is not None and frame.age_ms <= limit_ms]
+            return bool(fresh)
+
+        _await(self.page, come, f"a picture at most {limit_ms:g} ms old", deadline_s=deadline_s)
+        return fresh[0]
 
     def inbound(self) -> dict[str, Any]:
         """What WebRTC's statistics say of the video that comes in (W3C `RTCInboundRtpStreamStats`)."""
@@ -162,7 +180,7 @@ def _await(page: Page, condition: Callable[[], bool], what: str, *, deadline_s: 
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(f"waited {deadline_s:g} s for {what}")
-        page.wait_for_timeout(20)
+        page.wait_for_timeout(50)
 
 
 _INBOUND = """
@@ -173,5 +191,5 @@ const inbound = async (pc) => [...(await pc.getStats()).values()].find(isVideo) 
 
 def frozen_s(frames: Sequence[Frame], limit_s: float = 0.2) -> float:
     """Seconds without a new frame, of all pauses longer than `limit_s`."""
-    pauses = (later.at_s - earlier.at_s for earlier, later in pairwise(frames))
+    pauses = ((later.at_ms - earlier.at_ms) / 1000 for earlier, later in pairwise(frames))
     return sum(pause for pause in pauses if pause > limit_s)

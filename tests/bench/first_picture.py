@@ -1,5 +1,6 @@
-"""From a click to the first picture in Chromium, page loaded and broker connected, and how old that picture is.
+"""From a click to the first picture in Chromium that is at most 250 ms old, page loaded and broker connected.
 
+A replayed GOP shows older pictures before: when the very first frame came is in a column of its own.
 Our page over MQTT and over WHEP; and one plain WHEP page for every server, so that the servers compare. The IP camera sends an IDR
 every two seconds; clicks fall anywhere between them.
 """
@@ -20,7 +21,7 @@ from typing import Any
 from playwright.sync_api import Browser
 
 from tests.bench import servers
-from tests.bench.browser import MARKS, Viewing, chromium, our_page, whep_page
+from tests.bench.browser import MARKS, Frame, Viewing, chromium, our_page, whep_page
 from tests.bench.report import Context, Goal, Report, Row
 from tests.bench.surroundings import broker as broker_running
 from tests.bench.surroundings import ip_camera
@@ -29,12 +30,13 @@ from tests.support.procs import wait_until
 
 TEST = {"driver": "test-pattern", "size": "1280x720", "fps": 30, "bitrate": "3M"}
 RUNS = 20
+FRESH_MS = 250.0
 
 Opener = Callable[[], AbstractContextManager[Viewing]]
 
 
 def run(context: Context) -> Report:
-    report = Report("first_picture", "Click to first picture in Chromium, ms")
+    report = Report("first_picture", f"Click to a picture at most {FRESH_MS:.0f} ms old in Chromium, ms")
     with ExitStack() as stack:
         camera = stack.enter_context(ip_camera(context.go2rtc))
         broker = stack.enter_context(broker_running())
@@ -87,7 +89,7 @@ def _case(
     """One row: many clicks, each on a page of its own."""
     context.log(f"{source}, {door}")
     moments: list[dict[str, float]] = []
-    ages: list[float] = []
+    pictures: list[Frame] = []
     for _ in range(2 if context.quick else RUNS):
         if before:
             before()
@@ -95,15 +97,14 @@ def _case(
             viewing.page.wait_for_timeout(random.uniform(0, 2000))
             viewing.click()
             viewing.wait_picture()
+            pictures.append(viewing.wait_fresh(FRESH_MS))
             moments.append(viewing.moments())
-            viewing.page.wait_for_timeout(200)
-            ages += [age for frame in viewing.frames()[:3] if (age := frame.age_ms) is not None][:1]
-    first = [each["first-frame"] for each in moments]
-    row: Row = {"source": source, "door": door, "median": statistics.median(first), "worst": max(first)}
-    for name in MARKS[:-1]:
+    shown = [picture.at_ms for picture in pictures]
+    row: Row = {"source": source, "door": door, "median": statistics.median(shown), "worst": max(shown)}
+    for name in MARKS:
         known = [each[name] for each in moments if name in each]
         row[f"to {name}"] = statistics.median(known) if known else None
-    row |= {"age": statistics.median(ages) if ages else None, "oldest": max(ages, default=None), "runs": len(first)}
+    row |= {"its age": statistics.median(each.age_ms or 0.0 for each in pictures), "runs": len(pictures)}
     report.rows.append(row)
 
 
@@ -117,4 +118,3 @@ def _judge(report: Report) -> None:
             continue
         report.goals.append(Goal(f"{what}, median", row["median"], 350, "ms"))
         report.goals.append(Goal(f"{what}, worst", row["worst"], 700, "ms"))
-        report.goals.append(Goal(f"{what}, age of the picture at worst", row["oldest"], 250, "ms"))

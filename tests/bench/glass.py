@@ -45,7 +45,8 @@ def _case(context: Context, report: Report, source: str, door: str, opener: Call
         viewing.wait_picture()
         viewing.page.wait_for_timeout(2_000 if context.quick else 20_000)
         frames, inbound = viewing.frames(), viewing.inbound()
-    frames = [frame for frame in frames if frame.at_s > frames[0].at_s + min(SETTLE_S, (frames[-1].at_s - frames[0].at_s) / 2)]
+    span_ms = frames[-1].at_ms - frames[0].at_ms
+    frames = [frame for frame in frames if frame.at_ms > frames[0].at_ms + min(SETTLE_S * 1000, span_ms / 2)]
     ages = [frame.age_ms for frame in frames if frame.age_ms is not None]
     emitted = inbound.get("jitterBufferEmittedCount", 0)
     report.rows.append(
@@ -54,7 +55,7 @@ def _case(context: Context, report: Report, source: str, door: str, opener: Call
             "page": door,
             "median": statistics.median(ages) if ages else None,
             "p95": percentile(ages, 0.95) if ages else None,
-            "fps": (len(frames) - 1) / (frames[-1].at_s - frames[0].at_s),
+            "fps": (len(frames) - 1) * 1000 / (frames[-1].at_ms - frames[0].at_ms),
             "frozen s": frozen_s(frames),
             "jitter buffer": inbound.get("jitterBufferDelay", 0) / emitted * 1000 if emitted else None,
             "decode": inbound.get("totalDecodeTime", 0) / max(1, inbound.get("framesDecoded", 0)) * 1000,

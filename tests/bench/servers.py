@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "CAMERA",
+    "ORIGIN",
     "SENDERS",
     "Agent",
     "Server",
@@ -31,6 +32,8 @@ from typing import Any
 from tests.support.procs import Program
 
 CAMERA = "cam"
+ORIGIN = "http://bench.invalid"
+"""Where the plain WHEP page says it comes from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ def ours(source: Source | dict[str, Any], *, sender: str = "fanout", **config: A
     port = free_port()
     whole = {
         "device": "bench",
-        "http": {"listen": f"127.0.0.1:{port}"},
+        "http": {"listen": f"127.0.0.1:{port}", "cors": [ORIGIN]},
         "media": {"sender": sender},
         "limits": {"viewers": 200, "offers_per_s": 200},
         "cameras": {CAMERA: source if isinstance(source, dict) else _camera(source)},
