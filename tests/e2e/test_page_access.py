@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
-from tests.support.browser import page_agent, viewer
+from tests.support.browser import Viewer, page_agent, viewer
 from tests.support.chromium import chromium
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -60,6 +60,18 @@ ACTIVE = """() => {
 }"""
 
 
+def at_rest(shown: Viewer) -> dict[str, Any]:
+    """What the page shows once nothing grows or fades any more."""
+    looks: list[dict[str, Any]] = []
+
+    def still() -> bool:
+        looks.append(shown.page.evaluate(LOOK))
+        return len(looks) > 3 and looks[-1] == looks[-2] == looks[-3]
+
+    shown.wait(still, "the page to come to rest")
+    return looks[-1]
+
+
 def check(found: dict[str, Any]) -> None:
     assert found["controls"]
     for control in found["controls"]:
@@ -75,18 +87,18 @@ def test_names_sizes_and_contrast(scheme: Literal["dark", "light"], size: tuple[
     touch = size[0] < 900
     with page_agent() as agent, chromium() as browser, viewer(browser, agent.url, size=size, scheme=scheme, touch=touch) as shown:
         shown.wait_live("gate", "back-yard")
-        check(shown.page.evaluate(LOOK))
+        check(at_rest(shown))
         shown.page.keyboard.press("1")
         shown.page.keyboard.press("d")
         shown.page.get_by_role("complementary", name="Details of Gate").wait_for()
-        seen = shown.page.evaluate(LOOK)
+        seen = at_rest(shown)
         assert any(text["text"] == "Resolution" for text in seen["texts"])
         check(seen)
         shown.page.keyboard.press("Escape")
         shown.page.keyboard.press("Escape")
         shown.page.keyboard.press("?")
         shown.page.get_by_role("dialog").wait_for()
-        check(shown.page.evaluate(LOOK))
+        check(at_rest(shown))
 
 
 def test_the_sign_in_form(tmp_path: object) -> None:
@@ -97,7 +109,7 @@ def test_the_sign_in_form(tmp_path: object) -> None:
             viewer(browser, agent.url, scheme=scheme) as shown,
         ):
             shown.page.get_by_label("Token").wait_for()
-            check(shown.page.evaluate(LOOK))
+            check(at_rest(shown))
             assert shown.page.evaluate("() => document.activeElement?.tagName") in ("EDGE-GRID", "EDGE-SIGNIN")
 
 
