@@ -38,7 +38,7 @@ class Frame:
     """A frame on the screen.
 
     Attributes:
-        at_ms: When the page was told, since the click.
+        at_ms: When it was expected on the screen, since the click.
         age_ms: From the stamp in the picture to its expected display; None without a stamp. Both sides share this machine's clock.
     """
 
@@ -90,6 +90,10 @@ class Viewing:
         except TimeoutError as error:
             raise TimeoutError("\n".join([str(error), *self._errors])) from None
 
+    def now_ms(self) -> float:
+        """Milliseconds since the click."""
+        return float(self.page.evaluate("performance.now() - performance.getEntriesByName('edge:start').at(-1).startTime"))
+
     def moments(self) -> dict[str, float]:
         """Milliseconds from the click to each of `MARKS` that has come."""
         names = ["start", *MARKS]
@@ -103,7 +107,7 @@ class Viewing:
         """The latest frames, oldest first."""
         start = "performance.getEntriesByName('edge:start').at(-1).startTime"
         age = "((performance.timeOrigin + f.display) % 2 ** 40) - f.time"
-        found = self.page.evaluate(f"() => ({self._frames}).map(f => [f.at - {start}, f.time === null ? null : {age}])")
+        found = self.page.evaluate(f"() => ({self._frames}).map(f => [f.display - {start}, f.time === null ? null : {age}])")
         return [Frame(at, age) for at, age in found]
 
     def wait_fresh(self, limit_ms: float, *, deadline_s: float = 20.0) -> Frame:
@@ -118,7 +122,7 @@ class Viewing:
         return fresh[0]
 
     def inbound(self) -> dict[str, Any]:
-        """What WebRTC's statistics say of the video that comes in (W3C `RTCInboundRtpStreamStats`)."""
+        """What WebRTC's statistics say of the video that comes in (W3C `RTCInboundRtpStreamStats`); {} while none does."""
         found: dict[str, Any] = self.page.evaluate(self._stats)
         return found
 
@@ -146,7 +150,7 @@ def our_page(browser: Browser, base: str, camera: str, door: str) -> Iterator[Vi
             # CONNACK and SUBACK at least, then the retained messages
             _await(page, lambda: len(arrived) >= 2, "the page to reach the broker")
         page.wait_for_timeout(_QUIET_S * 1000)
-        stats = f"async () => {{ {_INBOUND} return inbound(globalThis.made.at(-1)); }}"
+        stats = f"async () => {{ {_INBOUND} return inbound(globalThis.made); }}"
         yield Viewing(
             page, "edge-camera button.plain:visible", "document.querySelector('edge-grid').cameras.flatMap(c => c.samples)", stats
         )
@@ -169,7 +173,9 @@ def whep_page(browser: Browser, url: str) -> Iterator[Viewing]:
     try:
         page.goto(f"{ORIGIN}/whep.html#url={quote(url, safe='')}")
         page.wait_for_timeout(_QUIET_S * 1000)
-        yield Viewing(page, "button", "globalThis.shown", f"async () => {{ {_INBOUND} return inbound(globalThis.connection()); }}")
+        yield Viewing(
+            page, "button", "globalThis.shown", f"async () => {{ {_INBOUND} return inbound([globalThis.connection()]); }}"
+        )
     finally:
         context.close()
 
@@ -183,13 +189,18 @@ def _await(page: Page, condition: Callable[[], bool], what: str, *, deadline_s: 
         page.wait_for_timeout(50)
 
 
+# The newest connection that has a picture: a page may have others, spare ones and old ones.
 _INBOUND = """
 const isVideo = (each) => each.type === 'inbound-rtp' && each.kind === 'video';
-const inbound = async (pc) => [...(await pc.getStats()).values()].find(isVideo) ?? {};
+const inbound = async (all) => {
+  const alive = all.filter((pc) => pc?.connectionState === 'connected').reverse();
+  const found = await Promise.all(alive.map(async (pc) => [...(await pc.getStats()).values()].find(isVideo)));
+  return found.find((each) => each?.framesDecoded) ?? {};
+};
 """
 
 
-def frozen_s(frames: Sequence[Frame], limit_s: float = 0.2) -> float:
-    """Seconds without a new frame, of all pauses longer than `limit_s`."""
-    pauses = ((later.at_ms - earlier.at_ms) / 1000 for earlier, later in pairwise(frames))
-    return sum(pause for pause in pauses if pause > limit_s)
+def frozen_s(frames: Sequence[Frame], *, begin_ms: float, end_ms: float, limit_ms: float = 200) -> float:
+    """Seconds without a new frame from `begin_ms` to `end_ms`, of all pauses longer than `limit_ms`."""
+    moments = [begin_ms, *(frame.at_ms for frame in frames), end_ms]
+    return sum(pause for earlier, later in pairwise(moments) if (pause := later - earlier) > limit_ms) / 1000

@@ -60,19 +60,20 @@ def _ours(context: Context, report: Report, browser: Browser, broker: Broker, ca
         "RTSP, cold": rtsp | {"on_demand": True},
     }
     for source, options in sources.items():
-        cold = partial(_await_off, source) if source == "RTSP, cold" else None
         with servers.ours(options, mqtt={"url": broker.url, "web_url": broker.ws_url}) as server:
             pages: dict[str, Opener] = {
                 "MQTT": partial(our_page, browser, server.page, servers.CAMERA, "mqtt"),
                 "WHEP": partial(our_page, browser, server.page, servers.CAMERA, "whep"),
                 "plain page": partial(whep_page, browser, server.whep),
             }
+            if source == "RTSP, cold":
+                del pages["plain page"]  # the peers keep their cameras open
             for door, opener in pages.items():
-                before = partial(cold, server.page) if cold else None
+                before = partial(_await_off, server.page) if source == "RTSP, cold" else None
                 _case(context, report, f"edgeagent, {source}", door, opener, before)
 
 
-def _await_off(_: str, base: str) -> None:
+def _await_off(base: str) -> None:
     """Wait until the agent has closed its camera, after the last viewer has left."""
 
     def off() -> bool:
