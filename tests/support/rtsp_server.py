@@ -11,6 +11,7 @@ import argparse
 import importlib
 import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -38,23 +39,27 @@ class Feeder:
         self.gst = gst
         self.clips = [units_of(clip) for clip in clips]
         self.clip = self.position = 0
-        self.sources: list[Any] = []
+        self.sources: dict[Any, float] = {}  # and when each was made
         self.stalled = False
 
     def configure(self, _: Any, media: Any) -> None:
         source = media.get_element().get_by_name("source")
         if source is not None:
-            self.sources.append(source)
+            self.sources[source] = time.monotonic()
             self.position = 0  # a camera too begins with a keyframe soon
-            media.connect("unprepared", lambda _: self.sources.remove(source))
+            media.connect("unprepared", lambda _: self.sources.pop(source))
 
     def tick(self) -> bool:
         if self.sources and not self.stalled:
             units = self.clips[self.clip]
             unit = units[self.position % len(units)]
             self.position += 1
-            for source in self.sources:
-                source.emit("push-buffer", self.gst.Buffer.new_wrapped(unit))
+            now = time.monotonic()
+            for source, began in tuple(self.sources.items()):
+                # Stamped here: appsrc's own stamp is hours ahead where a push falls between the pipeline's clock and its base time.
+                buffer = self.gst.Buffer.new_wrapped(unit)
+                buffer.pts = int((now - began) * 1e9)
+                source.emit("push-buffer", buffer)
         return True
 
     def command(self, channel: Any, _: Any) -> bool:
@@ -94,7 +99,7 @@ def main() -> None:
     if options.clips:
         width, height = options.size.split("x")
         caps = CAPS[options.clips[0].suffix].format(width=width, height=height, fps=options.fps, config=options.config)
-        factory.set_launch(f"( appsrc name=source is-live=true do-timestamp=true format=time ! {caps} )")
+        factory.set_launch(f"( appsrc name=source is-live=true format=time ! {caps} )")
     else:
         factory.set_launch(AUDIO)
     factory.connect("media-configure", feeder.configure)
