@@ -104,12 +104,25 @@ export interface Hello {
   ice_servers: Array<IceServer>;
 }
 
-/** Cameras whose state changed; on the data channel, and over MQTT to viewers with a session. */
+/**
+ * Cameras whose state changed; on the data channel, and over MQTT to viewers with a session.
+ *
+ * `board`: what ails the board itself, in one sentence for its owner ("" while nothing does), None where it did not change.
+ */
 export interface State {
   v?: 1;
   t: "state";
   sid?: string;
   cameras: Array<CameraState>;
+  board?: string;
+}
+
+/** How each video of this session is sent; on the data channel when it changes, at most once a second. */
+export interface Flows {
+  v?: 1;
+  t: "flows";
+  sid?: string;
+  flows: Array<Flow>;
 }
 
 /** Answer to `ping`: `now` is the agent's Unix time in ms, the clock of the stamps in the pixels. */
@@ -137,7 +150,7 @@ export interface Candidate {
   sdpMLineIndex?: number | null;
 }
 
-/** One camera in `hello` and `state`. `phase` as in `edgeagent.model.CameraPhase`. */
+/** One camera in `hello` and `state`. `phase` as in `edgeagent.model.CameraPhase`; `layers` best first. */
 export interface CameraState {
   name: string;
   title: string;
@@ -148,6 +161,31 @@ export interface CameraState {
   fps: number;
   stamped: boolean;
   viewers: number;
+  layers: Array<LayerState>;
+}
+
+/** One rendition of a camera, as `quality` names it. `width` and `height` are 0 while unknown. */
+export interface LayerState {
+  name: string;
+  width: number;
+  height: number;
+}
+
+/**
+ * How one video of a session is sent at present.
+ *
+ * `layer` is the rendition sent ("" while none is). `kbps` is the rate sent, `estimate_kbps` what the viewer's network is thought
+ * to carry (None while unknown). `limit` says what keeps the picture below its best, `text` the same in one sentence for a person:
+ * `network` between agent and viewer, `uplink` of the owner's limit, `camera` cannot send less, `board` cannot encode more,
+ * `wish` of the viewer (data saver), `none`.
+ */
+export interface Flow {
+  mid: string;
+  layer: string;
+  kbps: number;
+  estimate_kbps?: number;
+  limit: "none" | "network" | "uplink" | "camera" | "board" | "wish";
+  text: string;
 }
 
 /** As W3C `RTCIceServer`. */
@@ -187,4 +225,4 @@ export interface PageMqtt {
 
 export type ViewerMessage = Offer | Ice | Bye | Switch | Quality | Ping;
 
-export type AgentMessage = Answer | Ice | Bye | ErrorMessage | Hello | State | Pong | Done;
+export type AgentMessage = Answer | Ice | Bye | ErrorMessage | Hello | State | Flows | Pong | Done;

@@ -4,7 +4,7 @@ JSON objects in UTF-8, at most `MAX_MESSAGE` bytes, told apart by `t`. Unknown k
 at once; a newer version speaks under another `v`. The browser's typedefs are generated from these models.
 
     viewer → agent   offer, ice, bye, switch, quality, ping
-    agent → viewer   answer, ice, bye, error, hello, state, pong, done
+    agent → viewer   answer, ice, bye, error, hello, state, flows, pong, done
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ __all__ = [
     "Candidate",
     "Done",
     "ErrorMessage",
+    "Flow",
+    "Flows",
     "Hello",
     "Ice",
     "IceServer",
+    "LayerState",
     "Offer",
     "PageConfig",
     "PageMqtt",
@@ -167,8 +170,18 @@ class ErrorMessage(Message):
     retry_s: float | None = None
 
 
+class LayerState(BaseModel):
+    """One rendition of a camera, as `quality` names it. `width` and `height` are 0 while unknown."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    width: int = 0
+    height: int = 0
+
+
 class CameraState(BaseModel):
-    """One camera in `hello` and `state`. `phase` as in `edgeagent.model.CameraPhase`."""
+    """One camera in `hello` and `state`. `phase` as in `edgeagent.model.CameraPhase`; `layers` best first."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -181,6 +194,7 @@ class CameraState(BaseModel):
     fps: float = 0
     stamped: bool = False
     viewers: int = 0
+    layers: list[LayerState] = []
 
 
 class IceServer(BaseModel):
@@ -210,11 +224,42 @@ class Hello(Message):
 
 
 class State(Message):
-    """Cameras whose state changed; on the data channel, and over MQTT to viewers with a session."""
+    """Cameras whose state changed; on the data channel, and over MQTT to viewers with a session.
+
+    `board`: what ails the board itself, in one sentence for its owner ("" while nothing does), None where it did not change.
+    """
 
     t: Literal["state"] = "state"
     sid: str | None = None
     cameras: list[CameraState]
+    board: str | None = None
+
+
+class Flow(BaseModel):
+    """How one video of a session is sent at present.
+
+    `layer` is the rendition sent ("" while none is). `kbps` is the rate sent, `estimate_kbps` what the viewer's network is thought
+    to carry (None while unknown). `limit` says what keeps the picture below its best, `text` the same in one sentence for a person:
+    `network` between agent and viewer, `uplink` of the owner's limit, `camera` cannot send less, `board` cannot encode more,
+    `wish` of the viewer (data saver), `none`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mid: str
+    layer: str = ""
+    kbps: int = 0
+    estimate_kbps: int | None = None
+    limit: Literal["none", "network", "uplink", "camera", "board", "wish"] = "none"
+    text: str = ""
+
+
+class Flows(Message):
+    """How each video of this session is sent; on the data channel when it changes, at most once a second."""
+
+    t: Literal["flows"] = "flows"
+    sid: str | None = None
+    flows: list[Flow]
 
 
 class Up(BaseModel):
@@ -253,4 +298,4 @@ class PageConfig(BaseModel):
 
 
 ViewerMessage = Annotated[Offer | Ice | Bye | Switch | Quality | Ping, Field(discriminator="t")]
-AgentMessage = Annotated[Answer | Ice | Bye | ErrorMessage | Hello | State | Pong | Done, Field(discriminator="t")]
+AgentMessage = Annotated[Answer | Ice | Bye | ErrorMessage | Hello | State | Flows | Pong | Done, Field(discriminator="t")]

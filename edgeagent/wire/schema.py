@@ -12,8 +12,8 @@ from pydantic.json_schema import models_json_schema
 from edgeagent.wire import messages as m
 
 _FROM_VIEWER = (m.Offer, m.Ice, m.Bye, m.Switch, m.Quality, m.Ping)
-_FROM_AGENT = (m.Answer, m.Ice, m.Bye, m.ErrorMessage, m.Hello, m.State, m.Pong, m.Done)
-_OTHERS = (m.Candidate, m.CameraState, m.IceServer, m.Up, m.PageConfig, m.PageMqtt)
+_FROM_AGENT = (m.Answer, m.Ice, m.Bye, m.ErrorMessage, m.Hello, m.State, m.Flows, m.Pong, m.Done)
+_OTHERS = (m.Candidate, m.CameraState, m.LayerState, m.Flow, m.IceServer, m.Up, m.PageConfig, m.PageMqtt)
 _ALL: tuple[type[BaseModel], ...] = tuple(dict.fromkeys((*_FROM_VIEWER, *_FROM_AGENT, *_OTHERS)))
 # What only the agent writes is always complete; the rest may leave out what has a default.
 _WRITTEN_BY_AGENT = {model.__name__ for model in (*_FROM_AGENT, *_OTHERS)} - {"Ice", "Bye", "Candidate"}
