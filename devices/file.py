@@ -361,20 +361,20 @@ def _ahead(items: Iterator[T]) -> Iterator[T]:
 def _access_units(container: InputContainer, stream: VideoStream, plan: _Plan) -> Iterator[tuple[float | None, _Unit]]:
     """Access units in Annex B form with their time, from the first keyframe on."""
     started = False
+    base = float(stream.time_base or 0)
     for packet in _packets(container, stream):
-        data = bytes(packet)
         try:
-            data = h264.avcc_to_annexb(data, plan.length_size) if plan.length_size else data
+            data = bytes(packet)
+            nals = h264.split_avcc(data, plan.length_size) if plan.length_size else h264.split_nals(data)
         except ValueError:
             continue
-        nals = h264.split_nals(data)
         keyframe = h264.is_keyframe(nals)
         started = started or keyframe
         if not started:
             continue
-        time = float(packet.pts * packet.time_base) if packet.pts is not None and packet.time_base else None
-        whole = h264.with_parameter_sets(data, plan.sets)
-        yield time, _Unit(whole, keyframe, h264.contains_b_slice(nals))
+        data = h264.join_nals(nals) if plan.length_size else data
+        whole = h264.with_parameter_sets(data, plan.sets) if keyframe else data
+        yield packet.pts * base if packet.pts is not None and base else None, _Unit(whole, keyframe, h264.contains_b_slice(nals))
 
 
 def _timed(items: Iterator[tuple[float | None, T]], fps: float) -> Iterator[tuple[float, T]]:

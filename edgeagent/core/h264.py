@@ -16,7 +16,6 @@ __all__ = [
     "START_CODE",
     "ParameterSets",
     "Sps",
-    "avcc_to_annexb",
     "contains_b_slice",
     "is_keyframe",
     "join_nals",
@@ -26,6 +25,7 @@ __all__ = [
     "parse_sprop",
     "parse_sps",
     "slice_type",
+    "split_avcc",
     "split_nals",
     "unescape",
     "with_parameter_sets",
@@ -89,6 +89,10 @@ def slice_type(nal: bytes) -> str:
     """
     if nal_type(nal) not in (SLICE, 2, IDR):
         raise ValueError("not a slice")
+    if len(nal) > 2 and nal[1] & 0x80:  # first_mb_in_slice is 0, as in nearly every slice there is: a look at two bytes tells
+        rest = int.from_bytes(nal[1:3], "big") & 0x7FFF
+        if (zeros := 15 - rest.bit_length()) <= 3 and (kind := (rest >> (14 - 2 * zeros)) - 1) <= 9:
+            return _SLICE_NAMES[kind % 5]
     bits = Bits(unescape(nal[1:16]))
     bits.ue()  # first_mb_in_slice
     kind = bits.ue()
@@ -174,8 +178,8 @@ def _read_units(record: bytes, position: int, count: int) -> tuple[list[bytes], 
     return units, position
 
 
-def avcc_to_annexb(data: bytes, length_size: int) -> bytes:
-    """An access unit whose NAL units stand behind lengths of `length_size` bytes, as Annex B.
+def split_avcc(data: bytes, length_size: int) -> list[bytes]:
+    """The NAL units of an access unit that stand behind lengths of `length_size` bytes; empty ones are left out.
 
     Raises:
         ValueError: A length runs past the end.
@@ -189,7 +193,7 @@ def avcc_to_annexb(data: bytes, length_size: int) -> bytes:
         if size:
             nals.append(data[position : position + size])
         position += size
-    return join_nals(nals)
+    return nals
 
 
 def parse_sprop(value: str) -> ParameterSets:

@@ -6,6 +6,7 @@ __all__ = ["Peer", "PeerStats"]
 
 import asyncio
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -206,7 +207,7 @@ class Peer:
             self._silence.heard(self._loop.time())
             self._start_senders()
             self._pace()
-            self._watch = self._loop.call_later(1.0, self._look)
+            self._look_later()
             self._events.connected()
             await self._start_data(data)
             await ice
@@ -364,7 +365,7 @@ class Peer:
 
     def _look(self) -> None:
         """Once a second: is the viewer still there, and is its path the same?"""
-        self._watch = self._loop.call_later(1.0, self._look)
+        self._look_later()
         sent = sum(s.writer.packets for s in self.senders.values() if s.writer is not None)
         verdict = self._silence.check(sent, self._loop.time())
         if verdict is Verdict.DEAD:
@@ -374,6 +375,10 @@ class Peer:
         if verdict is Verdict.MUTE:
             self._mute(True)
         self._pace()
+
+    def _look_later(self) -> None:
+        """At the next full second of the clock: all peers look in one wake-up of the loop."""
+        self._watch = self._loop.call_at(math.floor(self._loop.time()) + 1.0, self._look)
 
     def _heard(self) -> None:
         if self._silence.heard(self._loop.time()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["SenderStats", "VideoSender"]
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from edgeagent.rtc.writer import RtpWriter, ntp_time
 CLOCK_RATE = 90_000
 RETRY_S = 0.002
 KEYFRAME_EVERY_S = 1.0
+REPORT_GRACE_S = 0.2
 MAX_REPAIR_DEBT_S = 0.1
 MAX_AGE_S = 0.8
 """A packet lost longer ago than this is not sent again: the picture has gone on without it."""
@@ -59,6 +61,7 @@ class VideoSender:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._report_timer: asyncio.TimerHandle | None = None
+        self._report_at = math.inf
         # The RTP time stamp of a frame is its media time plus `_offset`, which changes when another camera or run begins.
         self._source: tuple[str, int] | None = None
         self._offset = random.randrange(1 << 31)
@@ -76,7 +79,7 @@ class VideoSender:
         """Keys and a path are there: begin to send."""
         self._writer = writer
         self._join()
-        self._report_timer = self._loop.call_later(random.uniform(0.2, 0.6), self._report)
+        self._report_later(random.uniform(0.2, 0.6))
 
     def close(self) -> None:
         """Leave the camera and say BYE."""
@@ -136,6 +139,8 @@ class VideoSender:
         if not writer.pending and self.queue.straight(packets, now):
             writer.write(packets, 0, len(packets), self._timestamp(packets, packets.timestamp), now)
             self._retry_where_blocked(writer, now)
+            if now >= self._report_at:
+                self._report()
             return
         if self.queue.push(packets, packets.frame.keyframe):
             self.stream.request_keyframe()
@@ -213,8 +218,15 @@ class VideoSender:
                 self.queue.pacer.spent(size)
                 self._repaired[sequence] = now
 
+    def _report_later(self, delay_s: float) -> None:
+        """Report behind the first frame that is due, without waking the loop for it; by the timer only where no frame comes."""
+        self._report_at = self._loop.time() + delay_s
+        if self._report_timer is not None:
+            self._report_timer.cancel()
+        self._report_timer = self._loop.call_at(self._report_at + REPORT_GRACE_S, self._report)
+
     def _report(self) -> None:
-        self._report_timer = self._loop.call_later(random.uniform(0.7, 1.3), self._report)
+        self._report_later(random.uniform(0.7, 1.3))
         writer = self._writer
         if writer is None or self._source is None:
             return

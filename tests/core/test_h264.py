@@ -16,7 +16,6 @@ from edgeagent.core.h264 import (
     SLICE,
     SPS,
     ParameterSets,
-    avcc_to_annexb,
     contains_b_slice,
     is_keyframe,
     join_nals,
@@ -26,6 +25,7 @@ from edgeagent.core.h264 import (
     parse_sprop,
     parse_sps,
     slice_type,
+    split_avcc,
     split_nals,
     unescape,
     with_parameter_sets,
@@ -151,7 +151,7 @@ def test_parsers_never_fail_but_by_value_error(data: bytes) -> None:
     split_nals(data)
     for size in (1, 2, 4):
         try:
-            avcc_to_annexb(data, size)
+            split_avcc(data, size)
         except ValueError:
             continue
 
@@ -210,9 +210,9 @@ def test_avcc() -> None:
     for end in range(len(record)):
         with pytest.raises(ValueError):
             parse_avcc(record[:end])
-    assert avcc_to_annexb(b"\0\0\0\2ab\0\0\0\0\0\0\0\1c", 4) == b"\0\0\0\1ab\0\0\0\1c"
+    assert split_avcc(b"\0\0\0\2ab\0\0\0\0\0\0\0\1c", 4) == [b"ab", b"c"]
     with pytest.raises(ValueError, match="longer"):
-        avcc_to_annexb(b"\0\0\0\5ab", 4)
+        split_avcc(b"\0\0\0\5ab", 4)
 
 
 def test_sprop_parameter_sets() -> None:
