@@ -1,238 +1,52 @@
-"""H.264 out of RTP (RFC 3550, RFC 6184), sans-IO: datagrams in, access units out, the moment they are complete.
-
-A marker bit ends an access unit, so that no picture waits for the next one; a camera that sets it too often is found out and
-from then on a new time stamp ends it. Where something was lost, everything up to the next keyframe is left out.
-"""
+"""H.264 out of RTP (RFC 6184): single NAL units, STAP-A and FU-A."""
 
 from __future__ import annotations
 
 __all__ = ["AccessUnit", "Depacketizer"]
 
-from dataclasses import dataclass
+from edgeagent_devices._rtp import AccessUnit
+from edgeagent_devices._rtp import Depacketizer as Base
 
 from edgeagent.drivers import h264
 
-_HEADER = 12
-_RTP_VERSION = 2
 _STAP_A, _FU_A = 24, 28
-_REORDER = 24  # packets that wait for a missing one
-_WRAP16, _WRAP32 = 1 << 16, 1 << 32
-_MAX_UNIT = 8_000_000  # bytes; more is no picture
-_MAX_NALS = 1024
 
 
-@dataclass(slots=True, frozen=True)
-class AccessUnit:
-    """One complete access unit.
+class Depacketizer(Base):
+    """Makes access units of one H.264 stream's packets; `AccessUnit.nals` are its NAL units."""
 
-    Attributes:
-        nals: Its NAL units without start codes; without any slice where a camera sends parameter sets by themselves.
-        timestamp: RTP's, 90 kHz, unwrapped: it may begin anywhere and goes back where pictures are reordered.
-        keyframe: Whether it holds an IDR slice.
-    """
-
-    nals: list[bytes]
-    timestamp: int
-    keyframe: bool
-
-
-class Depacketizer:
-    """Makes access units of one stream's packets.
-
-    Args:
-        payload_type: Of the stream; packets of others are ignored.
-        markers_lie: Whether this camera is known to set its markers wrongly.
-    """
-
-    def __init__(self, payload_type: int, *, markers_lie: bool = False) -> None:
-        self.lost = 0
-        """Packets that never came."""
-        self.markers_lie = markers_lie
-        """Whether the camera sets the marker in the middle of pictures."""
-        self._payload_type = payload_type
-        self._ssrc: int | None = None
-        self._stray: bytes | None = None  # the newest packet, where it is of another source
-        self._expected = -1
-        self._waiting: dict[int, bytes] = {}
-        self._nals: list[bytes] = []
-        self._fragments: list[bytes] = []
-        self._size = 0
-        self._timestamp: int | None = None
-        self._ended_at: int | None = None
-        self._damaged = False
-        self._gap = True  # nothing is known about what came just before
-        self._until_keyframe = True
-
-    def feed(self, packet: bytes) -> list[AccessUnit]:
-        """Take one RTP packet; nonsense is ignored."""
-        if len(packet) < _HEADER or packet[0] >> 6 != _RTP_VERSION or packet[1] & 0x7F != self._payload_type:
-            return []
-        ssrc = int.from_bytes(packet[8:12], "big")
-        sequence = packet[2] << 8 | packet[3]
-        if ssrc != self._ssrc:
-            if self._ssrc is None:
-                self._begin_source(ssrc, sequence)
-            else:  # a single packet may be a stray, two are a camera that began anew
-                first, self._stray = self._stray, packet
-                if first is None or first[8:12] != packet[8:12]:
-                    return []
-                self._begin_source(ssrc, first[2] << 8 | first[3])
-                return self.feed(first) + self.feed(packet)
-        self._stray = None
-        ahead = (sequence - self._expected) % _WRAP16
-        if ahead == 0 and not self._waiting:
-            self._expected = (sequence + 1) % _WRAP16
-            return self._take(packet)
-        if ahead >= _WRAP16 // 2:  # too late, or twice
-            return []
-        self._waiting[sequence] = packet
-        return self._in_order()
-
-    def _begin_source(self, ssrc: int, sequence: int) -> None:
-        self._ssrc, self._expected = ssrc, sequence
-        self._waiting.clear()
-        self._begin(None)
-        self._ended_at = None
-        self._gap = self._until_keyframe = True
-
-    def _in_order(self) -> list[AccessUnit]:
-        units: list[AccessUnit] = []
-        while self._waiting:
-            packet = self._waiting.pop(self._expected, None)
-            if packet is None:
-                if len(self._waiting) < _REORDER:
-                    return units
-                nearest = min((sequence - self._expected) % _WRAP16 for sequence in self._waiting)
-                self.lost += nearest
-                self._expected = (self._expected + nearest) % _WRAP16
-                self._gap = self._damaged = self._until_keyframe = True
-                continue
-            self._expected = (self._expected + 1) % _WRAP16
-            units += self._take(packet)
-        return units
-
-    def _take(self, packet: bytes) -> list[AccessUnit]:
-        payload = _payload_of(packet)
-        timestamp = int.from_bytes(packet[4:8], "big")
-        units = []
-        if self._timestamp is not None and timestamp != self._timestamp & 0xFFFFFFFF:
-            units += self._end()
-        if self._timestamp is None:
-            part = _part_of(payload)
-            if part == "rest" and self._ended_at is not None and timestamp == self._ended_at & 0xFFFFFFFF:
-                self.markers_lie = True  # more of a picture that its marker had ended
-                self._gap = True
-            self._begin(self._unwrap(timestamp))
-            self._damaged = self._gap and part == "rest"
-        self._gap = False
-        if payload:
-            self._add(payload)
-        if packet[1] & 0x80 and not self.markers_lie and self._has_picture():
-            units += self._end()
-        return units
-
-    def _unwrap(self, timestamp: int) -> int:
-        if self._ended_at is None:
-            return timestamp
-        step = (timestamp - self._ended_at + _WRAP32 // 2) % _WRAP32 - _WRAP32 // 2
-        return self._ended_at + step
-
-    def _begin(self, timestamp: int | None) -> None:
-        self._timestamp = timestamp
-        self._nals, self._fragments, self._size = [], [], 0
-        self._damaged = False
-
-    def _add(self, payload: bytes) -> None:
+    def _add(self, payload: bytes, marker: bool) -> None:
         kind = payload[0] & 0x1F
         if kind == _FU_A:
-            self._add_fragment(payload)
+            if len(payload) < 3:
+                self._damaged = True
+                return
+            header = payload[1]
+            nal_header = bytes((payload[0] & 0xE0 | header & 0x1F,))
+            self._fragment(nal_header, payload[2:], first=bool(header & 0x80), last=bool(header & 0x40))
             return
         if self._fragments:  # the rest of a unit never came
             self._fragments, self._damaged = [], True
         if kind == _STAP_A:
-            self._add_aggregate(payload)
+            self._aggregate(payload[1:])
         elif 0 < kind < _STAP_A:
             self._keep(payload)
         else:
             self._damaged = True
 
-    def _add_fragment(self, payload: bytes) -> None:
-        if len(payload) < 3:
-            self._damaged = True
-            return
-        header = payload[1]
-        if header & 0x80:
-            if self._fragments:
-                self._damaged = True
-            self._fragments = [bytes((payload[0] & 0xE0 | header & 0x1F,)), payload[2:]]
-        elif self._fragments:
-            self._fragments.append(payload[2:])
-        else:
-            self._damaged = True
-            return
-        self._size += len(payload)
-        if self._size > _MAX_UNIT:
-            self._fragments, self._damaged = [], True
-        elif header & 0x40:
-            nal, self._fragments = b"".join(self._fragments), []
-            self._keep(nal, counted=True)
-
-    def _add_aggregate(self, payload: bytes) -> None:
-        position = 1
-        while position < len(payload):
-            size = int.from_bytes(payload[position : position + 2], "big")
-            nal = payload[position + 2 : position + 2 + size]
-            if not size or len(nal) != size:
-                self._damaged = True
-                return
-            self._keep(nal)
-            position += 2 + size
-
-    def _keep(self, nal: bytes, *, counted: bool = False) -> None:
-        self._size += 0 if counted else len(nal)
-        if self._size > _MAX_UNIT or len(self._nals) >= _MAX_NALS:
-            self._damaged = True
-            return
-        # Cameras exist that put start codes or trailing zeros into RTP.
-        self._nals.append(nal.rstrip(b"\0") if nal[-1:] == b"\0" else nal)
+    def _part_of(self, payload: bytes) -> str:
+        if len(payload) > 3 and payload[0] & 0x1F == _STAP_A:
+            payload = payload[3:]
+        elif len(payload) > 2 and payload[0] & 0x1F == _FU_A:
+            if not payload[1] & 0x80:
+                return "rest"
+            payload = payload[1:2] + payload[2:]
+        if len(payload) > 1 and 0 < payload[0] & 0x1F <= h264.IDR:
+            return "start" if payload[1] & 0x80 else "rest"  # first_mb_in_slice is 0, written as a single 1
+        return "start"
 
     def _has_picture(self) -> bool:
         return any(0 < nal[0] & 0x1F <= h264.IDR for nal in self._nals if nal)
 
-    def _end(self) -> list[AccessUnit]:
-        nals, timestamp, damaged = [nal for nal in self._nals if nal], self._timestamp, self._damaged or bool(self._fragments)
-        picture = self._has_picture()
-        self._begin(None)
-        if timestamp is None:
-            return []
-        self._ended_at = timestamp
-        if not nals and not damaged:
-            return []
-        if damaged:
-            self._until_keyframe = True
-            return []
-        keyframe = h264.is_keyframe(nals)
-        if keyframe:
-            self._until_keyframe = False
-        return [AccessUnit(nals, timestamp, keyframe)] if not picture or not self._until_keyframe else []
-
-
-def _part_of(payload: bytes) -> str:
-    """`start` for what may begin a picture, `rest` for what cannot: a later slice or a later fragment."""
-    if len(payload) > 3 and payload[0] & 0x1F == _STAP_A:
-        payload = payload[3:]
-    elif len(payload) > 2 and payload[0] & 0x1F == _FU_A:
-        if not payload[1] & 0x80:
-            return "rest"
-        payload = payload[1:2] + payload[2:]
-    if len(payload) > 1 and 0 < payload[0] & 0x1F <= h264.IDR:
-        return "start" if payload[1] & 0x80 else "rest"  # first_mb_in_slice is 0, written as a single 1
-    return "start"
-
-
-def _payload_of(packet: bytes) -> bytes:
-    start = _HEADER + 4 * (packet[0] & 0x0F)
-    if packet[0] & 0x10:
-        start += 4 + 4 * int.from_bytes(packet[start + 2 : start + 4], "big")
-    end = len(packet) - (packet[-1] if packet[0] & 0x20 else 0)
-    return packet[start:end] if start < end else b""
+    def _is_keyframe(self, nals: list[bytes]) -> bool:
+        return h264.is_keyframe(nals)

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-__all__ = ["Session", "Stopped"]
+__all__ = ["Session", "Stopped", "Trust"]
 
 import contextlib
-import errno
 import secrets
 import selectors
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
-from edgeagent_devices._rtsp_wire import Address, Interleaved, Reader, Response, Transport, Video, authorize, find_video, request
+from edgeagent_devices._rtsp_auth import authorize, is_stale
+from edgeagent_devices._rtsp_link import POLL_S, Link, Stopped, Trust
+from edgeagent_devices._rtsp_wire import Address, Interleaved, Reader, Response, Transport, Video, find_video, request
 
 from edgeagent.drivers import DeviceFault
 
-_POLL_S = 0.2
+_ANSWER_S = 3.0  # that an answer may take at least: opening is slower than playing
 _REPORT_S = 5.0  # between our RTCP receiver reports, which keep some servers sending
 _DEFAULT_SESSION_S = 60.0
-_RECEIVE_BYTES = 1 << 16
 _UDP_BUFFER = 2 << 20  # an IDR comes in one burst
 _REDIRECTS = 3
-_OTHER_CODECS = {"H265": "H.265", "HEVC": "H.265", "JPEG": "MJPEG", "MP4V-ES": "MPEG-4", "AV1": "AV1", "VP8": "VP8", "VP9": "VP9"}
+_OTHER_CODECS = {"H265": "H.265", "JPEG": "MJPEG", "MP4V-ES": "MPEG-4", "AV1": "AV1", "VP8": "VP8", "VP9": "VP9"}
+_ENCODABLE = ("H265", "JPEG")
 
 
-class Stopped(Exception):
-    """The camera shall stop."""
+def _not_shown(codec: str) -> str:
+    name = _OTHER_CODECS.get(codec, "another codec")
+    remedy = ", or `transcode: true` here" if codec in _ENCODABLE else ""
+    return f"The camera sends {name}, which browsers do not show. Set its video codec to H.264, without B-frames{remedy}."
 
 
 class Session:
@@ -36,12 +39,25 @@ class Session:
     Args:
         address: The camera.
         udp: Over UDP instead of the RTSP connection.
-        timeout_s: How long the camera may take for an answer, and how long it may send nothing.
+        timeout_s: How long it may send nothing, and how long (but at least three seconds) it may take for an answer.
         stopping: Ends every wait.
+        trust: Whose certificate is believed, for rtsps.
+        codecs: What may be played, as the SDP names it.
     """
 
-    def __init__(self, address: Address, *, udp: bool, timeout_s: float, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        udp: bool,
+        timeout_s: float,
+        stopping: threading.Event,
+        trust: Trust | None = None,
+        codecs: Container[str] = ("H264",),
+    ) -> None:
         self._address, self._udp, self._timeout_s, self._stopping = address, udp, timeout_s, stopping
+        self._trust, self._codecs = trust or Trust(), codecs
+        self._link: Link | None = None
         self._selector = selectors.DefaultSelector()
         self._socket: socket.socket | None = None
         self._ports: list[socket.socket] = []
@@ -49,6 +65,8 @@ class Session:
         self._cseq = 0
         self._challenges: tuple[str, ...] = ()
         self._answered = 0
+        self._asked_again = False
+        self._accepted = False  # whether an answer to these challenges was right
         self._public = ""
         self._session = ""
         self._session_s = _DEFAULT_SESSION_S
@@ -60,7 +78,7 @@ class Session:
         """Connect, ask for the video and have it played.
 
         Raises:
-            DeviceFault: The camera is not there, refuses, or sends something else than H.264.
+            DeviceFault: The camera is not there, refuses, or sends another codec.
             Stopped: `stopping` was set meanwhile.
         """
         for _ in range(_REDIRECTS):
@@ -74,11 +92,8 @@ class Session:
         video = find_video(described.body, base)
         if video is None:
             raise DeviceFault(f"The camera at {self._address.host} offers no video at this address; check the path in `url`.")
-        if video.codec != "H264":
-            codec = _OTHER_CODECS.get(video.codec, "another codec")
-            raise DeviceFault(
-                f"The camera sends {codec}, which browsers do not show. Set its video codec to H.264, without B-frames."
-            )
+        if video.codec not in self._codecs:
+            raise DeviceFault(_not_shown(video.codec))
         self._video = video
         self._set_up(video)
         self._request("PLAY", video.aggregate, {"Session": self._session, "Range": "npt=0.000-"})
@@ -96,11 +111,14 @@ class Session:
         report_at = now
         keepalive_at = now + self._session_s / 2
         while not self._stopping.is_set():
-            for key, _ in self._selector.select(_POLL_S):
+            came = False
+            for key, _ in self._selector.select(POLL_S):
                 for packet in self._read_tcp() if key.fileobj is self._socket else self._read_udp(key.fileobj):
-                    heard = now
+                    came = True
                     yield packet
             now = time.monotonic()
+            if came:  # by the time of now: whoever takes the packets may be slow
+                heard = now
             if now - heard > self._timeout_s:
                 raise DeviceFault(self._silent())
             if now >= report_at:
@@ -108,14 +126,15 @@ class Session:
                 self._report()
             if now >= keepalive_at:
                 keepalive_at = now + self._session_s / 2
+                self._asked_again = False
                 self._keep_alive()
 
     def close(self) -> None:
         """Say goodbye where that is possible, and close everything."""
-        if self._socket is not None:
+        if self._link is not None:
             if self._session and self._video:
                 with contextlib.suppress(OSError, DeviceFault):
-                    self._socket.settimeout(_POLL_S)
+                    self._link.hurry()
                     self._send("TEARDOWN", self._video.aggregate, {"Session": self._session})
             self._disconnect()
         for port in self._ports:
@@ -131,53 +150,17 @@ class Session:
     # Connection
 
     def _connect(self) -> None:
-        host, port = self._address.host, self._address.port
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            raise DeviceFault(f"The name {host} is not known in this network; check `url` or write the camera's address.") from None
-        last: OSError | None = None
-        for family, kind, protocol, _, place in found:
-            connection = socket.socket(family, kind, protocol)
-            try:
-                self._wait_connected(connection, place)
-            except OSError as error:
-                last = error
-                connection.close()
-                continue
-            except BaseException:
-                connection.close()
-                raise
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.settimeout(self._timeout_s)
-            self._socket = connection
-            self._selector.register(connection, selectors.EVENT_READ)
-            return
-        if last is not None and last.errno == errno.ECONNREFUSED:
-            raise DeviceFault(f"The camera at {host} refuses the connection to port {port}; is RTSP switched on there?")
-        raise DeviceFault(f"The camera at {host} does not answer; is it switched on and in this network?")
-
-    def _wait_connected(self, connection: socket.socket, place: object) -> None:
-        connection.setblocking(False)
-        began = time.monotonic()
-        code = connection.connect_ex(place)  # type: ignore[arg-type]
-        with selectors.DefaultSelector() as waiting:
-            waiting.register(connection, selectors.EVENT_WRITE)
-            while code in (errno.EINPROGRESS, errno.EWOULDBLOCK):
-                if self._stopping.is_set():
-                    raise Stopped
-                if time.monotonic() - began > self._timeout_s:
-                    raise TimeoutError(errno.ETIMEDOUT, "connect")
-                if waiting.select(_POLL_S):
-                    code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
-            raise OSError(code, "connect")
+        link = Link(self._address, timeout_s=self._timeout_s, stopping=self._stopping, trust=self._trust)
+        self._socket = link.open()
+        self._link = link
+        self._selector.register(self._socket, selectors.EVENT_READ)
 
     def _disconnect(self) -> None:
-        if self._socket is not None:
+        if self._link is not None:
+            assert self._socket
             self._selector.unregister(self._socket)
-            self._socket.close()
-            self._socket = None
+            self._link.close()
+            self._link = self._socket = None
 
     def _follow(self, response: Response) -> None:
         """Go where a redirection points."""
@@ -185,8 +168,10 @@ class Session:
             target = Address.parse(response.headers.get("location", ""), self._address.user, self._address.password)
         except ValueError:
             raise DeviceFault("The camera redirects to an address that is none.") from None
+        if self._address.secure and not target.secure:
+            raise DeviceFault("The camera redirects to an address that is not encrypted; where that is meant, write it as `url`.")
         self._disconnect()
-        self._address, self._reader, self._challenges = target, Reader(), ()
+        self._address, self._reader, self._challenges, self._accepted = target, Reader(), (), False
 
     # Requests
 
@@ -201,15 +186,23 @@ class Session:
                     f"The camera at {self._address.host} asks for a user name and password; add `username` and `password`.",
                     retry=False,
                 )
-            if self._challenges and response.challenges == self._challenges:
-                break  # the same question again: the answer was wrong
-            self._challenges, self._answered = response.challenges, 0
+            if not self._take_challenge(response):
+                break
             response = self._exchange(method, url, headers)
+        self._accepted = self._accepted or (response.status == 200 and bool(self._challenges))
         if response.status == 200 or (method == "OPTIONS" and response.status not in (401, 403)):
             return response
         if response.status // 100 == 3 and method == "DESCRIBE":
             return response
         raise self._refused(method, response)
+
+    def _take_challenge(self, response: Response) -> bool:
+        """Whether another answer may help: to the first question, or where only the nonce has aged. Else the password is wrong."""
+        renewed = bool(response.challenges) and response.challenges != self._challenges
+        if not renewed or (self._challenges and not self._accepted and not is_stale(response.challenges)):
+            return False
+        self._challenges, self._answered, self._accepted = response.challenges, 0, False
+        return True
 
     def _refused(self, method: str, response: Response) -> DeviceFault:
         host = self._address.host
@@ -232,13 +225,13 @@ class Session:
 
     def _exchange(self, method: str, url: str, headers: dict[str, str]) -> Response:
         cseq = self._send(method, url, headers)
-        deadline = time.monotonic() + self._timeout_s
+        deadline = time.monotonic() + max(self._timeout_s, _ANSWER_S)
         while True:
             if self._stopping.is_set():
                 raise Stopped
             if time.monotonic() > deadline:
                 raise DeviceFault(f"The camera at {self._address.host} does not answer; is it switched on and in this network?")
-            for key, _ in self._selector.select(_POLL_S):
+            for key, _ in self._selector.select(POLL_S):
                 if key.fileobj is not self._socket:
                     continue
                 answer = None
@@ -263,23 +256,15 @@ class Session:
         return self._cseq
 
     def _write(self, data: bytes) -> None:
-        assert self._socket
-        try:
-            self._socket.sendall(data)
-        except OSError:
-            raise DeviceFault(f"The camera at {self._address.host} closed the connection.") from None
+        assert self._link
+        self._link.send(data)
 
     def _receive(self) -> list[Response | Interleaved]:
-        assert self._socket
+        assert self._link
         try:
-            data = self._socket.recv(_RECEIVE_BYTES)
-            if data:
-                return self._reader.feed(data)
+            return self._reader.feed(self._link.receive())
         except ValueError:
             raise DeviceFault(f"What answers at {self._address.host} is no camera with RTSP; check the port in `url`.") from None
-        except OSError:
-            pass
-        raise DeviceFault(f"The camera at {self._address.host} closed the connection.")
 
     # Media
 
@@ -307,8 +292,8 @@ class Session:
             self._selector.register(port, selectors.EVENT_READ)
 
     def _peer(self) -> str:
-        assert self._socket
-        return str(self._socket.getpeername()[0])
+        assert self._link
+        return self._link.peer
 
     def _open_ports(self) -> int:
         """Bind two ports, RTP's even and RTCP's the next (RFC 3550, section 11)."""
@@ -337,8 +322,11 @@ class Session:
             if isinstance(item, Interleaved):
                 if item.channel == self._channels.rtp:
                     yield item.data
-            elif item.status == 401:
-                self._challenges, self._answered = item.challenges or self._challenges, 0
+            elif item.status == 401 and self._take_challenge(item) and not self._asked_again:
+                self._asked_again = True
+                self._keep_alive()  # at once: the session ends soon
+            elif item.status == 200:
+                self._accepted = bool(self._challenges)
             elif item.status == 454:
                 raise DeviceFault(f"The camera at {self._address.host} ended the session.")
 

@@ -1,23 +1,22 @@
-"""RTSP 1.0 as a client speaks it (RFC 2326), sans-IO: addresses, messages, authentication, and the video line of an SDP."""
+"""RTSP 1.0 as a client speaks it (RFC 2326), sans-IO: addresses, messages, and the video line of an SDP."""
 
 from __future__ import annotations
 
-__all__ = ["Address", "Interleaved", "Reader", "Response", "Transport", "Video", "authorize", "find_video", "request"]
+__all__ = ["Address", "Interleaved", "Reader", "Response", "Transport", "Video", "find_video", "request"]
 
-import base64
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
 
 _MAX_HEAD, _MAX_BODY = 16_384, 262_144
-_DEFAULT_PORT = 554
+_DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322}
 # The last @ before the path ends the password, so that one may hold an @.
 _URL = re.compile(
-    r"rtsp://(?:(?P<auth>[^/?#\s]*)@)?(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?(?P<path>[/?][^#\s]*)?",
+    r"(?P<scheme>rtsps?)://(?:(?P<auth>[^/?#\s]*)@)?(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?(?P<path>[/?][^#\s]*)?",
     re.IGNORECASE,
 )
+_RANK = ("H264", "H265", "JPEG")
 _STATIC = {26: "JPEG", 32: "MPV", 33: "MP2T", 34: "H263"}  # payload types that need no rtpmap (RFC 3551)
 
 
@@ -39,9 +38,14 @@ class Address:
     user: str = ""
     password: str = ""
 
+    @property
+    def secure(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.url.startswith("rtsps:")
+
     @classmethod
     def parse(cls, url: str, user: str = "", password: str = "") -> Address:
-        """Read `rtsp://user:password@host:port/path?query`; `user` and `password` win over those in it.
+        """Read `rtsp://user:password@host:port/path?query`, or rtsps; `user` and `password` win over those in it.
 
         Raises:
             ValueError: It is no such address. The text never repeats the address, which may hold a password.
@@ -51,14 +55,15 @@ class Address:
             raise ValueError(
                 "write an address like rtsp://192.168.1.20:554/stream1; a password with special characters belongs under `password`"
             )
-        port = int(found["port"] or _DEFAULT_PORT)
+        scheme = found["scheme"].lower()
+        port = int(found["port"] or _DEFAULT_PORTS[scheme])
         if not 0 < port < 65_536:
             raise ValueError("the port must be a number from 1 to 65535")
         host = found["host"]
         place = host if found["port"] is None else f"{host}:{port}"
         in_url = (found["auth"] or "").partition(":")
         path = quote(found["path"] or "/", safe="/?=&%:;,+@!~*()$-_.")
-        return cls(host.strip("[]"), port, f"rtsp://{place}{path}", user or unquote(in_url[0]), password or unquote(in_url[2]))
+        return cls(host.strip("[]"), port, f"{scheme}://{place}{path}", user or unquote(in_url[0]), password or unquote(in_url[2]))
 
 
 @dataclass(slots=True, frozen=True)
@@ -161,70 +166,12 @@ def _message(buffer: bytearray, start: int) -> tuple[Response | None, int]:
     return Response(int(status[1]), status[2] or "", headers, tuple(challenges), bytes(buffer[body_start:stop])), stop
 
 
-def _md5(text: str) -> str:
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-_HASHES = {"MD5": _md5, "MD5-SESS": _md5, "SHA-256": _sha256, "SHA-256-SESS": _sha256}
-
-
-def authorize(challenges: tuple[str, ...], method: str, url: str, user: str, password: str, *, count: int, nonce: str) -> str:
-    """The value of `Authorization` that answers a server's challenges, "" where none is understood (RFC 7616, RFC 7617).
-
-    Digest is preferred to Basic.
-
-    Args:
-        challenges: The values of `WWW-Authenticate`.
-        method: Of the request.
-        url: Of the request.
-        user: Name.
-        password: In the clear.
-        count: How often this challenge was answered, from 1.
-        nonce: Random text of our own.
-    """
-    digests, basic = [], ""
-    for challenge in challenges:
-        scheme, _, rest = challenge.partition(" ")
-        if scheme.lower() == "digest":
-            values = {k.lower(): a or b for k, a, b in re.findall(r'([\w-]+)\s*=\s*(?:"([^"]*)"|([^\s,]+))', rest)}
-            digests.append(values)
-        elif scheme.lower() == "basic":
-            basic = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-    for values in digests:
-        algorithm = values.get("algorithm", "MD5").upper()
-        if algorithm not in _HASHES or "nonce" not in values:
-            continue
-        digest = _HASHES[algorithm]
-        realm, theirs = values.get("realm", ""), values["nonce"]
-        secret = digest(f"{user}:{realm}:{password}")
-        if algorithm.endswith("-SESS"):
-            secret = digest(f"{secret}:{theirs}:{nonce}")
-        asked = digest(f"{method}:{url}")
-        fields = {"username": user, "realm": realm, "nonce": theirs, "uri": url}
-        bare = ""
-        if "auth" in [part.strip() for part in values.get("qop", "").split(",")]:
-            fields |= {"response": digest(f"{secret}:{theirs}:{count:08x}:{nonce}:auth:{asked}"), "cnonce": nonce}
-            bare = f", qop=auth, nc={count:08x}"
-        else:
-            fields["response"] = digest(f"{secret}:{theirs}:{asked}")
-        if "opaque" in values:
-            fields["opaque"] = values["opaque"]
-        if "algorithm" in values:
-            bare += f", algorithm={algorithm}"
-        return "Digest " + ", ".join(f'{key}="{value}"' for key, value in fields.items()) + bare
-    return basic
-
-
 @dataclass(slots=True, frozen=True)
 class Video:
     """The video line of an SDP.
 
     Attributes:
-        codec: Encoding name in capitals, `H264`.
+        codec: Encoding name in capitals: `H264`, `H265`, `JPEG`, or another.
         payload_type: Of its RTP packets.
         control: URL for SETUP.
         aggregate: URL for PLAY and TEARDOWN.
@@ -241,7 +188,7 @@ class Video:
 
 
 def find_video(sdp: bytes, base: str) -> Video | None:
-    """The first video line of an SDP, H.264 before others; None where there is none.
+    """The first video line of an SDP, H.264 before H.265, and that before others; None where there is none.
 
     Args:
         sdp: As `DESCRIBE` gave it.
@@ -259,7 +206,8 @@ def find_video(sdp: bytes, base: str) -> Video | None:
     aggregate = _join(base, session_control)
     videos = [_video(block, base, aggregate) for block in blocks if block[0].startswith("video ")]
     known = [video for video in videos if video]
-    return next((video for video in known if video.codec == "H264"), known[0] if known else None)
+    ranked = sorted(known, key=lambda video: _RANK.index(video.codec) if video.codec in _RANK else len(_RANK))
+    return ranked[0] if ranked else None
 
 
 def _video(block: list[str], base: str, aggregate: str) -> Video | None:
@@ -279,6 +227,7 @@ def _video(block: list[str], base: str, aggregate: str) -> Video | None:
             rest = value.partition(" ")[2].strip()
             if name == "rtpmap":
                 codec = rest.split("/")[0].strip().upper()
+                codec = "H265" if codec == "HEVC" else codec
             else:
                 fmtp = {key.strip().lower(): text.strip() for key, _, text in (part.partition("=") for part in rest.split(";"))}
     return Video(codec, number, _join(base, control or "*"), aggregate, fmtp, fps)
@@ -290,7 +239,7 @@ def _number(text: str) -> float:
 
 def _join(base: str, control: str) -> str:
     """A control URL as servers mean it: appended, not resolved (RFC 2326, C.1.1, and practice)."""
-    if control.lower().startswith("rtsp://"):
+    if control.lower().startswith(("rtsp://", "rtsps://")):
         return control
     if control in ("", "*"):
         return base

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, Field
 
-from edgeagent.drivers import Bitrate, Camera, CameraIO, Capabilities, PictureSize, StreamInfo, stamp, stream_info
+from edgeagent.drivers import Bitrate, Camera, CameraIO, Capabilities, PictureSize, Renditions, stamp
 
 if TYPE_CHECKING:
     from edgeagent_devices._test_card import TestCard
@@ -51,38 +51,28 @@ class TestPatternCamera(Camera):
 
     @property
     def capabilities(self) -> Capabilities:
-        """Keyframes and rates as asked."""
-        return Capabilities(keyframe_on_demand=True, live_bitrate=True)
+        """Keyframes and rates as asked, and a small layer for slow networks."""
+        return self._renditions().capabilities
 
     def run(self, io: CameraIO) -> None:
         """Draw, encode and hand over until `io.stopping`."""
-        (width, height), fps, bitrate = self.options.size, self.options.fps, self.options.bitrate
-        encoder = io.encoder(
-            width=width, height=height, fps=fps, bitrate=bitrate,
-            options={"colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709", "color_range": "tv"},
-        )  # fmt: skip
+        fps, renditions = self.options.fps, self._renditions()
         card = self._draw_card()
-        number, described = 0, False
+        number = 0
         began = io.now()
         try:
             while not io.stopping.is_set():
                 now, unix_s = io.now(), time.time()
                 date, clock = date_and_clock(datetime.datetime.fromtimestamp(unix_s))
                 card.update(number, now - began, date, clock, stamp.pack(number, int(unix_s * 1000)))
-                encoder.set_bitrate(io.target_bitrate() or bitrate)
-                keyframe = io.take_keyframe_request()
-                for frame in encoder.encode(
-                    card.picture, timestamp=round(number * 90_000 / fps), captured_at=now, keyframe=keyframe
-                ):
-                    if not described and frame.keyframe:
-                        described = True
-                        io.describe(stream_info(frame.data, fps) or StreamInfo(width, height, fps))
+                timestamp = round(number * 90_000 / fps)
+                for frame in renditions.encode(io, card.picture, number=number, timestamp=timestamp, captured_at=now):
                     io.emit(frame)
                 # The next tick of the grid, leaving out those that have passed: late pictures never pile up.
                 number = max(number + 1, int((io.now() - began) * fps))
                 io.stopping.wait(max(0.0, began + number / fps - io.now()))
         finally:
-            encoder.close()
+            renditions.close()
 
     def prepare(self) -> None:
         """Draw what stands still: a third of a second on a PC."""
@@ -93,6 +83,11 @@ class TestPatternCamera(Camera):
             if self._card is None:
                 self._card = self._new_card()
             return self._card
+
+    def _renditions(self) -> Renditions:
+        (width, height), fps, bitrate = self.options.size, self.options.fps, self.options.bitrate
+        colours = {"colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709", "color_range": "tv"}
+        return Renditions(width, height, fps, bitrate, colours)
 
     def _new_card(self) -> TestCard:
         from edgeagent_devices._test_card import TestCard

@@ -19,10 +19,12 @@ from edgeagent.core.ports import PeerEvents, PeerPort
 from edgeagent.core.ratelimit import Rate
 from edgeagent.core.session_events import SessionConfig
 from edgeagent.core.uplink import UplinkShare
+from edgeagent.core.vitals import CameraVital
 from edgeagent.drivers import registry
 from edgeagent.drivers.camera import Camera
 from edgeagent.drivers.runner import CameraRunner
 from edgeagent.errors import EdgeAgentError, PeerError
+from edgeagent.figures import Figures, Ledger
 from edgeagent.http.door import HttpDoor, HttpOptions
 from edgeagent.media import jpeg
 from edgeagent.media.encoder import make_encoder
@@ -35,12 +37,19 @@ from edgeagent.rtc.private import IceOptions, broken
 from edgeagent.rtc.servers import IceServer, IceServers
 from edgeagent.rtc.sessions import Sessions
 from edgeagent.rtc.settings import PeerSettings, make_certificate
+from edgeagent.runtime import board, loopwatch, notify
 from edgeagent.runtime import log as agent_log
-from edgeagent.runtime import loopwatch, notify
+from edgeagent.runtime.board_sources import BoardReader
+from edgeagent.runtime.leaving import BoundedPool, deaf_to, leave_within
 from edgeagent.runtime.memory import keep_small
-from edgeagent.wire.messages import CameraState, Hello
+from edgeagent.runtime.watchdog import Watchdog
+from edgeagent.wire.messages import CameraState, Hello, LayerState
 
 log = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_LEAVE_S = 3.0
+_EXIT_BUG = 70  # EX_SOFTWARE, as in the CLI
 
 
 class Agent:
@@ -49,8 +58,13 @@ class Agent:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.epoch = secrets.token_hex(8)
+        self.board: board.BoardHealth | None = None
+        self.board_text = ""
         self.hubs: dict[str, Hub] = {}
         self.cameras: dict[str, Camera] = {}
+        self.runners: dict[str, CameraRunner] = {}
+        self.ledger = Ledger()
+        self.watchdog = Watchdog(self.vitals, self.status_line, notify.service)
         for name, camera in config.cameras.items():
             self._add_camera(name, camera)
         self.servers = IceServers(
@@ -87,6 +101,16 @@ class Agent:
             hello=self.sessions.hello,
             snapshot=self.snapshot,
             health=self.health,
+            metrics=Figures(
+                device=config.device,
+                hubs=self.hubs,
+                runners=self.runners,
+                sessions=self.sessions,
+                mqtt=self.mqtt,
+                ledger=self.ledger,
+                watchdog=self.watchdog,
+                temperature_c=lambda: self.board.temperature_c if self.board else None,
+            ),
         )
         self._peer_settings: PeerSettings | None = None
         self._peer_class: type[Peer] | type[AiortcPeer] = Peer
@@ -131,7 +155,8 @@ class Agent:
 
     def _make_peer(self, sid: str, events: PeerEvents) -> PeerPort:
         assert self._peer_settings is not None
-        return self._peer_class(sid, events, self._peer_settings)
+        peer = self._peer_class(sid, events, self._peer_settings)
+        return self.ledger.entered(peer) if isinstance(peer, Peer) else peer
 
     def camera_states(self) -> list[CameraState]:
         """Every camera as viewers are told."""
@@ -149,6 +174,10 @@ class Agent:
                     fps=round(info.fps, 2),
                     stamped=self.cameras[name].stamped,
                     viewers=hub.viewers,
+                    layers=[
+                        LayerState(name=layer, width=hub.info(layer).width, height=hub.info(layer).height)
+                        for layer in hub.capabilities.layers
+                    ],
                 )
             )
         return states
@@ -157,6 +186,10 @@ class Agent:
         self.sessions.cameras_changed(self.camera_states())
         if self.mqtt is not None:
             self.mqtt.hello_changed()
+
+    def _board_looked_at(self, health: board.BoardHealth, text: str) -> None:
+        self.board, self.board_text = health, text
+        self.sessions.board_changed(text)
 
     async def snapshot(self, name: str) -> bytes:
         """A JPEG at most a second old.
@@ -178,7 +211,7 @@ class Agent:
             name: {"phase": hub.status.phase.value, "viewers": hub.viewers, "frames": hub.frames} for name, hub in self.hubs.items()
         }
         return {
-            "ok": True,
+            "ok": not self.watchdog.stuck,
             "failing": [n for n, h in self.hubs.items() if h.status.phase in (CameraPhase.RETRYING, CameraPhase.FAILED)],
             "device": self.config.device,
             "version": __version__,
@@ -186,6 +219,35 @@ class Agent:
             "broker": None if self.mqtt is None else self.mqtt.connected,
             "cameras": cameras,
         }
+
+    def vitals(self) -> list[CameraVital]:
+        """What the watchdog judges by."""
+        return [
+            CameraVital(
+                name=name,
+                phase=hub.status.phase,
+                wanted=hub.viewers > 0 or hub.capabilities.always_on,
+                watched=hub.viewers > 0,
+                frames=hub.frames,
+                runs=self.runners[name].runs,
+                hung=self.runners[name].hung,
+            )
+            for name, hub in self.hubs.items()
+        ]
+
+    def status_line(self) -> str:
+        """How things are, for `systemctl status`."""
+        phases = [hub.status.phase for hub in self.hubs.values()]
+        failing = [n for n, h in self.hubs.items() if h.status.phase in (CameraPhase.RETRYING, CameraPhase.FAILED)]
+        words = [f"{phases.count(CameraPhase.LIVE)} of {len(phases)} cameras live", f"{self.sessions.viewers} viewers"]
+        if failing:
+            words.append(f"failing: {', '.join(failing)}")
+        if self.mqtt is not None:
+            words.append("broker connected" if self.mqtt.connected else "no broker")
+        return "; ".join(words)
+
+    async def _close_cameras(self) -> None:
+        await asyncio.gather(*(hub.close() for hub in self.hubs.values()))  # side by side: each may take its time-out
 
     async def _prepare_cameras(self) -> None:
         for name, camera in self.cameras.items():
@@ -204,26 +266,25 @@ class Agent:
         self._choose_sender()
         self.sessions.cameras_changed(self.camera_states())
         async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
-            for hub in self.hubs.values():
-                stack.push_async_callback(hub.close)
+            stack.push_async_callback(self._close_cameras)
             await stack.enter_async_context(self.http)
             tasks = [
                 group.create_task(self.servers.run(), name="ice-servers"),
                 group.create_task(self._prepare_cameras(), name="prepare-cameras"),
+                group.create_task(board.watch(BoardReader(), self._board_looked_at), name="board"),
             ]
             if self.mqtt is not None:
                 tasks.append(group.create_task(self.mqtt.run(), name="mqtt"))
             for name, hub in self.hubs.items():
-                camera = self.cameras[name]
-                hub.connect(
-                    CameraRunner(
-                        camera,
-                        on_frame=hub.on_frame,
-                        on_status=hub.on_status,
-                        on_info=hub.on_info,
-                        encoder_factory=make_encoder,
-                    )
+                self.runners[name] = CameraRunner(
+                    self.cameras[name],
+                    on_frame=hub.on_frame,
+                    on_status=hub.on_status,
+                    on_info=hub.on_info,
+                    encoder_factory=make_encoder,
                 )
+                hub.connect(self.runners[name])
+            tasks.append(group.create_task(self.watchdog.run(), name="watchdog"))
             try:
                 yield
             finally:
@@ -240,28 +301,21 @@ async def serve(config: Config, *, on_ready: Callable[[], None] = lambda: None) 
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _SIGNALS:
         loop.add_signal_handler(number, stop.set)
     try:
-        async with Agent(config).running():
+        agent = Agent(config)
+        async with agent.running():
             on_ready()
-            notify.ready()
-            watchdog = asyncio.create_task(feed_watchdog(), name="watchdog")
+            notify.ready(agent.status_line())
             await stop.wait()
-            watchdog.cancel()
-            notify.stopping()
+            log.info("stopping")
+            notify.stopping("stopping")
     except* EdgeAgentError as group:
         raise first(group) from None
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _SIGNALS:
             loop.remove_signal_handler(number)
-
-
-async def feed_watchdog() -> None:
-    """Tell systemd's watchdog that the loop turns; a loop that hangs falls silent and is restarted."""
-    while notify.watchdog_period_s is not None:
-        notify.watchdog()
-        await asyncio.sleep(notify.watchdog_period_s)
 
 
 def first(group: BaseExceptionGroup[EdgeAgentError]) -> EdgeAgentError:
@@ -274,7 +328,21 @@ def first(group: BaseExceptionGroup[EdgeAgentError]) -> EdgeAgentError:
 
 
 def run(config: Config) -> int:
-    """Run an agent until a signal ends it; returns the exit code."""
+    """Run an agent until a signal ends it; returns the exit code. The process must end afterwards, and soon does in any case."""
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_default_executor(BoundedPool())
+        try:
+            await serve(config)
+        finally:
+            deaf_to(*_SIGNALS)
+
     keep_small()
-    loopwatch.run(serve(config), config.log.loop_block_s)
-    return 0
+    code = _EXIT_BUG
+    try:
+        loopwatch.run(main(), config.log.loop_block_s)
+        code = 0
+    finally:
+        agent_log.sum_up(at_once=True)
+        leave_within(_LEAVE_S, code)
+    return code

@@ -80,10 +80,35 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("file", type=Path, metavar="FILE")
     check.set_defaults(command=_check)
 
+    doctor = commands.add_parser(
+        "doctor",
+        help="look at board, cameras and network, and say what to do",
+        description="Look at board, cameras and network, and say in plain words what is wrong and what to do. Takes some seconds.",
+    )
+    doctor.add_argument("--config", type=Path, metavar="FILE", help="the configuration; without it only the board is looked at")
+    doctor.add_argument("--json", action="store_true", help="print the findings for machines")
+    doctor.set_defaults(command=_doctor)
+
     drivers = commands.add_parser(
         "drivers", help="list the camera drivers and their options", description="List the camera drivers."
     )
     drivers.set_defaults(command=_drivers)
+
+    discover = commands.add_parser(
+        "discover", help="find cameras and print what to write for them", description="Find cameras and print YAML to paste."
+    )
+    kinds = discover.add_subparsers(title="what", required=True, metavar="WHAT")
+    cameras = kinds.add_parser(
+        "cameras",
+        help="cameras of this machine (USB, CSI) and of its network (ONVIF)",
+        description="Find cameras of this machine (USB, CSI) and of its network (ONVIF), and print YAML to paste.",
+    )
+    cameras.add_argument("--user", metavar="NAME", help="who may ask IP cameras for their streams; asked for where it is needed")
+    cameras.add_argument(
+        "--password", metavar="TEXT", help="of that user; better not given here, where others can see it, but typed when asked"
+    )
+    cameras.add_argument("--timeout", type=_seconds, default=3.0, metavar="S", help="seconds to wait for answers (default: 3)")
+    cameras.set_defaults(command=_discover_cameras)
 
     schema = commands.add_parser("schema", help="print the JSON Schema of the configuration", description="Print the JSON Schema.")
     schema.set_defaults(command=_schema)
@@ -96,7 +121,20 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 60:
+        raise argparse.ArgumentTypeError("write a number of seconds from 0.1 to 60")
+    return seconds
+
+
 def _run(options: argparse.Namespace) -> int:
+    from edgeagent.runtime import leaving
+
+    leaving.prepare()
     config = _load(options.config)
     if options.debug_loop:
         config = config.model_copy(update={"log": config.log.model_copy(update={"loop_block_s": 0.25})})
@@ -125,6 +163,15 @@ def _check(options: argparse.Namespace) -> int:
     return 0
 
 
+def _doctor(options: argparse.Namespace) -> int:
+    from edgeagent.runtime import log
+
+    log.setup("critical", "text")  # what the libraries say is in the findings, in better words
+    from edgeagent.doctor import examine
+
+    return examine.run(options.config, as_json=options.json)
+
+
 def _drivers(options: argparse.Namespace) -> int:
     from edgeagent.drivers import registry
 
@@ -137,7 +184,35 @@ def _drivers(options: argparse.Namespace) -> int:
             must = " (required)" if name in described.get("required", ()) else ""
             default = f" (default: {field['default']})" if field.get("default") not in (None, "", []) else ""
             print(f"    {name}{must}: {field.get('description', '')}{default}")
+    from edgeagent import discover
+
+    if found := discover.of_this_machine():
+        print("\nCameras of this machine, to be pasted (`edgeagent discover cameras` looks in the network, too):\n")
+        print(discover.yaml_of(found), end="")
     return 0
+
+
+def _discover_cameras(options: argparse.Namespace) -> int:
+    import getpass
+
+    from edgeagent.runtime import log
+
+    log.setup("error", "text")  # what the libraries say is of no use to the owner
+    from edgeagent import discover
+
+    def login(titles: list[str]) -> discover.Login | None:
+        if options.user is None and not sys.stdin.isatty():
+            return None
+        user, password = options.user, options.password
+        if user is None:
+            print("These cameras tell their streams only to a user:", *titles, sep="\n  ", file=sys.stderr)
+            print("User name: ", end="", file=sys.stderr, flush=True)
+            user = sys.stdin.readline().strip()
+        if user and password is None:
+            password = getpass.getpass(f"Password of {user}: ")
+        return discover.Login(user, password) if user else None
+
+    return discover.run(options.timeout, login)
 
 
 def _schema(options: argparse.Namespace) -> int:

@@ -36,12 +36,15 @@ class StreamInfo:
         height: Pixels; 0 while unknown.
         fps: Nominal frames a second; 0 while unknown.
         profile_level_id: Six hex digits of the SPS (RFC 6184, 8.1), "" while unknown.
+        encoded: Whether the layer is encoded here although the camera's capabilities do not promise it: keyframe requests and
+            bitrate wishes of this layer are then honoured as if `keyframe_on_demand` and `live_bitrate` were true.
     """
 
     width: int = 0
     height: int = 0
     fps: float = 0.0
     profile_level_id: str = ""
+    encoded: bool = False
 
 
 class CameraPhase(enum.StrEnum):
@@ -51,7 +54,7 @@ class CameraPhase(enum.StrEnum):
     STARTING = "starting"
     LIVE = "live"
     RETRYING = "retrying"  # failed or stalled; opened again after a back-off
-    FAILED = "failed"  # only a changed configuration helps
+    FAILED = "failed"  # only a changed configuration should help; looked at again after ten minutes all the same
 
 
 @dataclass(slots=True, frozen=True)
@@ -72,10 +75,12 @@ class Capabilities:
             Where false, the hub keeps the current GOP and replays it to a newcomer.
         live_bitrate: `CameraIO.target_bitrate` is honoured without a restart and without an IDR.
         layers: Names of the renditions, best first.
+        bitrates: The highest rate of each layer in bit/s, as the owner set it; 0, or a shorter list, where it is known by measuring only.
         always_on: The source is kept open when nobody watches (an IP camera that takes long to open).
     """
 
     keyframe_on_demand: bool = False
     live_bitrate: bool = False
     layers: tuple[str, ...] = ("main",)
+    bitrates: tuple[int, ...] = ()
     always_on: bool = False

@@ -28,18 +28,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "edgeagent": set(),
     "model": set(),
     "errors": set(),
+    "v4l2": EVERYONE,  # the kernel's interface to cameras and encoders
     "wire": EVERYONE,
     "core": SHELL,
     "config": SHELL | {"drivers"},  # drivers: how rates and sizes are written
-    "media": SHELL,
+    "media": SHELL | {"v4l2"},
     "rtc": SHELL | {"media"},
     "mqtt": SHELL,
     "http": SHELL,
-    "drivers": SHELL,
+    "drivers": SHELL | {"v4l2"},
     "runtime": SHELL,
-    "app": SHELL | {"config", "media", "rtc", "mqtt", "http", "drivers", "runtime"},
+    "figures": SHELL | {"media", "rtc", "mqtt", "http", "drivers", "runtime"},  # what an agent counts, read from all its parts
+    "app": SHELL | {"config", "media", "rtc", "mqtt", "http", "drivers", "runtime", "figures"},
     "demo": SHELL | {"config", "drivers", "runtime", "app"},
-    "cli": EVERYONE | {"config", "drivers", "runtime", "app", "demo"},
+    "discover": EVERYONE | {"drivers"},
+    "doctor": SHELL | {"config", "media", "rtc", "mqtt", "drivers", "runtime"},
+    "cli": EVERYONE | {"config", "drivers", "runtime", "app", "demo", "discover", "doctor"},
     "__main__": {"cli"},
 }
 """Parts of `edgeagent` and the other parts that each may import, at the top or inside a function."""
@@ -54,9 +58,13 @@ HOMES: dict[str, set[str]] = {
     "av": {"media", "devices", "rtc"},  # rtc: aiortc's own sender, the fallback, takes packets of av
     "cryptography": {"rtc"},
     "numpy": {"media", "devices"},
+    "onvif": {"devices"},
     "paho": {"mqtt"},
+    "prometheus_client": {"http"},
     "pylibsrtp": {"rtc"},
+    "wsdiscovery": {"devices"},
     "yaml": {"config"},
+    "zeep": {"devices"},
 }
 """Each heavy library and the parts that may use it."""
 
@@ -93,7 +101,21 @@ CORE_MAY_NOT = {
 """Standard library that brings I/O, threads, a clock or randomness."""
 
 DEVICES_AT_TOP = {"edgeagent", "edgeagent_devices", "pydantic"}
-HEAVY = {"OpenSSL", "aiohttp", "aioice", "aiomqtt", "aiortc", "amqtt", "av", "numpy", "paho", "pydantic", "pylibsrtp", "yaml"}
+HEAVY = {
+    "OpenSSL",
+    "aiohttp",
+    "aioice",
+    "aiomqtt",
+    "aiortc",
+    "amqtt",
+    "av",
+    "numpy",
+    "paho",
+    "prometheus_client",
+    "pydantic",
+    "pylibsrtp",
+    "yaml",
+}
 
 
 @dataclass(frozen=True, slots=True)

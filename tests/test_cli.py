@@ -12,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from edgeagent import __version__, cli
 from edgeagent.config import Config
+from edgeagent.drivers import Found, registry
 from edgeagent.errors import EdgeAgentError
 
 GOOD = "device: porch\ncameras: {test: {driver: test-pattern}}\n"
@@ -39,6 +41,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Config], int]], 
         monkeypatch.setitem(sys.modules, "edgeagent.app", module)
         monkeypatch.setattr("edgeagent.app", module, raising=False)
         monkeypatch.setattr("edgeagent.runtime.log.setup", lambda *_: None)
+        monkeypatch.setattr("edgeagent.runtime.leaving.prepare", lambda: None)
 
     return install
 
@@ -134,6 +137,16 @@ def test_drivers(capsys: Output) -> None:
     text = capsys.readouterr().out
     assert "test-pattern: A moving test card" in text
     assert "    bitrate: " in text
+
+
+def test_drivers_with_a_camera_plugged_in(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [Found("HD Pro Webcam C920", {"device": "/dev/v4l/by-id/usb-C920", "fps": 30}, ["MJPEG: 1280x720"])]
+    monkeypatch.setattr(registry.load("v4l2"), "discover", lambda: found)
+    assert cli.main(["drivers"]) == 0
+    _, _, pasted = capsys.readouterr().out.partition("\ncameras:")
+    assert yaml.safe_load("cameras:" + pasted)["cameras"]["hd-pro-webcam-c920"] == {
+        "driver": "v4l2", "title": "HD Pro Webcam C920", "device": "/dev/v4l/by-id/usb-C920", "fps": 30
+    }  # fmt: skip
 
 
 def test_schema(capsys: Output) -> None:

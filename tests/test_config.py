@@ -429,7 +429,7 @@ def test_example() -> None:
 def test_example_with_everything_switched_on() -> None:
     text = re.sub(r"^( *)#(\S)", r"\1\2", EXAMPLE.read_text(), flags=re.MULTILINE).replace("  open: false\n", "")
     config = load(text, {}, tree_drivers())
-    assert len(config.cameras) == 3
+    assert config.cameras.keys() >= {"test", "gate", "front", "desk"}
     assert config.webrtc.ports == PortRange(50000, 50099)
     assert config.http.token is not None
 

@@ -220,7 +220,7 @@ class Log(Section):
     """From this severity on."""
 
     format: Literal["auto", "text", "json"] = "auto"
-    """`auto`: lines for people on a terminal, JSON otherwise."""
+    """`auto`: lines for people on a terminal and in systemd's journal, JSON otherwise."""
 
     loop_block_s: Annotated[float, Field(ge=0.01, le=60)] | None = None
     """Report what holds the event loop for longer than this, in seconds; off by default."""

@@ -12,6 +12,8 @@
     ENDING     end_s passed                            WAITING    Abandon, Report
     WAITING    the back-off passed                     STARTING   Run, Report
     FAILED     Start                                   STARTING   Run, Report
+    FAILED     Ended of a run given up, that was why   WAITING    Report
+    FAILED     failed_s passed (unless runs hang)      STARTING   Run, Report
     STARTING, LIVE, ENDING   Stop                      CLOSING    End, Report
     WAITING, FAILED          Stop                      OFF        Report
     CLOSING    Start                                   REOPENING  Report
@@ -61,6 +63,8 @@ class LifePolicy:
         end_s: How long a driver may take to return once it is told to.
         retry_min_s: Shortest back-off.
         retry_max_s: Longest back-off.
+        failed_s: A fault that only a changed configuration should mend is looked at again after so long all the same: the camera
+            may have refused the password only while it booted. Cameras lock out who guesses more often.
         max_hung: Runs given up before the camera counts as failed; each holds a thread for good.
     """
 
@@ -70,6 +74,7 @@ class LifePolicy:
     end_s: float = 5.0
     retry_min_s: float = 1.0
     retry_max_s: float = 30.0
+    failed_s: float = 600.0
     max_hung: int = 3
 
 
@@ -152,7 +157,7 @@ Event = Start | Stop | Frames | Described | Ended
 Effect = Run | End | Abandon | Report
 
 _STARTING = "The camera is starting."
-_HANGS = "The camera hangs and its driver cannot be ended. Restart the agent."
+_HANGS = "The camera hangs and its driver cannot be ended. Restart the agent, or unplug the camera and plug it in again."
 _PHASES = {
     LifeState.OFF: CameraPhase.OFF,
     LifeState.CLOSING: CameraPhase.OFF,
@@ -190,6 +195,16 @@ class CameraLife:
         """What people are told."""
         return CameraStatus(_PHASES[self._state], self._text, self._info)
 
+    @property
+    def runs(self) -> int:
+        """How many runs have begun."""
+        return self._run
+
+    @property
+    def hung(self) -> int:
+        """How many runs were given up and have not ended yet."""
+        return len(self._hung)
+
     def next_deadline(self) -> float | None:
         """When `tick` must be called at the latest; None while nothing is awaited."""
         return self._deadline
@@ -208,6 +223,8 @@ class CameraLife:
                 return [Report(self.status)] if self._state is LifeState.LIVE else []
             case Ended(run, fault, retry):
                 self._hung.discard(run)
+                if self._state is LifeState.FAILED and self._text == _HANGS:  # the device let go of it after all
+                    return self._wait("The camera hung for a while.", now, random01)
                 if self._counts(run):
                     self._alive = False
                     return self._ended(fault, retry, now, random01)
@@ -221,7 +238,7 @@ class CameraLife:
             return self._end(f"The camera has sent no picture for {self._policy.start_s:.0f} seconds since it was opened.", now)
         if self._state is LifeState.LIVE:
             return self._end(f"The camera has sent no picture for {self._policy.stall_s:.0f} seconds.", now)
-        if self._state is LifeState.WAITING:
+        if self._state in (LifeState.WAITING, LifeState.FAILED):
             return self._open(now)
         # ENDING, CLOSING, REOPENING: the run does not return
         self._alive = False
@@ -278,7 +295,7 @@ class CameraLife:
             self._backoff.reset()
             return self._open(now)
         if not retry:
-            return self._enter(LifeState.FAILED, fault, None)
+            return self._enter(LifeState.FAILED, fault, now + self._policy.failed_s)
         if len(self._hung) >= self._policy.max_hung:
             return self._enter(LifeState.FAILED, _HANGS, None)
         if self._state is LifeState.ENDING:
@@ -286,7 +303,8 @@ class CameraLife:
         if self._last_frame - self._live_since >= self._policy.good_s:
             self._backoff.reset()
         self._live_since = self._last_frame = now
-        wait_s = self._backoff.next(random01)
+        return self._wait(fault or "The camera stopped by itself.", now, random01)
+
+    def _wait(self, fault: str, now: float, random01: float) -> list[Effect]:
         # No number of seconds: the sentence stands still on the page while they pass.
-        text = f"{fault or 'The camera stopped by itself.'} Trying again."
-        return self._enter(LifeState.WAITING, text, now + wait_s)
+        return self._enter(LifeState.WAITING, f"{fault} Trying again.", now + self._backoff.next(random01))

@@ -4,6 +4,7 @@ state     event                         next      what happens
 WAITING   keyframe                      FLOWING   queued
 WAITING   other frame                   WAITING   dropped, counted
 WAITING   replay(GOP)                   FLOWING   the GOP is queued, its time stamps drawn together
+FLOWING   frame beyond a thinned GOP    WAITING   dropped, counted: what is left out is the end of each GOP (`thin`)
 FLOWING   frame, nothing queued         FLOWING   leaves straight away where it is one burst and the pacer allows
 FLOWING   frame, queue within bounds    FLOWING   queued
 FLOWING   frame, queue full             WAITING   queue emptied but for a frame half sent; a keyframe is wanted
@@ -22,6 +23,8 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 MAX_BURST = 48
 """Packets that leave together: 48 of 1,200 bytes fit one UDP_SEGMENT send (64 kB)."""
+BURST_S, MIN_BURST = 0.04, 6_000
+"""What may leave together, in seconds of the pace; in bytes at least: five packets, which tell the bottleneck's rate."""
 MAX_REPLAY_S = 1.0
 REPLAY_STEP = 90
 """Ticks of 90 kHz between replayed frames: 1 ms, so that a newcomer runs through the GOP at once instead of living in the past."""
@@ -54,14 +57,20 @@ class Pacer:
     """Token bucket that may run into debt by one burst.
 
     Attributes:
-        rate_bps: Bits a second at which the debt is paid.
+        rate_bps: Bits a second at which the debt is paid; set it by `set_rate`.
         depth: Bytes that may leave at once after silence.
     """
 
     rate_bps: float = 50e6
-    depth: int = 40_000
-    _tokens: float = 40_000.0
+    depth: int = 60_000
+    _tokens: float = 60_000.0
     _at: float = 0.0
+
+    def set_rate(self, bps: float) -> None:
+        """Change the pace, and with it what may leave together."""
+        self.rate_bps = bps
+        self.depth = min(60_000, max(MIN_BURST, int(bps * BURST_S / 8)))
+        self._tokens = min(self._tokens, self.depth)
 
     def ready_at(self, now: float) -> float:
         """When the next burst may leave; `now` or earlier means at once."""
@@ -83,8 +92,12 @@ class _Entry(Generic[F]):
 class ViewerQueue(Generic[F]):
     """One viewer's bounded queue. Counters: `queued`, `dropped`, `skips` (times it jumped to a keyframe)."""
 
-    def __init__(self, pacer: Pacer, *, max_delay_s: float = 0.5, min_bytes: int = 60_000) -> None:
+    def __init__(self, pacer: Pacer, *, max_delay_s: float = 0.5, min_bytes: int = 24_000) -> None:
         self.pacer = pacer
+        self.thin_bps: float | None = None
+        """At how many bit/s GOPs are thinned out, None for not at all: for a viewer who cannot take all of what cannot be changed."""
+        self._credit = 0.0
+        self._keyframe_at = 0
         self.max_delay_s = max_delay_s
         self.min_bytes = min_bytes
         self.waiting = True
@@ -98,6 +111,9 @@ class ViewerQueue(Generic[F]):
         if self.waiting and not keyframe:
             self.dropped += 1
             return False
+        if self.thin_bps is not None:
+            self._push_thinned(frame, keyframe, self.thin_bps)
+            return False
         limit = max(self.min_bytes, self.pacer.rate_bps / 8 * self.max_delay_s) + self._allowance
         if self._bytes and self._bytes + frame.size > limit and len(self._entries) > 1:
             self._skip()
@@ -110,11 +126,30 @@ class ViewerQueue(Generic[F]):
 
     def straight(self, frame: F, now: float) -> bool:
         """Whether a live frame may leave at once and whole, as nearly all do; it is then counted and paid for, and not queued."""
-        if self.waiting or self._entries or len(frame) > MAX_BURST or self.pacer.ready_at(now) > now:
+        if self.waiting or self._entries or self.thin_bps is not None:
+            return False
+        if len(frame) > MAX_BURST or frame.size > self.pacer.depth or self.pacer.ready_at(now) > now:
             return False
         self.pacer.spent(frame.size)
         self.queued += 1
         return True
+
+    def _push_thinned(self, frame: F, keyframe: bool, bps: float) -> None:
+        """Take a keyframe and as many of those behind it as the rate has room for until the next; keyframes alone at worst."""
+        if keyframe:
+            gop_s = min(10.0, max(0.1, (frame.timestamp - self._keyframe_at) / 90_000)) if self._keyframe_at else 1.0
+            self._keyframe_at = frame.timestamp
+            room = bps / 8 * gop_s
+            self._credit = min(self._credit, room / 2) + room
+            if self._entries and self._bytes > room / 2:  # the last one is still on its way
+                self._drop_queue(keep_begun=True)
+        if frame.size > self._credit * (1.25 if keyframe else 1.0):
+            self.dropped += 1
+            self.waiting = True
+            return
+        self._credit -= frame.size
+        self.waiting = False
+        self._append(frame, frame.timestamp)
 
     def replay(self, frames: Sequence[F]) -> bool:
         """Queue the current GOP for a newcomer. The newest frame keeps its time, those before it follow each other by 1 ms.
@@ -140,7 +175,8 @@ class ViewerQueue(Generic[F]):
         if not self._entries or self.pacer.ready_at(now) > now:
             return None
         entry = self._entries[0]
-        first, end = entry.sent, min(len(entry.frame), entry.sent + MAX_BURST)
+        together = max(1, self.pacer.depth * len(entry.frame) // max(1, entry.frame.size))
+        first, end = entry.sent, min(len(entry.frame), entry.sent + min(MAX_BURST, together))
         size = entry.frame.size * (end - first) // max(1, len(entry.frame))
         self.pacer.spent(size)
         entry.sent = end

@@ -7,7 +7,7 @@ __all__ = ["PeerEvents", "PeerFactory", "PeerPort", "ReplyTo", "SignalingPort"]
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from edgeagent.wire.messages import AgentMessage, Candidate
+from edgeagent.wire.messages import AgentMessage, Candidate, Flow
 
 
 class ReplyTo(Protocol):
@@ -46,6 +46,9 @@ class PeerEvents(Protocol):
     def connected(self) -> None: ...
     def channel_opened(self) -> None: ...
     def channel_message(self, text: str) -> None: ...
+    def flows(self, flows: Sequence[Flow]) -> None:
+        """How each video is sent, for the page; when it changes, at most once a second."""
+
     def closed(self, reason: str) -> None:
         """The peer is gone by itself: DTLS closed, consent lost, no RTCP. Not called after `close`."""
 

@@ -24,8 +24,8 @@ session of another: a foreign `sid` is simply unknown (404).
     answered    CandidatesFound                          same          ice by the door, else by the channel
     answered    switch, quality                          same          SwitchCamera, WishQuality; then done or error
     any         ping                                     same          SendPong
-    any         ChannelOpened                            CONNECTED     hello by the channel
-    any         CamerasChanged                           same          state by the channel, else by a door that pushes
+    any         ChannelOpened                            CONNECTED     hello by the channel, and state where the board ails
+    any         CamerasChanged, BoardChanged             same          state by the channel, else by a door that pushes
     any         bye                                      (none)        ClosePeer
     any         PeerClosed                               (none)        bye
     no channel  DoorGone                                 (none)        ClosePeer
@@ -121,6 +121,7 @@ class SessionMachine:
         self._last_peer = 0
         self._cameras: dict[str, m.CameraState] = {}
         self._changed: set[str] = set()
+        self._board = self._board_told = ""
         self._flush_from = -math.inf
         self._admission = Admission(config, now)
         self._complaints = TokenBucket(config.complaints, now)
@@ -153,7 +154,7 @@ class SessionMachine:
     def next_deadline(self) -> float | None:
         """When `TimePassed` is due; None for never."""
         deadlines = [s.deadline for s in self._by_peer.values()]
-        if self._changed:
+        if self._changed or self._board != self._board_told:
             deadlines.append(self._flush_from)
         due = min(deadlines, default=math.inf)
         return None if due == math.inf else due
@@ -174,6 +175,8 @@ class SessionMachine:
                 self._changed |= {name for name, camera in new.items() if self._cameras.get(name) != camera}
                 self._changed &= new.keys()
                 self._cameras = new
+            case e.BoardChanged(text):
+                self._board = text
             case e.Stopped(reason):
                 self._stopped = True
                 for s in list(self._by_peer.values()):
@@ -361,6 +364,8 @@ class SessionMachine:
                 self._connected(s)
                 s.channel_open = True
                 out.append(e.Send(s.peer, self.hello(s.sid)))
+                if self._board:
+                    out.append(e.Send(s.peer, m.State(sid=s.sid, cameras=[], board=self._board)))
             case e.PeerClosed(reason=reason):
                 self._end(s, reason, out, close=False, channel=False)
 
@@ -429,15 +434,18 @@ class SessionMachine:
     def _flush(self, now: float, out: list[Effect]) -> None:
         if not self._by_peer:
             self._changed.clear()
-        if not self._changed or now < self._flush_from:
+            self._board_told = self._board
+        board = self._board if self._board != self._board_told else None
+        if (not self._changed and board is None) or now < self._flush_from:
             return
         cameras = [camera for name, camera in self._cameras.items() if name in self._changed]
         self._changed.clear()
+        self._board_told = self._board
         self._flush_from = now + self._config.state_interval_s
         for s in self._by_peer.values():
             way: Way | None = s.peer if s.channel_open else s.reply if s.reply.trickles else None
             if way is not None:
-                out.append(e.Send(way, m.State(sid=s.sid, cameras=cameras)))
+                out.append(e.Send(way, m.State(sid=s.sid, cameras=cameras, board=board)))
 
 
 def _pushes(way: Way) -> bool:

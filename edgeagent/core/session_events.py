@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "AddCandidates",
+    "BoardChanged",
     "CamerasChanged",
     "CandidatesFound",
     "ChannelOpened",
@@ -178,6 +179,13 @@ class CamerasChanged:
 
 
 @dataclass(slots=True, frozen=True)
+class BoardChanged:
+    """What ails the board, as it is now; "" while nothing does."""
+
+    text: str
+
+
+@dataclass(slots=True, frozen=True)
 class TimePassed:
     """`next_deadline` is over."""
 
@@ -286,6 +294,15 @@ class WishRefused:
 
 PeerEvent: TypeAlias = PeerAnswered | PeerRefused | PeerCrashed | CandidatesFound | PeerConnected | ChannelOpened | PeerClosed
 Event: TypeAlias = (
-    Received | NonsenseReceived | DoorGone | PeerEvent | WishDone | WishRefused | CamerasChanged | TimePassed | Stopped
+    Received
+    | NonsenseReceived
+    | DoorGone
+    | PeerEvent
+    | WishDone
+    | WishRefused
+    | CamerasChanged
+    | BoardChanged
+    | TimePassed
+    | Stopped
 )
 Effect: TypeAlias = Send | SendPong | OpenPeer | Renegotiate | AddCandidates | SwitchCamera | WishQuality | ClosePeer

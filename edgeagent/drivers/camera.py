@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-__all__ = ["Camera", "CameraIO", "Capabilities", "VideoEncoder"]
+__all__ = ["Camera", "CameraIO", "Capabilities", "Found", "VideoEncoder"]
 
 import abc
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel
 
 from edgeagent.model import Capabilities, EncodedFrame, StreamInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A camera that `Camera.discover` found.
+
+    Attributes:
+        title: What a person recognises it by: maker, model, where it is plugged in.
+        options: The keys to write below its name, ready for `Options`: plain strings, numbers, booleans and lists. A secret that
+            the owner must fill in stands there as a word like `user` or `password`, never a real one.
+        remarks: Sentences for the owner: what it offers (sizes, formats, streams), or what he has to do first.
+        ask: Where `Camera.ask` learns more with a user name and password; "" where everything is known.
+    """
+
+    title: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
+    ask: str = ""
 
 
 class VideoEncoder(Protocol):
@@ -45,6 +64,12 @@ class CameraIO(Protocol):
     def target_bitrate(self, layer: str = "main") -> int | None:
         """The rate in bit/s that the hub wants now, or None while it has no wish."""
 
+    def wanted(self, layer: str = "main") -> bool:
+        """Whether somebody watches this layer now. One that costs work may rest while nobody does; it goes on with a keyframe."""
+
+    def alive(self) -> None:
+        """Say that the camera works although it hands over nothing, because nobody wants what it has. Else silence is a fault."""
+
     def encoder(
         self, *, width: int, height: int, fps: float, bitrate: int, layer: str = "main", options: dict[str, str] | None = None
     ) -> VideoEncoder:
@@ -71,6 +96,9 @@ class Camera(abc.ABC):
     stamped: ClassVar[bool] = False
     """Whether the pictures carry the stamp of `edgeagent.core.stamp`."""
 
+    networked: ClassVar[bool] = False
+    """Whether `discover` asks the network, which takes time; else it looks at this machine alone."""
+
     def __init__(self, name: str, options: Any) -> None:
         self.name = name
         self.options = options
@@ -89,6 +117,27 @@ class Camera(abc.ABC):
     @abc.abstractmethod
     def run(self, io: CameraIO) -> None:
         """Deliver frames until `io.stopping` is set. Raise `DeviceFault` with a sentence for the owner."""
+
+    @classmethod
+    def discover(cls, timeout_s: float = 3.0) -> Sequence[Found]:
+        """The cameras for this driver that this machine has or can see; needs no configuration and changes nothing. May block.
+
+        Args:
+            timeout_s: How long to wait for answers, where a network is asked.
+
+        Raises:
+            DeviceFault: Nothing can be looked for, and why.
+        """
+        return ()
+
+    @classmethod
+    def ask(cls, found: Found, user: str, password: str, timeout_s: float = 3.0) -> Sequence[Found]:
+        """What a found camera with `Found.ask` tells to a user who may log in there; one device may be several cameras.
+
+        Raises:
+            DeviceFault: It does not tell, and why.
+        """
+        return (found,)
 
     def secrets(self) -> Sequence[str]:
         """Strings (passwords) that must never appear in a log or on a page."""

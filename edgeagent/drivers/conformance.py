@@ -25,6 +25,8 @@ from edgeagent.drivers.runner import EncoderFactory
 from edgeagent.model import EncodedFrame, StreamInfo
 
 _TICKS_PER_S = 90_000
+_OTHER_LAYERS = 5  # frames of each further layer to look at
+_OTHER_LAYERS_S = 5.0  # that they may take beyond the best one
 _KEYFRAME_WITHIN = 5  # frames from a request to the keyframe
 _CLOCK_SLACK_S = 1.0  # by which media time and capture time may drift apart while recording
 
@@ -49,6 +51,7 @@ class Recording:
     error: BaseException | None = None
     hangs: bool = False
     keyframe_wanted: set[str] = field(default_factory=set)
+    unwanted: set[str] = field(default_factory=set)
     bitrate: int | None = None
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _done: bool = False
@@ -70,6 +73,12 @@ class Recording:
 
     def target_bitrate(self, layer: str = "main") -> int | None:
         return self.bitrate
+
+    def wanted(self, layer: str = "main") -> bool:
+        return layer not in self.unwanted
+
+    def alive(self) -> None:
+        pass
 
     def encoder(
         self, *, width: int, height: int, fps: float, bitrate: int, layer: str = "main", options: dict[str, str] | None = None
@@ -144,10 +153,14 @@ def problems_of(camera: Camera, encoder_factory: EncoderFactory, *, frames: int 
             reason = f": {recording.error}" if recording.error else ""
             problems.append(f"It delivered {len(recording.frames)} frames in {timeout_s:g} s, not {frames}{reason}.")
             return
-        if camera.capabilities.live_bitrate:
-            problems.extend(_check_bitrate(recording, layer, timeout_s))
-        if camera.capabilities.keyframe_on_demand:
-            problems.extend(_check_keyframe_request(recording, layer, timeout_s))
+        for name in camera.capabilities.layers[1:]:
+            recording.wait_for(_OTHER_LAYERS, min(timeout_s, _OTHER_LAYERS_S), name)
+        for name in camera.capabilities.layers:
+            encoded = name in recording.infos and recording.infos[name].encoded
+            if encoded or (camera.capabilities.live_bitrate and name == layer):
+                problems.extend(f"Layer {name}: {text}" for text in _check_bitrate(recording, name, timeout_s))
+            if encoded or (camera.capabilities.keyframe_on_demand and name == layer):
+                problems.extend(f"Layer {name}: {text}" for text in _check_keyframe_request(recording, name, timeout_s))
 
     for turn in ("first", "second"):
         recording = record(camera, encoder_factory, script)

@@ -32,18 +32,30 @@ from edgeagent.core.camera_life import (
     Start,
     Stop,
 )
+from edgeagent.core.faultlog import FaultLog, duration
 from edgeagent.drivers.camera import Camera, VideoEncoder
 from edgeagent.errors import DeviceFault
-from edgeagent.model import CameraStatus, EncodedFrame, StreamInfo
+from edgeagent.model import CameraPhase, CameraStatus, EncodedFrame, StreamInfo
 
 _log = logging.getLogger(__name__)
 
 
 class EncoderFactory(Protocol):
-    """Makes the encoder behind `CameraIO.encoder`; called on the camera's thread."""
+    """Makes the encoder behind `CameraIO.encoder`; called on the camera's thread.
+
+    `bitrate` is what to begin with, `max_bitrate` the highest that will be asked for.
+    """
 
     def __call__(
-        self, *, width: int, height: int, fps: float, bitrate: int, layer: str = "main", options: dict[str, str] | None = None
+        self,
+        *,
+        width: int,
+        height: int,
+        fps: float,
+        bitrate: int,
+        layer: str = "main",
+        options: dict[str, str] | None = None,
+        max_bitrate: int | None = None,
     ) -> VideoEncoder: ...
 
 
@@ -84,10 +96,23 @@ class CameraRunner:
         self._life = CameraLife(policy)
         self._max_pending = max_pending
         self._bitrates: dict[str, int] = {}
+        self._unwanted: set[str] = set()
         self._io: _RunIO | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closing: list[asyncio.Future[None]] = []
+        self._told: CameraPhase | None = None
+        self._faults, self._bugs = FaultLog(), FaultLog()
+
+    @property
+    def runs(self) -> int:
+        """How often the driver was run so far."""
+        return self._life.runs
+
+    @property
+    def hung(self) -> int:
+        """Threads of the driver that were given up and have not returned."""
+        return self._life.hung
 
     @property
     def status(self) -> CameraStatus:
@@ -116,6 +141,13 @@ class CameraRunner:
         """Wish a rate in bit/s; it stands for later runs too."""
         self._bitrates[layer] = bps
 
+    def set_wanted(self, layer: str, wanted: bool) -> None:
+        """Say whether somebody watches a layer; it stands for later runs too. A layer that was never named is wanted."""
+        if wanted:
+            self._unwanted.discard(layer)
+        else:
+            self._unwanted.add(layer)
+
     def _handle(self, event: Event) -> None:
         self._apply(self._life.handle(event, self._clock(), self._random01()))
 
@@ -128,9 +160,11 @@ class CameraRunner:
                     self._io.stopping.set()
                 case Abandon() if self._io:
                     self._io.close()
-                    _log.warning("camera %s: its driver does not return; its thread is given up", self.camera.name)
+                    _log.warning(
+                        "camera %s: its driver does not return; its thread is given up", self.camera.name, extra=self._extra
+                    )
                 case Report(status):
-                    _log.info("camera %s: %s %s", self.camera.name, status.phase, status.text)
+                    self._tell(status)
                     self._on_status(status)
         if self._life.state is not LifeState.CLOSING:
             closing, self._closing = self._closing, []
@@ -138,6 +172,30 @@ class CameraRunner:
                 if not closed.done():
                     closed.set_result(None)
         self._arm()
+
+    @property
+    def _extra(self) -> dict[str, str]:
+        return {"camera": self.camera.name, "phase": self._life.status.phase.value}
+
+    def _tell(self, status: CameraStatus) -> None:
+        """One line in the log for each fault and each return."""
+        name, now, phase = self.camera.name, self._clock(), status.phase
+        if phase is CameraPhase.RETRYING:
+            if self._life.state is LifeState.WAITING and self._faults.fault(status.text, now):
+                _log.warning("camera %s: %s", name, status.text, extra=self._extra)
+        elif phase is CameraPhase.FAILED:
+            if self._faults.fault(status.text, now):
+                _log.error("camera %s: %s", name, status.text, extra=self._extra)
+        elif phase is not self._told:
+            if phase is CameraPhase.OFF:
+                self._faults.forget()
+            away_s = self._faults.good(now) if phase is CameraPhase.LIVE else None
+            if away_s is not None:
+                _log.warning("camera %s: the picture is back after %s", name, duration(away_s), extra=self._extra)
+            else:
+                level = logging.DEBUG if phase is CameraPhase.STARTING else logging.INFO
+                _log.log(level, "camera %s: %s", name, phase.value, extra=self._extra)
+        self._told = phase
 
     def _arm(self) -> None:
         """Let the timer fire no later than the next deadline; earlier does no harm and saves re-arming at each frame."""
@@ -162,25 +220,28 @@ class CameraRunner:
 
     def _run(self, run: int) -> None:
         assert self._loop
-        self._io = io = _RunIO(run, self._loop, self._drain, self._encoder_factory, self._clock, self._bitrates, self._max_pending)
+        self._io = io = _RunIO(
+            run, self._loop, self._drain, self._encoder_factory, self._clock, self._bitrates, self._unwanted, self._max_pending
+        )
         threading.Thread(target=self._thread, args=(io, self._loop), name=f"camera-{self.camera.name}", daemon=True).start()
 
     def _thread(self, io: _RunIO, loop: asyncio.AbstractEventLoop) -> None:
-        fault, retry = "", True
+        fault, retry, bug = "", True, ""
         try:
             self.camera.run(io)
         except DeviceFault as error:
             fault, retry = _hide(error.message, self.camera.secrets()), error.retry
         except BaseException as error:  # whatever a driver does, the agent lives on
             fault = f"The camera's driver failed ({type(error).__name__})."
-            text = "".join(traceback.format_exception(error))
-            _log.error("camera %s: its driver failed\n%s", self.camera.name, _hide(text, self.camera.secrets()))
+            bug = _hide("".join(traceback.format_exception(error)), self.camera.secrets())
         try:
-            loop.call_soon_threadsafe(self._run_ended, io, fault, retry)
+            loop.call_soon_threadsafe(self._run_ended, io, fault, retry, bug)
         except RuntimeError:  # the loop is closed, and nobody is left to tell
             return
 
-    def _run_ended(self, io: _RunIO, fault: str, retry: bool) -> None:
+    def _run_ended(self, io: _RunIO, fault: str, retry: bool, bug: str) -> None:
+        if bug and self._bugs.fault(bug, self._clock()):  # a driver that fails at each try shall not fill the disk with tracebacks
+            _log.error("camera %s: its driver failed\n%s", self.camera.name, bug, extra=self._extra)
         self._drain(io)
         io.close()
         self._handle(Ended(io.run, fault, retry))
@@ -193,6 +254,9 @@ class CameraRunner:
             return
         alive = False
         for item in items:
+            if item is None:
+                self._handle(Frames(io.run))
+                continue
             if not isinstance(item, EncodedFrame):
                 layer, info = item
                 if layer == self.camera.capabilities.layers[0]:
@@ -217,15 +281,16 @@ class _RunIO:
         encoder_factory: EncoderFactory,
         clock: Callable[[], float],
         bitrates: dict[str, int],
+        unwanted: set[str],
         max_pending: int,
     ) -> None:
         self.run = run
         self.stopping = threading.Event()
         self.keyframes: set[str] = set()
         self._loop, self._drain, self._encoder_factory = loop, drain, encoder_factory
-        self._clock, self._bitrates, self._max_pending = clock, bitrates, max_pending
+        self._clock, self._bitrates, self._unwanted, self._max_pending = clock, bitrates, unwanted, max_pending
         self._lock = threading.Lock()
-        self._items: list[EncodedFrame | tuple[str, StreamInfo]] = []
+        self._items: list[EncodedFrame | tuple[str, StreamInfo] | None] = []  # None: alive
         self._skipping: set[str] = set()
         self._dropped = 0
         self._closed = False
@@ -258,15 +323,26 @@ class _RunIO:
     def target_bitrate(self, layer: str = "main") -> int | None:
         return self._bitrates.get(layer)
 
+    def wanted(self, layer: str = "main") -> bool:
+        return layer not in self._unwanted
+
+    def alive(self) -> None:
+        with self._lock:
+            if not self._items:
+                self._put(None)
+
     def encoder(
         self, *, width: int, height: int, fps: float, bitrate: int, layer: str = "main", options: dict[str, str] | None = None
     ) -> VideoEncoder:
-        return self._encoder_factory(width=width, height=height, fps=fps, bitrate=bitrate, layer=layer, options=options)
+        begin = min(bitrate, self._bitrates.get(layer, bitrate))
+        return self._encoder_factory(
+            width=width, height=height, fps=fps, bitrate=begin, layer=layer, options=options, max_bitrate=bitrate
+        )
 
     def now(self) -> float:
         return self._clock()
 
-    def take(self) -> tuple[Sequence[EncodedFrame | tuple[str, StreamInfo]], int]:
+    def take(self) -> tuple[Sequence[EncodedFrame | tuple[str, StreamInfo] | None], int]:
         """What has gathered, and how many frames were dropped since the last call."""
         with self._lock:
             items, self._items = self._items, []
@@ -280,7 +356,7 @@ class _RunIO:
             self._items = []
         self.stopping.set()
 
-    def _put(self, item: EncodedFrame | tuple[str, StreamInfo]) -> None:
+    def _put(self, item: EncodedFrame | tuple[str, StreamInfo] | None) -> None:
         if self._closed:
             return
         self._items.append(item)

@@ -9,7 +9,7 @@ import errno
 import ipaddress
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from aiohttp import web
 from edgeagent.core.ports import SignalingPort
 from edgeagent.errors import DeviceFault, EdgeAgentError, PeerError
 from edgeagent.http.guard import Guard, Refused
+from edgeagent.http.metrics import Metric, render
 from edgeagent.http.pages import Pages, content_security_policy
 from edgeagent.http.problems import problem, problem_of
 from edgeagent.http.snapshots import Snapshot, Snapshots
@@ -68,6 +69,7 @@ class HttpDoor:
         hello: Who the device is and how its cameras are now.
         snapshot: Makes a JPEG of a camera; raises DeviceFault or PeerError with a sentence.
         health: Facts for `GET /healthz` without secrets; where `ok` is false, the answer is 503.
+        metrics: What `GET /metrics` tells; called on the loop.
     """
 
     def __init__(
@@ -79,11 +81,13 @@ class HttpDoor:
         hello: Callable[[], Hello],
         snapshot: Snapshot,
         health: Callable[[], Mapping[str, Any]],
+        metrics: Callable[[], Sequence[Metric]] = tuple,
     ) -> None:
         self._options = options
         self._device = device
         self._hello = hello
         self._health = health
+        self._metrics = metrics
         self._guard = Guard(options.token, options.cors, local_only=options.token is None and _is_loopback(options.host))
         policy = content_security_policy(websockets=options.mqtt_url is not None, frame_ancestors=self._guard.frame_ancestors)
         self._pages = Pages(options.web_root, policy)
@@ -146,6 +150,7 @@ class HttpDoor:
         whep = self._whep
         return [
             web.get("/healthz", self._get_health),
+            web.get("/metrics", self._private(self._get_metrics)),
             web.get("/api/config", self._get_config),
             web.post("/api/login", self._post_login),
             web.post("/api/logout", self._post_logout),
@@ -212,6 +217,10 @@ class HttpDoor:
         if not self._guard.authorized(request, _now()):
             facts = {"ok": bool(facts.get("ok"))}
         return web.json_response(facts, status=status, headers={"Cache-Control": "no-store"})
+
+    async def _get_metrics(self, request: web.Request) -> web.Response:
+        body, content_type = await asyncio.to_thread(render, self._metrics(), request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
 
     async def _get_hello(self, _: web.Request) -> web.Response:
         return web.json_response(text=encode(self._hello()), headers={"Cache-Control": "no-store"})

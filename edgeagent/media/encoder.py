@@ -19,6 +19,7 @@ from av.video.frame import PictureType
 
 from edgeagent.core.h264 import level_for
 from edgeagent.errors import DeviceFault
+from edgeagent.media.hardware import M2mEncoder, open_encoder
 from edgeagent.model import EncodedFrame
 
 GOP_S = 10.0
@@ -167,9 +168,13 @@ def make_encoder(
     layer: str = "main",
     options: dict[str, str] | None = None,
     max_bitrate: int | None = None,
-) -> X264Encoder:
+) -> M2mEncoder | X264Encoder:
     """The best encoder that this board has for raw pictures; arguments and errors as for `X264Encoder`.
 
-    The one place that chooses: a board with a hardware encoder (`h264_v4l2m2m`) gets its class here.
+    The one place that chooses: the board's own encoder first (`options` are libav's and mean nothing to it), else x264.
     """
+    if width % 2 == 0 and height % 2 == 0 and min(width, height) > 0 and 0 < fps <= 1000:
+        hardware = open_encoder(width=width, height=height, fps=fps, bitrate=bitrate, max_bitrate=max_bitrate, layer=layer)
+        if hardware:
+            return hardware
     return X264Encoder(width=width, height=height, fps=fps, bitrate=bitrate, max_bitrate=max_bitrate, layer=layer, options=options)

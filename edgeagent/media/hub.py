@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["Hub", "SourcePort", "Subscriber"]
+__all__ = ["Hub", "SourcePort", "Subscriber", "Viewer"]
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol
 
 from edgeagent.core.fanout import KeyframeGate
+from edgeagent.core.layers import LayerFacts, Share, Want, plan
 from edgeagent.errors import DeviceFault
 from edgeagent.media.packetize import Packets, packetize
 from edgeagent.model import CameraPhase, CameraStatus, Capabilities, EncodedFrame, StreamInfo
@@ -22,6 +23,15 @@ FRESH_S = 0.5
 """A keyframe younger than this is replayed with what followed even where another could be asked for: many who join share one."""
 
 
+UNKNOWN_BPS = 4_000_000.0
+"""The best layer's rate while it is neither set nor measured."""
+MEASURE_S = (2.0, 5.0)
+"""Shortest and longest time over which a layer's rate is measured."""
+REPLAN_S = 0.1
+SILENT_S = 4.0
+"""A layer that is wanted and has given nothing for so long is not offered, where another delivers."""
+
+
 class SourcePort(Protocol):
     """The running camera, as the hub sees it. Implemented by `drivers.runner.CameraRunner`."""
 
@@ -29,6 +39,7 @@ class SourcePort(Protocol):
     async def stop(self) -> None: ...
     def request_keyframe(self, layer: str = "main") -> None: ...
     def set_bitrate(self, layer: str, bps: int) -> None: ...
+    def set_wanted(self, layer: str, wanted: bool) -> None: ...
 
 
 class Subscriber(Protocol):
@@ -36,6 +47,13 @@ class Subscriber(Protocol):
 
     def deliver(self, packets: Packets) -> None:
         """Take one frame; called on the loop, must not block or raise."""
+
+
+class Viewer(Subscriber, Hashable, Protocol):
+    """A subscriber whose layer the hub chooses, by what his network carries."""
+
+    def assign(self, share: Share) -> None:
+        """Take another layer, or thin this one out; called on the loop."""
 
 
 class Layer:
@@ -48,6 +66,23 @@ class Layer:
         self.gate = KeyframeGate()
         self.info = StreamInfo()
         self.timer: asyncio.TimerHandle | None = None
+        self.target_bps: int | None = None
+        self.octets = 0
+        self.last_at = 0.0
+        self.wanted_since = 0.0
+        self.measured_bps = 0.0
+        self._measured = (0.0, 0)
+
+    def measure(self, packets: Packets) -> None:
+        """Keep the mean rate of the last seconds, from keyframe to keyframe where they are not too far apart."""
+        at = self.last_at = packets.frame.captured_at
+        began, octets = self._measured
+        passed = at - began
+        if passed >= MEASURE_S[1] or (passed >= MEASURE_S[0] and packets.frame.keyframe):
+            if passed < 2 * MEASURE_S[1]:
+                self.measured_bps = (self.octets - octets) * 8 / passed
+            self._measured = at, self.octets
+        self.octets += packets.size
 
 
 class Hub:
@@ -76,10 +111,14 @@ class Hub:
         self._running = False
         self._stopping: asyncio.Task[None] | None = None
         self._linger: asyncio.TimerHandle | None = None
+        self._wants: dict[Viewer, Want] = {}
+        self._replan_timer: asyncio.TimerHandle | None = None
 
     def connect(self, source: SourcePort) -> None:
         """Give the hub its camera; an always-on one is started now."""
         self._source = source
+        for name, layer in self.layers.items():
+            source.set_wanted(name, bool(layer.subscribers))
         if self.capabilities.always_on:
             self._start()
 
@@ -90,9 +129,99 @@ class Hub:
     def info(self, layer: str = "main") -> StreamInfo:
         return self.layers[layer].info
 
+    def can_ask(self, layer: str) -> bool:
+        """Whether a keyframe of this layer can be asked for."""
+        return self.capabilities.keyframe_on_demand or self.layers[layer].info.encoded
+
+    def best_bps(self) -> float:
+        """What the best layer takes at most, in bit/s; 0 while it is neither set nor measured."""
+        return self._facts(0, self.capabilities.layers).max_bps
+
+    def watch(self, viewer: Viewer, usable_bps: float | None, wish: str = "auto") -> Share:
+        """Let the hub choose the layer of a viewer, who attaches to it himself; `demand` says more, `unwatch` ends it."""
+        self._wants[viewer] = Want(usable_bps, "", wish)
+        share = self._replan(but=viewer).get(viewer)
+        share = share or Share(self.capabilities.layers[0])
+        self._wants[viewer] = Want(usable_bps, share.layer, wish)
+        return share
+
+    def unwatch(self, viewer: Viewer) -> None:
+        if self._wants.pop(viewer, None) is not None:
+            self._replan_soon()
+
+    def demand(self, viewer: Viewer, usable_bps: float | None, wish: str = "auto") -> None:
+        """A viewer's network carries something else now, or he wishes another layer."""
+        want = self._wants.get(viewer)
+        if want is None:
+            return
+        self._wants[viewer] = Want(usable_bps, want.current, wish)
+        if wish != want.wish:
+            self._replan()
+        elif usable_bps != want.usable_bps:
+            self._replan_soon()
+
+    def _replan_soon(self) -> None:
+        if self._replan_timer is None:
+            self._replan_timer = asyncio.get_running_loop().call_later(REPLAN_S, self._replan)
+
+    def _replan(self, but: Viewer | None = None) -> dict[Viewer, Share]:
+        """Decide rates and layers anew, and tell those whom it changes; `but` is told by the caller."""
+        if self._replan_timer is not None:
+            self._replan_timer.cancel()
+            self._replan_timer = None
+        now = asyncio.get_running_loop().time()
+        names = [name for name in self.capabilities.layers if not self._silent(self.layers[name], now)] or self.capabilities.layers
+        rates, shares = plan([self._facts(place, names) for place in range(len(names))], self._wants)
+        for name, layer in self.layers.items():
+            self._set_rate(name, layer, rates.get(name))
+        for viewer, share in shares.items():
+            if viewer is but:
+                continue
+            want = self._wants[viewer]
+            self._wants[viewer] = Want(want.usable_bps, share.layer, want.wish)
+            viewer.assign(share)
+        return shares
+
+    def _set_rate(self, name: str, layer: Layer, bps: float | None) -> None:
+        """Tell the camera a layer's rate; what nobody with a known network watches runs at its best."""
+        if self._source is None or not self._live(name):
+            return
+        if bps is None:
+            if not layer.subscribers or layer.target_bps is None:
+                return
+            bps = self._facts(self.capabilities.layers.index(name), self.capabilities.layers).max_bps
+        if layer.target_bps is None or abs(bps - layer.target_bps) > 0.02 * layer.target_bps:
+            layer.target_bps = int(bps)
+            self._source.set_bitrate(name, int(bps))
+
+    def _live(self, name: str) -> bool:
+        return self.capabilities.live_bitrate or self.layers[name].info.encoded
+
+    def _silent(self, layer: Layer, now: float) -> bool:
+        """Whether a layer that somebody needs gives nothing although another does."""
+        return (
+            bool(layer.subscribers) and now - max(layer.last_at, layer.wanted_since) > SILENT_S and now - self.last_frame_at < 1.0
+        )
+
+    def _facts(self, place: int, names: Sequence[str]) -> LayerFacts:
+        name = names[place]
+        known = self.capabilities.bitrates
+        index = self.capabilities.layers.index(name)
+        most = float(known[index]) if index < len(known) else 0.0
+        live = self._live(name)
+        if not most:
+            most = self.layers[name].measured_bps or UNKNOWN_BPS / 4**index
+        least = 0.75 * self._facts(place + 1, names).max_bps if live and place + 1 < len(names) else 0.0
+        return LayerFacts(name, most, least, live)
+
     def attach(self, subscriber: Subscriber, layer: str = "main") -> None:
         """Add a subscriber; starts the camera where it is off. Frames come from now on, beginning anywhere."""
-        self.layers[layer].subscribers[subscriber] = None
+        state = self.layers[layer]
+        if not state.subscribers:
+            state.wanted_since = asyncio.get_running_loop().time()
+            if self._source is not None:
+                self._source.set_wanted(layer, True)
+        state.subscribers[subscriber] = None
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
@@ -101,8 +230,11 @@ class Hub:
 
     def detach(self, subscriber: Subscriber, layer: str = "main") -> None:
         """Remove a subscriber; the camera stops after `linger_s` without any."""
-        if self.layers[layer].subscribers.pop(subscriber, self) is self:
+        state = self.layers[layer]
+        if state.subscribers.pop(subscriber, self) is self:
             return
+        if not state.subscribers and self._source is not None:
+            self._source.set_wanted(layer, False)
         if not self.viewers and not self.capabilities.always_on and self._linger is None and self._running:
             self._linger = asyncio.get_running_loop().call_later(self.linger_s, self._stop)
         self._changed()
@@ -110,7 +242,7 @@ class Hub:
     def catch_up(self, layer: str = "main") -> Sequence[Packets]:
         """The current GOP for a newcomer, or nothing: then a keyframe has been asked for, or comes by itself."""
         gop = self.layers[layer].gop
-        if gop and not self.capabilities.keyframe_on_demand:
+        if gop and not self.can_ask(layer):
             return gop
         if gop and asyncio.get_running_loop().time() - gop[0].frame.captured_at < FRESH_S:
             return gop
@@ -119,7 +251,7 @@ class Hub:
 
     def request_keyframe(self, layer: str = "main") -> None:
         """Ask the camera for a keyframe; many requests become one."""
-        if not self.capabilities.keyframe_on_demand:
+        if not self.can_ask(layer):
             return
         loop = asyncio.get_running_loop()
         state = self.layers[layer]
@@ -148,7 +280,8 @@ class Hub:
         if frame.keyframe:
             state.gate.seen(frame.captured_at)
         packets = packetize(frame, self.epoch)
-        self._keep(state, packets)
+        state.measure(packets)
+        self._keep(frame.layer, state, packets)
         for subscriber in tuple(state.subscribers):
             try:
                 subscriber.deliver(packets)
@@ -156,14 +289,14 @@ class Hub:
                 log.exception("camera %s: a subscriber failed and is left out", self.name)
                 self.detach(subscriber, frame.layer)
 
-    def _keep(self, state: Layer, packets: Packets) -> None:
+    def _keep(self, name: str, state: Layer, packets: Packets) -> None:
         if packets.frame.keyframe:
             state.gop, state.gop_bytes = [], 0
         elif not state.gop:
             return
         state.gop.append(packets)
         state.gop_bytes += packets.size
-        stale = self.capabilities.keyframe_on_demand and packets.frame.captured_at - state.gop[0].frame.captured_at > FRESH_S
+        stale = self.can_ask(name) and packets.frame.captured_at - state.gop[0].frame.captured_at > FRESH_S
         if stale or state.gop_bytes > MAX_GOP_BYTES:
             state.gop, state.gop_bytes = [], 0
 
@@ -211,6 +344,8 @@ class Hub:
         """Stop the camera and wait until it has stopped."""
         if self._linger is not None:
             self._linger.cancel()
+        if self._replan_timer is not None:
+            self._replan_timer.cancel()
         for state in self.layers.values():
             if state.timer is not None:
                 state.timer.cancel()

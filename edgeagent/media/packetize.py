@@ -12,7 +12,7 @@ from edgeagent.core.h264 import split_nals
 from edgeagent.model import EncodedFrame
 
 MAX_PAYLOAD = 1160
-"""Bytes: 1200 (what WebRTC stacks take as safe on any path) less 12 of header, 8 of extension, 16 of SRTP tag, rounded down."""
+"""Bytes: 1200 (what WebRTC stacks take as safe on any path) less 12 of header, 12 of extensions, 16 of SRTP tag."""
 
 FU_A, STAP_A = 28, 24
 SPS, PPS = 7, 8

@@ -74,7 +74,7 @@ class Will:
 class BrokerConnection:
     """Made by `open`; ends with `close`, or by itself: then `lost` holds the reason."""
 
-    def __init__(self, options: BrokerOptions, will: Will, on_message: Callable[[str, bytes, bool], None]) -> None:
+    def __init__(self, options: BrokerOptions, will: Will | None, on_message: Callable[[str, bytes, bool], None]) -> None:
         self._options = options
         self._on_message = on_message
         self._loop = asyncio.get_running_loop()
@@ -94,7 +94,8 @@ class BrokerConnection:
             transport="tcp" if options.address.websocket_path is None else "websockets",
             reconnect_on_failure=False,
         )
-        client.will_set(will.topic, will.payload, qos=1, retain=True)
+        if will is not None:
+            client.will_set(will.topic, will.payload, qos=1, retain=True)
         if options.address.username is not None:
             client.username_pw_set(options.address.username, options.address.password)
         if options.address.websocket_path is not None:
@@ -107,7 +108,7 @@ class BrokerConnection:
 
     @classmethod
     async def open(
-        cls, options: BrokerOptions, will: Will, filters: Sequence[str], on_message: Callable[[str, bytes, bool], None]
+        cls, options: BrokerOptions, will: Will | None, filters: Sequence[str], on_message: Callable[[str, bytes, bool], None]
     ) -> BrokerConnection:
         """Connect and subscribe (QoS 1); `on_message(topic, payload, retained)` is called from then on.
 
@@ -354,6 +355,8 @@ def _sentence(address: BrokerAddress, error: Exception) -> str:
             return f"Nothing listens at {address}; is the broker running?"
         case TimeoutError():
             return f"The broker at {address} does not answer; check mqtt.url and the network."
+        case ssl.SSLCertVerificationError() if "not yet valid" in error.verify_message:
+            return f"The certificate of the broker at {address} is not valid yet: is the clock of this board set?"
         case ssl.SSLCertVerificationError():
             return f"The certificate of the broker at {address} is not trusted: {error.verify_message}."
         case ssl.SSLError():

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from edgeagent.core import presence as p
 from edgeagent.core.backoff import Backoff
+from edgeagent.core.faultlog import FaultLog, duration
 from edgeagent.core.ports import SignalingPort
 from edgeagent.errors import PeerError
 from edgeagent.mqtt.connection import BrokerConnection, BrokerError, BrokerOptions, Will
@@ -24,7 +25,6 @@ from edgeagent.wire.messages import MAX_MESSAGE, AgentMessage, Hello, Pong, Stat
 
 _log = logging.getLogger(__name__)
 _STABLE_S = 3.0
-_REMIND_S = 600.0
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ class MqttDoor:
         self._presence = p.Presence(epoch)
         self._connection: BrokerConnection | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._told: tuple[str, float] = ("", 0.0)
+        self._faults = FaultLog()
         self._stable = False
         self.counters = MqttCounters()
         self.status = "not connected yet"
@@ -148,8 +148,10 @@ class MqttDoor:
             connected_at = asyncio.get_running_loop().time()
             self.counters.connections += 1
             self.status = f"connected to {self._options.address}"
-            self._told = ("", 0.0)
-            _log.info("connected to the broker at %s", self._options.address)
+            if (away_s := self._faults.good(connected_at)) is None:
+                _log.info("connected to the broker at %s", self._options.address)
+            else:
+                _log.warning("connected to the broker at %s again after %s", self._options.address, duration(away_s))
             self._present(p.BrokerConnected())
             # Shielded: a future that is awaited bare is cancelled with the waiter.
             reason = await asyncio.shield(connection.lost)
@@ -167,9 +169,7 @@ class MqttDoor:
     def _tell(self, sentence: str, now: float) -> None:
         """Log a new fault once, and a lasting one every ten minutes."""
         self.status = sentence
-        said, at = self._told
-        if sentence != said or now - at >= _REMIND_S:
-            self._told = (sentence, now)
+        if self._faults.fault(sentence, now):
             _log.warning("%s", sentence)
 
     # Presence

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Peer", "PeerStats"]
 
 import asyncio
+import ipaddress
 import logging
 import math
 import secrets
@@ -18,6 +19,7 @@ from aiortc import RTCDataChannel, RTCIceCandidate, RTCIceParameters
 from aiortc.rtcdtlstransport import RTCDtlsFingerprint, RTCDtlsParameters
 from aiortc.rtcsctptransport import RTCSctpCapabilities
 
+from edgeagent.core.bitrate import START_BPS, Estimator
 from edgeagent.core.ports import PeerEvents
 from edgeagent.core.silence import SilenceWatch, Verdict
 from edgeagent.core.uplink import beyond_lan
@@ -28,14 +30,14 @@ from edgeagent.rtc.rtcp import parse_feedback
 from edgeagent.rtc.sdp import AnswerMedia, Media, Offer, VideoFormat, choose_h264, is_data, make_answer, parse_offer
 from edgeagent.rtc.sender import VideoSender
 from edgeagent.rtc.settings import PeerSettings, StreamPort
-from edgeagent.rtc.writer import RtpWriter, ntp_time
-from edgeagent.wire.messages import Candidate
+from edgeagent.rtc.writer import RtpWriter, TransportNumbers, ntp_time
+from edgeagent.wire.messages import Candidate, Flow
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
 
-LAN_RATE_BPS = 50e6
-"""Pace of a burst (an IDR, a replayed GOP) where nothing is known of the path."""
+PROBE_PACKETS = 6
+SHARE_EVERY_S = 0.05
 MAX_CHANNEL_MESSAGE = 65_536
 
 
@@ -77,6 +79,12 @@ class Peer:
         self._session_id = secrets.randbits(62)
         self._version = 0
         self._trickle_mid = ""
+        self._estimator: Estimator | None = None
+        self._numbers = TransportNumbers(self._on_sent)
+        self._shared: tuple[float, float | None] = (float("-inf"), None)
+        self._sent_bps = 0
+        self._octets: dict[str, int] = {}
+        self._flows: dict[str, Flow] = {}
 
     async def negotiate(self, sdp: str, cameras: Mapping[str, str], *, wait_for_servers: float) -> str:
         """See `core.ports.PeerPort.negotiate`."""
@@ -163,11 +171,19 @@ class Peer:
                 continue
             sender = self.senders.get(media.mid)
             if sender is None:
-                sender = self.senders[media.mid] = VideoSender(streams[media.mid], agreed, cname=self.sid)
+                sender = self._new_sender(streams[media.mid], agreed)
+                self.senders[media.mid] = sender
             elif sender.stream is not streams[media.mid]:
                 sender.switch(streams[media.mid])
             sections.append(AnswerMedia(media, agreed, sender.ssrc, sender.rtx_ssrc, f"{self.sid}-{media.mid}"))
         return sections
+
+    def _new_sender(self, stream: StreamPort, chosen: VideoFormat) -> VideoSender:
+        """Its estimate begins low where the viewer will tell what gets through; who only counts packets gets all there is."""
+        if self._estimator is None:
+            self._estimator = Estimator(START_BPS if chosen.transport_cc_id or chosen.remb else None)
+        estimate = self._estimator.estimate_bps
+        return VideoSender(stream, chosen, cname=self.sid, estimate_bps=estimate)
 
     def _choose(self, media: Media, stream: StreamPort) -> VideoFormat | None:
         """The format of a section; a running sender keeps its own while that is still offered."""
@@ -205,6 +221,7 @@ class Peer:
                 return self._gone("The encrypted connection could not be set up.")
             self._srtp = SrtpContext(self._dtls)
             self._silence.heard(self._loop.time())
+            self._begin_estimate()
             self._start_senders()
             self._pace()
             self._look_later()
@@ -234,6 +251,8 @@ class Peer:
                     rtx_ssrc=sender.rtx_ssrc,
                     rtx_payload_type=chosen.rtx_payload_type,
                     extension=chosen.abs_send_time_id,
+                    transport=self._numbers,
+                    transport_extension=chosen.transport_cc_id,
                 )
                 sender.start(writer)
 
@@ -272,7 +291,13 @@ class Peer:
 
     def quality(self, mid: str, layer: str) -> None:
         """See `core.ports.PeerPort.quality`."""
-        self._sender(mid).pause(layer == "off")
+        sender = self._sender(mid)
+        if layer == "off":
+            sender.pause(True)
+        elif layer == "auto" or layer in sender.stream.capabilities.layers:
+            sender.choose(layer)
+        else:
+            raise PeerError(404, f"The camera {sender.stream.name!r} has no picture of the quality {layer!r}.")
 
     def _sender(self, mid: str) -> VideoSender:
         sender = self.senders.get(mid)
@@ -309,6 +334,7 @@ class Peer:
         self._closed = True
         if self._watch is not None:
             self._watch.cancel()
+        self._remember()
         for sender in self.senders.values():
             self._settings.uplink.leave(sender)
             try:
@@ -350,18 +376,80 @@ class Peer:
         feedback = parse_feedback(data)
         by_ssrc = {s.ssrc: s for s in self.senders.values()}
         ntp = ntp_time(time.time())
+        now = self._loop.time()
         for report in feedback.reports:
             if report.ssrc in by_ssrc:
-                by_ssrc[report.ssrc].on_report(report, ntp)
+                sender = by_ssrc[report.ssrc]
+                sender.on_report(report, ntp)
+                if self._estimator is not None:
+                    self._estimator.report(report.fraction_lost, sender.stats.rtt_s, now)
+                    if report.fraction_lost > 0.1:
+                        self._estimator.complain(self._sent_bps, now)
+        if feedback.remb_bps is not None:
+            for sender in self.senders.values():
+                sender.stats.remb_bps = feedback.remb_bps
+            if self._estimator is not None:
+                self._estimator.remb(feedback.remb_bps, now)
+        if self._estimator is not None:
+            for arrivals in feedback.arrivals:
+                self._estimator.feedback(arrivals.base, arrivals.times, now)
+        self._share(now)
         for ssrc, lost in feedback.nacks.items():
             if ssrc in by_ssrc:
                 by_ssrc[ssrc].on_nack(lost)
         for ssrc in feedback.keyframes:
             if ssrc in by_ssrc:
                 by_ssrc[ssrc].on_keyframe_request()
-        if feedback.remb_bps is not None:
-            for sender in self.senders.values():
-                sender.stats.remb_bps = feedback.remb_bps
+        if feedback.arrivals:
+            self._probe(now)
+
+    def _on_sent(self, first: int, count: int, size: int) -> None:
+        if self._estimator is not None:
+            self._estimator.sent(first, count, size, self._loop.time())
+
+    @property
+    def _network(self) -> str:
+        """Whose bottleneck it is: the viewer's address, of IPv6 the /64."""
+        return network_of(self._route.address[0])
+
+    def _begin_estimate(self) -> None:
+        """Begin at what this viewer's network carried last time."""
+        if self._estimator is None or self._estimator.estimate_bps is None or not self._route.follow():
+            return
+        now = self._loop.time()
+        self._estimator = Estimator(self._settings.memory.start_bps(self._network, now))
+        self._share(now)
+
+    def _remember(self) -> None:
+        if self._estimator is not None and self._estimator.heard and self._estimator.estimate_bps is not None:
+            self._settings.memory.remember(self._network, self._estimator.estimate_bps, self._loop.time())
+
+    def _share(self, now: float) -> None:
+        """Give each stream its part of the estimate: what it can use, and the same for those who could use more."""
+        estimate = self._estimator.estimate_bps if self._estimator is not None else None
+        at, last = self._shared
+        if now - at < SHARE_EVERY_S and estimate is not None and last is not None and 0.95 < estimate / last < 1.05:
+            return
+        self._shared = now, estimate
+        left = estimate
+        senders = sorted(self.senders.values(), key=lambda sender: sender.wanted_bps)
+        for place, sender in enumerate(senders):
+            part = None
+            if left is not None:
+                part = left / (len(senders) - place)
+                if place < len(senders) - 1:
+                    part = min(part, sender.wanted_bps)
+                left -= part
+            uplink = self._settings.uplink.share_bps(sender)
+            limited = uplink is not None and (part is None or uplink < part)
+            sender.limit(uplink if limited else part, by_uplink=limited)
+
+    def _probe(self, now: float) -> None:
+        """Look for room where more could be used than the path is thought to carry."""
+        wanted = sum(sender.wanted_bps for sender in self.senders.values())
+        if self._estimator is not None and wanted and self._estimator.probe_due(wanted, now):
+            busiest = max(self.senders.values(), key=lambda sender: sender.wanted_bps)
+            busiest.probe(PROBE_PACKETS, now)
 
     def _look(self) -> None:
         """Once a second: is the viewer still there, and is its path the same?"""
@@ -369,12 +457,32 @@ class Peer:
         sent = sum(s.writer.packets for s in self.senders.values() if s.writer is not None)
         verdict = self._silence.check(sent, self._loop.time())
         if verdict is Verdict.DEAD:
-            self._watch.cancel()
+            if self._watch is not None:
+                self._watch.cancel()
             self._gone("The viewer fell silent.")
             return
         if verdict is Verdict.MUTE:
             self._mute(True)
+        self._tell_flows()
+        if self._estimator is not None and self._sent_bps > 20_000:
+            self._estimator.silence(self._loop.time())
         self._pace()
+        self._share(self._loop.time())
+
+    def _tell_flows(self) -> None:
+        """Tell the page how each of its videos is sent, where that has changed."""
+        flows: dict[str, Flow] = {}
+        self._sent_bps = 0
+        for mid, sender in self.senders.items():
+            writer = sender.writer
+            octets = writer.octets + writer.repair_octets if writer is not None else 0
+            kbps = max(0, octets - self._octets.get(mid, octets)) * 8 // 1000
+            self._octets[mid] = octets
+            self._sent_bps += kbps * 1000
+            flows[mid] = sender.flow(mid, kbps)
+        if any(not alike(flow, self._flows.get(mid)) for mid, flow in flows.items()) or flows.keys() != self._flows.keys():
+            self._flows = flows
+            self._events.flows(list(flows.values()))
 
     def _look_later(self) -> None:
         """At the next full second of the clock: all peers look in one wake-up of the loop."""
@@ -398,8 +506,6 @@ class Peer:
         outside = self._connection.path.startswith("relay/") or beyond_lan(self._route.address[0], local)
         for sender in self.senders.values():
             (uplink.join if outside and not sender.paused else uplink.leave)(sender)
-        for sender in self.senders.values():
-            sender.queue.pacer.rate_bps = min(LAN_RATE_BPS, uplink.share_bps(sender) or LAN_RATE_BPS)
 
     def _gone(self, reason: str) -> None:
         if not self._closed:
@@ -422,3 +528,20 @@ class Peer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def network_of(address: str) -> str:
+    """What stands for a viewer's network: the address, of IPv6 its /64."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(ip) if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))
+
+
+def alike(flow: Flow, told: Flow | None) -> bool:
+    """Whether a viewer need not be told: the same in words, and about the same in numbers."""
+    if told is None or (flow.layer, flow.limit, flow.text) != (told.layer, told.limit, told.text):
+        return False
+    numbers = ((flow.kbps, told.kbps), (flow.estimate_kbps or 0, told.estimate_kbps or 0))
+    return all(abs(now - then) <= 0.1 * max(now, then) for now, then in numbers)

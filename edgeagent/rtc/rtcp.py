@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["Feedback", "goodbye", "parse_feedback", "sender_report"]
+__all__ = ["Arrivals", "Feedback", "goodbye", "parse_feedback", "sender_report"]
 
 import struct
 from dataclasses import dataclass, field
 
 SR, RR, SDES, BYE, RTPFB, PSFB = 200, 201, 202, 203, 205, 206
-NACK, PLI, FIR, AFB = 1, 1, 4, 15
+NACK, PLI, FIR, AFB, TRANSPORT_CC = 1, 1, 4, 15, 15
 MAX_NACKS = 512
 """Lost packets taken from one compound packet: more is a broken or hostile receiver, or a picture beyond repair."""
+
+
+MAX_ARRIVALS = 4096
+"""Packets that one transport-wide feedback may tell of."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -25,6 +29,14 @@ class Report:
     dlsr: int
 
 
+@dataclass(slots=True, frozen=True)
+class Arrivals:
+    """Transport-wide feedback: when the packets from `base` (16 bits) on arrived, by the receiver's clock in s; None for lost."""
+
+    base: int
+    times: list[float | None]
+
+
 @dataclass(slots=True)
 class Feedback:
     """What one compound packet said, by the media SSRC that it is about."""
@@ -34,6 +46,7 @@ class Feedback:
     keyframes: set[int] = field(default_factory=set)
     remb_bps: int | None = None
     byes: set[int] = field(default_factory=set)
+    arrivals: list[Arrivals] = field(default_factory=list)
 
 
 def parse_feedback(data: bytes) -> Feedback:
@@ -63,6 +76,10 @@ def parse_feedback(data: bytes) -> Feedback:
                 nacks += 1
                 if nacks > MAX_NACKS:
                     break
+        elif kind == RTPFB and count == TRANSPORT_CC and len(body) >= 16:
+            arrivals = parse_arrivals(body[8:])
+            if arrivals is not None:
+                result.arrivals.append(arrivals)
         elif kind == PSFB and len(body) >= 8:
             ssrc = struct.unpack_from("!I", body, 4)[0]
             if count == PLI:
@@ -75,6 +92,44 @@ def parse_feedback(data: bytes) -> Feedback:
         elif kind == BYE:
             result.byes |= {struct.unpack_from("!I", body, start)[0] for start in range(0, min(4 * count, len(body) - 3), 4)}
     return result
+
+
+def parse_arrivals(body: bytes) -> Arrivals | None:
+    """The feedback control information of draft-holmer-rmcat-transport-wide-cc-extensions-01, 3.1; None where it is malformed."""
+    base, count = struct.unpack_from("!HH", body)
+    if count > MAX_ARRIVALS:
+        return None
+    # Symbols of two bits: 0 not received, 1 received with a small delta, 2 with a large or negative one.
+    symbols: list[int] = []
+    position = 8
+    while len(symbols) < count:
+        if position + 2 > len(body):
+            return None
+        chunk = body[position] << 8 | body[position + 1]
+        position += 2
+        if not chunk & 0x8000:  # run length
+            symbols += [chunk >> 13 & 3] * min(chunk & 0x1FFF, count - len(symbols))
+            if not chunk & 0x1FFF:
+                return None
+        elif chunk & 0x4000:
+            symbols += [chunk >> shift & 3 for shift in (12, 10, 8, 6, 4, 2, 0)]
+        else:
+            symbols += [chunk >> shift & 1 for shift in range(13, -1, -1)]
+    del symbols[count:]
+    quarters = int.from_bytes(body[4:7], "big") * 256  # of a millisecond
+    times: list[float | None] = []
+    end = len(body)
+    for symbol in symbols:
+        if symbol == 1 and position < end:
+            quarters += body[position]
+            position += 1
+        elif symbol == 2 and position + 1 < end:
+            quarters += int.from_bytes(body[position : position + 2], "big", signed=True)
+            position += 2
+        elif symbol:
+            return None
+        times.append(quarters / 4000 if symbol else None)
+    return Arrivals(base, times)
 
 
 def sender_report(ssrc: int, ntp: int, timestamp: int, packets: int, octets: int, cname: bytes) -> bytes:

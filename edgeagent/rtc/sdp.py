@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from edgeagent.errors import PeerError
 
 ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
+TRANSPORT_CC = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
 MAX_LINES, MAX_MEDIA = 4000, 32
 TOKEN = re.compile(r"^[A-Za-z0-9_.~+/-]{1,64}$")
 ICE_CHARS = re.compile(r"^[A-Za-z0-9+/=_-]{4,256}$")
@@ -85,6 +86,7 @@ class VideoFormat:
     nack: bool
     fmtp: str
     feedback: tuple[str, ...]
+    transport_cc_id: int = 0
 
 
 @dataclass(slots=True, frozen=True)
@@ -279,7 +281,9 @@ def choose_h264(media: Media, profile_level_id: str = "42e01f") -> VideoFormat |
     rtx = next(
         (c.payload_type for c in media.codecs.values() if c.name == "RTX" and c.fmtp.get("apt") == str(codec.payload_type)), 0
     )
-    supported = ("nack", "nack pli", "ccm fir", "goog-remb")
+    supported = ["nack", "nack pli", "ccm fir", "goog-remb"]
+    if TRANSPORT_CC in media.extensions:
+        supported.append("transport-cc")
     feedback = tuple(f for f in supported if f in codec.feedback)
     remb = "goog-remb" in feedback
     profile_id = codec.fmtp.get("profile-level-id", "42000a")
@@ -287,6 +291,7 @@ def choose_h264(media: Media, profile_level_id: str = "42e01f") -> VideoFormat |
         payload_type=codec.payload_type,
         rtx_payload_type=rtx if "nack" in feedback else 0,
         abs_send_time_id=media.extensions.get(ABS_SEND_TIME, 0) if remb else 0,
+        transport_cc_id=media.extensions[TRANSPORT_CC] if "transport-cc" in feedback else 0,
         remb=remb,
         nack="nack" in feedback,
         fmtp=f"level-asymmetry-allowed=1;packetization-mode=1;profile-level-id={profile_id}",
@@ -348,6 +353,8 @@ def make_answer(
             continue
         if chosen.abs_send_time_id:
             lines.append(f"a=extmap:{chosen.abs_send_time_id} {ABS_SEND_TIME}")
+        if chosen.transport_cc_id:
+            lines.append(f"a=extmap:{chosen.transport_cc_id} {TRANSPORT_CC}")
         lines += ["a=inactive"] if section.idle else ["a=sendonly", f"a=msid:{section.label} {section.label}-video"]
         lines.append("a=rtcp-mux")
         if media.rtcp_rsize:

@@ -10,18 +10,38 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+from edgeagent.core.bitrate import RepairBudget
 from edgeagent.core.fanout import Pacer, ViewerQueue
+from edgeagent.core.layers import Share
 from edgeagent.media.packetize import Packets
 from edgeagent.rtc.rtcp import Report, goodbye, sender_report
 from edgeagent.rtc.sdp import VideoFormat
 from edgeagent.rtc.settings import StreamPort
 from edgeagent.rtc.writer import RtpWriter, ntp_time
+from edgeagent.wire.messages import Flow
 
 CLOCK_RATE = 90_000
+Limit = Literal["none", "network", "uplink", "camera", "board", "wish"]
+WORDS: dict[str, str] = {
+    "none": "",
+    "wish": "",
+    "network": "The network between the camera and you is slow, so the picture is softer.",
+    "uplink": "The owner's limit for viewers outside is shared by all of them, so the picture is softer.",
+    "camera": "The network is slow and this camera cannot send less, so pictures are left out.",
+}
 RETRY_S = 0.002
 KEYFRAME_EVERY_S = 1.0
 REPORT_GRACE_S = 0.2
+LAN_RATE_BPS = 50e6
+"""Pace of a burst (an IDR, a replayed GOP) where nothing is known of the path."""
+PACE = 1.25
+"""Of the estimate: what a large picture leaves at."""
+MEDIA_SHARE = 0.9
+"""Of the estimate; the rest is for headers, repairs and probes."""
+BEYOND_REPAIR_S = 0.3
+"""Where what was lost would take longer than this to send again, a keyframe is sooner."""
 MAX_REPAIR_DEBT_S = 0.1
 MAX_AGE_S = 0.8
 """A packet lost longer ago than this is not sent again: the picture has gone on without it."""
@@ -46,9 +66,10 @@ class VideoSender:
     Args:
         stream: The camera; it is attached (and so started) at once, frames leave from `start` on.
         chosen: What the answer agreed on.
+        estimate_bps: What the path is thought to carry of this stream; None for anything.
     """
 
-    def __init__(self, stream: StreamPort, chosen: VideoFormat, *, cname: str) -> None:
+    def __init__(self, stream: StreamPort, chosen: VideoFormat, *, cname: str, estimate_bps: float | None = None) -> None:
         self.stream = stream
         self.format = chosen
         self.cname = cname.encode()
@@ -63,13 +84,21 @@ class VideoSender:
         self._report_timer: asyncio.TimerHandle | None = None
         self._report_at = math.inf
         # The RTP time stamp of a frame is its media time plus `_offset`, which changes when another camera or run begins.
-        self._source: tuple[str, int] | None = None
+        self._source: tuple[str, str, int] | None = None
         self._offset = random.randrange(1 << 31)
         self._last_timestamp = self._offset
         self._last_captured_at = self._loop.time()
         self._repaired: dict[int, float] = {}
+        self._repairs = RepairBudget()
+        self._beyond_repair = -1
         self._keyframe_at = float("-inf")
-        stream.attach(self)
+        self.wish = "auto"
+        self.estimate_bps = estimate_bps
+        self.uplink_limited = False
+        self.layer = ""
+        self._next_layer = ""
+        self._share = Share("")
+        self._watch()
 
     @property
     def writer(self) -> RtpWriter | None:
@@ -83,7 +112,7 @@ class VideoSender:
 
     def close(self) -> None:
         """Leave the camera and say BYE."""
-        self.stream.detach(self)
+        self._leave()
         for timer in (self._timer, self._report_timer):
             if timer is not None:
                 timer.cancel()
@@ -95,10 +124,15 @@ class VideoSender:
         """Show another camera."""
         if stream is self.stream:
             return
-        if not self.paused:
-            stream.attach(self)
-            self.stream.detach(self)
+        old = self.stream
         self.stream = stream
+        if not self.paused:
+            layer, following = self.layer, self._next_layer
+            old.unwatch(self)
+            self._watch()  # before the old one is left, which may be the same board's only picture
+            old.detach(self, layer)
+            if following:
+                old.detach(self, following)
         self.queue.reset()
         self._join()
 
@@ -108,11 +142,72 @@ class VideoSender:
             return
         self.paused = paused
         if paused:
-            self.stream.detach(self)
+            self._leave()
             self.queue.reset()
         else:
-            self.stream.attach(self)
+            self._watch()
             self._join()
+
+    def choose(self, wish: str) -> None:
+        """Wish a layer by its name, or `auto`; resumes."""
+        self.wish = wish
+        self.pause(False)
+        self.stream.demand(self, self.usable_bps, wish)
+
+    @property
+    def usable_bps(self) -> float | None:
+        """What the pictures may take, in bit/s."""
+        return None if self.estimate_bps is None else self.estimate_bps * MEDIA_SHARE
+
+    @property
+    def wanted_bps(self) -> float:
+        """What would be sent if the path carried it, all packets counted."""
+        return 0.0 if self.paused or self._muted else self.stream.best_bps() / MEDIA_SHARE
+
+    def limit(self, bps: float | None, *, by_uplink: bool = False) -> None:
+        """What the path carries of this stream now, all packets counted; None for anything."""
+        self.uplink_limited = by_uplink
+        if bps != self.estimate_bps:
+            self.estimate_bps = bps
+            self.queue.pacer.set_rate(LAN_RATE_BPS if bps is None else min(LAN_RATE_BPS, bps * PACE))
+            if not self.paused:
+                self.stream.demand(self, self.usable_bps, self.wish)
+
+    def assign(self, share: Share) -> None:
+        """See `media.hub.Viewer.assign`: another layer is taken with its first keyframe, until then the old one goes on."""
+        self._share = share
+        if share.layer == self.layer:
+            self.queue.thin_bps = share.thin_bps
+            if self._next_layer:
+                self.stream.detach(self, self._next_layer)
+                self._next_layer = ""
+        elif share.layer != self._next_layer:
+            if self._next_layer:
+                self.stream.detach(self, self._next_layer)
+            self._next_layer = share.layer
+            self.stream.attach(self, share.layer)
+            self.stream.request_keyframe(share.layer)
+            if self.queue.waiting:  # nothing to go on with
+                self._take_next_layer()
+                self._join()
+
+    def _take_next_layer(self) -> None:
+        old, self.layer, self._next_layer = self.layer, self._next_layer, ""
+        self.stream.detach(self, old)
+        self.queue.reset()
+        self.queue.thin_bps = self._share.thin_bps
+
+    def _watch(self) -> None:
+        self._share = self.stream.watch(self, self.usable_bps, self.wish)
+        self.layer, self._next_layer = self._share.layer, ""
+        self.queue.thin_bps = self._share.thin_bps
+        self.stream.attach(self, self.layer)
+
+    def _leave(self) -> None:
+        self.stream.unwatch(self)
+        for layer in filter(None, (self.layer, self._next_layer)):
+            self.stream.detach(self, layer)
+        self.layer = self._next_layer = ""
 
     def mute(self, muted: bool) -> None:
         """The receiver is silent: send nothing, but stay with the camera, until it is heard again."""
@@ -125,7 +220,7 @@ class VideoSender:
     def _join(self) -> None:
         if self._writer is None or self.paused or self._muted:
             return
-        gop = self.stream.catch_up()
+        gop = self.stream.catch_up(self.layer)
         if gop and self.queue.replay(gop):
             self._source = None  # what is replayed may have been sent before: its time goes on from there all the same
             self._pump()
@@ -135,6 +230,10 @@ class VideoSender:
         writer = self._writer
         if writer is None or self.paused or self._muted:
             return
+        if packets.frame.layer != self.layer:
+            if packets.frame.layer != self._next_layer or not packets.frame.keyframe:
+                return
+            self._take_next_layer()
         now = self._loop.time()
         if not writer.pending and self.queue.straight(packets, now):
             writer.write(packets, 0, len(packets), self._timestamp(packets, packets.timestamp), now)
@@ -143,7 +242,7 @@ class VideoSender:
                 self._report()
             return
         if self.queue.push(packets, packets.frame.keyframe):
-            self.stream.request_keyframe()
+            self.stream.request_keyframe(self.layer)
         self._pump()
 
     def _pump(self) -> None:
@@ -172,7 +271,7 @@ class VideoSender:
 
     def _timestamp(self, packets: Packets, media_time: int) -> int:
         """RTP time stamp of a frame. A new source goes on where the last one stopped, by the time that passed between."""
-        source = (self.stream.name, packets.epoch)
+        source = (self.stream.name, packets.frame.layer, packets.epoch)
         captured_at = packets.frame.captured_at
         if source != self._source:
             passed = max(0.001, captured_at - self._last_captured_at)
@@ -195,9 +294,12 @@ class VideoSender:
         """PLI or FIR."""
         self.stats.keyframe_requests += 1
         now = self._loop.time()
+        self._ask_keyframe(now)
+
+    def _ask_keyframe(self, now: float) -> None:
         if now - self._keyframe_at >= KEYFRAME_EVERY_S:  # one viewer's trouble must not cost the others their bits
             self._keyframe_at = now
-            self.stream.request_keyframe()
+            self.stream.request_keyframe(self.layer)
 
     def on_nack(self, lost: Sequence[int]) -> None:
         """Repair what was lost: each packet at most once a round trip, never what is too old to be shown."""
@@ -208,15 +310,45 @@ class VideoSender:
         again = max(0.02, (self.stats.rtt_s or 0.05) * 0.9)
         if len(self._repaired) > 2048:
             self._repaired = {s: at for s, at in self._repaired.items() if now - at < 1.0}
+        self.stats.nacked += len(lost)
+        estimate = LAN_RATE_BPS if self.estimate_bps is None else self.estimate_bps
+        if self.stream.can_ask(self.layer) and len(lost) * 1200 * 8 > max(estimate, 400_000) * BEYOND_REPAIR_S:
+            self._beyond_repair = writer.sequence
+            self._ask_keyframe(now)
         for sequence in lost:
-            self.stats.nacked += 1
+            if self._beyond_repair >= 0:  # the keyframe that was asked for makes up for it
+                if (self._beyond_repair - sequence - 1) & 0xFFFF < 0x8000:
+                    continue
             if now - self._repaired.get(sequence, -1.0) < again:
                 continue
             if self.queue.pacer.ready_at(now) > now + MAX_REPAIR_DEBT_S:
                 break  # the path has no room left even for what is new
+            if not self._repairs.allows(1200, estimate, now):
+                break
             if size := writer.repair(sequence, now, MAX_AGE_S):
                 self.queue.pacer.spent(size)
                 self._repaired[sequence] = now
+
+    def probe(self, packets: int, now: float) -> None:
+        """Send old packets once more in one burst: how far they spread on the way tells the bottleneck's rate."""
+        if self._writer is not None and not self.paused and not self._muted:
+            self._writer.probe(packets, now)
+
+    def flow(self, mid: str, kbps: int) -> Flow:
+        """How this stream is sent, for the viewer's page."""
+        layers = self.stream.capabilities.layers
+        estimate = None if self.estimate_bps is None else int(self.estimate_bps / 1000)
+        limit: Limit = "none"
+        if self.paused or self._muted:
+            return Flow(mid=mid, kbps=kbps, estimate_kbps=estimate)
+        usable = self.usable_bps
+        if self.queue.thin_bps is not None:
+            limit = "camera"
+        elif self.wish in layers and self.wish != layers[0] and self.layer == self.wish:
+            limit = "wish"
+        elif usable is not None and (self.layer != layers[0] or usable < 0.8 * self.stream.best_bps()):
+            limit = "uplink" if self.uplink_limited else "network"
+        return Flow(mid=mid, layer=self.layer, kbps=kbps, estimate_kbps=estimate, limit=limit, text=WORDS[limit])
 
     def _report_later(self, delay_s: float) -> None:
         """Report behind the first frame that is due, without waking the loop for it; by the timer only where no frame comes."""

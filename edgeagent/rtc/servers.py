@@ -122,20 +122,24 @@ class _Probe(asyncio.DatagramProtocol):
     """Waits for one STUN answer."""
 
     def __init__(self) -> None:
-        self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[tuple[str, int] | None] = asyncio.get_running_loop().create_future()
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         with contextlib.suppress(ValueError):
-            if stun.parse_message(data).message_class == stun.Class.RESPONSE and not self.answer.done():
-                self.answer.set_result(None)
+            message = stun.parse_message(data)
+            if message.message_class == stun.Class.RESPONSE and not self.answer.done():
+                self.answer.set_result(message.attributes.get("XOR-MAPPED-ADDRESS"))
 
     def error_received(self, exc: Exception) -> None:
         if not self.answer.done():
             self.answer.set_exception(exc)
 
 
-async def binding_request(address: tuple[str, int]) -> None:
-    """One STUN binding request (RFC 8489), sent three times 0.5 s apart. The caller sets the time limit."""
+async def binding_request(address: tuple[str, int]) -> tuple[str, int] | None:
+    """One STUN binding request (RFC 8489), sent every 0.5 s until it is answered; the caller sets the time limit.
+
+    Returns our address as the server sees it, None where it does not say.
+    """
     loop = asyncio.get_running_loop()
     transport, protocol = await loop.create_datagram_endpoint(_Probe, remote_addr=address)
     try:
@@ -143,6 +147,6 @@ async def binding_request(address: tuple[str, int]) -> None:
         while not protocol.answer.done():
             transport.sendto(request)
             await asyncio.wait([protocol.answer], timeout=0.5)
-        protocol.answer.result()
+        return protocol.answer.result()
     finally:
         transport.close()

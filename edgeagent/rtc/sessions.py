@@ -17,7 +17,7 @@ from edgeagent.core.ports import PeerFactory, PeerPort, ReplyTo
 from edgeagent.core.session import SessionCounters, SessionMachine
 from edgeagent.errors import PeerError
 from edgeagent.wire.codec import decode_viewer, encode, sid_of
-from edgeagent.wire.messages import CameraState, Candidate, Hello, Pong
+from edgeagent.wire.messages import CameraState, Candidate, Flow, Flows, Hello, Pong
 
 _log = logging.getLogger(__name__)
 _CLOSE_TIMEOUT_S = 5.0
@@ -94,6 +94,10 @@ class Sessions:
     def cameras_changed(self, cameras: Sequence[CameraState]) -> None:
         """Take the state of all cameras; viewers are told of what differs. Call it first before any door opens."""
         self._feed(e.CamerasChanged(tuple(cameras)))
+
+    def board_changed(self, text: str) -> None:
+        """Take what ails the board, "" while nothing does; viewers are told where it differs, newcomers while it lasts."""
+        self._feed(e.BoardChanged(text))
 
     async def close(self, reason: str = "The agent is stopping.") -> None:
         """Say goodbye to every viewer and close every peer; offers are refused from now on."""
@@ -273,6 +277,11 @@ class _PeerEvents:
 
     def channel_message(self, text: str) -> None:
         self._sessions._receive(text, self._peer)
+
+    def flows(self, flows: Sequence[Flow]) -> None:
+        runner = self._sessions._runners.get(self._peer)
+        if runner is not None and runner.port is not None:
+            runner.port.send(encode(Flows(flows=list(flows))))
 
     def closed(self, reason: str) -> None:
         self._sessions._feed(e.PeerClosed(self._peer, reason))

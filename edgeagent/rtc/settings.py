@@ -10,10 +10,12 @@ from typing import Protocol
 
 from aiortc import RTCCertificate
 
+from edgeagent.core.bitrate import NetworkMemory
+from edgeagent.core.layers import Share
 from edgeagent.core.uplink import UplinkShare
-from edgeagent.media.hub import Subscriber
+from edgeagent.media.hub import Subscriber, Viewer
 from edgeagent.media.packetize import Packets
-from edgeagent.model import StreamInfo
+from edgeagent.model import Capabilities, StreamInfo
 from edgeagent.rtc.private import IceOptions
 from edgeagent.rtc.servers import IceServers
 
@@ -28,6 +30,14 @@ class StreamPort(Protocol):
     def catch_up(self, layer: str = "main") -> Sequence[Packets]: ...
     def request_keyframe(self, layer: str = "main") -> None: ...
     def info(self, layer: str = "main") -> StreamInfo: ...
+    def can_ask(self, layer: str) -> bool: ...
+    def best_bps(self) -> float: ...
+    def watch(self, viewer: Viewer, usable_bps: float | None, wish: str = "auto") -> Share: ...
+    def unwatch(self, viewer: Viewer) -> None: ...
+    def demand(self, viewer: Viewer, usable_bps: float | None, wish: str = "auto") -> None: ...
+
+    @property
+    def capabilities(self) -> Capabilities: ...
 
 
 @dataclass(slots=True)
@@ -40,6 +50,7 @@ class PeerSettings:
         servers: STUN and TURN servers and what is known of them.
         ice: Ports and addresses.
         uplink: What viewers beyond the LAN share.
+        memory: What each viewer's network carried last time.
     """
 
     certificate: RTCCertificate
@@ -47,6 +58,7 @@ class PeerSettings:
     servers: IceServers
     ice: IceOptions = field(default_factory=IceOptions)
     uplink: UplinkShare = field(default_factory=UplinkShare)
+    memory: NetworkMemory = field(default_factory=NetworkMemory)
 
 
 def make_certificate() -> RTCCertificate:

@@ -10,6 +10,7 @@ import random
 import socket
 import struct
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 from edgeagent.media.packetize import Packets
@@ -24,9 +25,11 @@ SRTP_WINDOW = 1000
 """How far back a packet may be sent again under its own number: libsrtp's replay window is 1024."""
 MAX_BLOCKED = 8
 NO_SEGMENTATION = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.ENOPROTOOPT})
-PLAIN, EXTENDED = struct.Struct("!HHQ"), struct.Struct("!HHQQ")
-"""Flags and payload type, sequence number, time stamp and SSRC; then the header extension (RFC 8285, 4.2) with its one element."""
-ONE_BYTE_HEADER = 0xBEDE << 48 | 1 << 32
+HEADERS = {(False, False): struct.Struct("!HHQ"), (True, False): struct.Struct("!HHQQ")}
+HEADERS |= {(False, True): struct.Struct("!HHQQ"), (True, True): struct.Struct("!HHQQI")}
+"""By whether there is `abs-send-time` and a transport-wide number: flags and payload type, sequence number, time stamp and SSRC;
+then the header extension (RFC 8285, 4.2) with one or two elements."""
+ONE_BYTE_HEADER = 0xBEDE << 48
 
 
 def ntp_time(unix_s: float) -> int:
@@ -50,6 +53,25 @@ class Sent(NamedTuple):
     at: float
 
 
+class TransportNumbers:
+    """Counts the packets of one transport for the receiver's transport-wide feedback.
+
+    Args:
+        on_sent: Told of packets that leave together: their first number (not wrapped), how many, and their size in bytes.
+    """
+
+    def __init__(self, on_sent: Callable[[int, int, int], None]) -> None:
+        self.next = 1
+        self._on_sent = on_sent
+
+    def take(self, count: int, size: int) -> int:
+        """Numbers for `count` packets of `size` bytes; returns the first."""
+        first = self.next
+        self.next += count
+        self._on_sent(first, count, size)
+        return first
+
+
 class RtpWriter:
     """Writes one SSRC (and its RTX SSRC, RFC 4588).
 
@@ -58,7 +80,17 @@ class RtpWriter:
     """
 
     def __init__(
-        self, route: Route, srtp: SrtpContext, *, ssrc: int, payload_type: int, rtx_ssrc: int, rtx_payload_type: int, extension: int
+        self,
+        route: Route,
+        srtp: SrtpContext,
+        *,
+        ssrc: int,
+        payload_type: int,
+        rtx_ssrc: int,
+        rtx_payload_type: int,
+        extension: int,
+        transport: TransportNumbers | None = None,
+        transport_extension: int = 0,
     ) -> None:
         self.route = route
         self.srtp = srtp
@@ -66,8 +98,12 @@ class RtpWriter:
         self.payload_type = payload_type
         self.rtx_ssrc = rtx_ssrc
         self.rtx_payload_type = rtx_payload_type
-        self._extension = ONE_BYTE_HEADER | extension << 28 | 2 << 24 if extension else 0
-        self._header = EXTENDED.size if extension else PLAIN.size
+        self._transport = transport if transport_extension else None
+        self._number = ONE_BYTE_HEADER | 1 << 32 | transport_extension << 28 | 1 << 24  # where it is the only element
+        self._second = transport_extension << 28 | 1 << 24
+        self._extension = (ONE_BYTE_HEADER | (2 if self._transport else 1) << 32 | extension << 28 | 2 << 24) if extension else 0
+        self._layout = HEADERS[bool(extension), self._transport is not None]
+        self._header = self._layout.size
         # The lower half: a first packet lost just before the wrap would put both ends a roll-over apart (RFC 3711, 3.3.1).
         self._sequence = random.randrange(1, 1 << 15)
         self._rtx_sequence = random.randrange(1, 1 << 15)
@@ -75,6 +111,11 @@ class RtpWriter:
         self._history_packets = 0
         self._pending: deque[tuple[bytes, int]] = deque()
         self.packets = self.octets = self.repaired = self.repair_octets = self.blocked = self.failed = 0
+
+    @property
+    def sequence(self) -> int:
+        """The next packet's number, not wrapped."""
+        return self._sequence
 
     @property
     def pending(self) -> bool:
@@ -88,8 +129,9 @@ class RtpWriter:
         buffer, view = SrtpContext.BUFFER, SrtpContext.VIEW
         sequence, last = self._sequence, len(packets.payloads) - 1
         # The header as few large numbers: half of what each packet costs here is the count of fields.
-        kind, clock = (0x9000 if self._extension else 0x8000) | self.payload_type, timestamp << 32 | self.ssrc
-        pack = EXTENDED.pack_into if self._extension else PLAIN.pack_into
+        extended = self._extension or self._transport is not None
+        kind, clock = (0x9000 if extended else 0x8000) | self.payload_type, timestamp << 32 | self.ssrc
+        pack, numbered = self._layout.pack_into, self._transport
         tail = (self._extension | abs_send_time(now),) if self._extension else ()
         for (run_first, run_end), template in zip(packets.runs, packets.templates(header, tag), strict=True):
             low, high = max(first, run_first), min(end, run_end)
@@ -99,13 +141,23 @@ class RtpWriter:
             offset = (low - run_first) * stride
             total = min(len(template) - offset, (high - low) * stride)
             view[:total] = template[offset : offset + total]
-            end_of_run = (high - low - 1) * stride
-            for position in range(0, end_of_run, stride):
-                pack(buffer, position, kind, sequence & 0xFFFF, clock, *tail)
-                sequence += 1
+            last_of_run = (high - low - 1) * stride
             marker = 0x80 if high > last else 0
-            pack(buffer, end_of_run, kind | marker, sequence & 0xFFFF, clock, *tail)
-            sequence += 1
+            if numbered is None:  # the loops are written out: they are where a sender's time goes
+                for position in range(0, last_of_run, stride):
+                    pack(buffer, position, kind, sequence & 0xFFFF, clock, *tail)
+                    sequence += 1
+                pack(buffer, last_of_run, kind | marker, sequence & 0xFFFF, clock, *tail)
+                sequence += 1
+            else:
+                number = numbered.take(high - low, stride)
+                element = self._second if tail else self._number
+                for position in range(0, last_of_run, stride):
+                    pack(buffer, position, kind, sequence & 0xFFFF, clock, *tail, element | (number & 0xFFFF) << 8)
+                    sequence += 1
+                    number += 1
+                pack(buffer, last_of_run, kind | marker, sequence & 0xFFFF, clock, *tail, element | (number & 0xFFFF) << 8)
+                sequence += 1
             self.srtp.protect_run(high - low, stride, total)
             self._send(total, stride)
             self.packets += high - low
@@ -134,24 +186,51 @@ class RtpWriter:
         ssrc, kind, number = (
             (self.rtx_ssrc, self.rtx_payload_type, self._rtx_sequence) if rtx else (self.ssrc, self.payload_type, wanted)
         )
-        clock = sent.timestamp << 32 | ssrc
-        if self._extension:
-            extension = self._extension | abs_send_time(now)
-            EXTENDED.pack_into(buffer, 0, 0x9000 | marker | kind, number & 0xFFFF, clock, extension)
-        else:
-            PLAIN.pack_into(buffer, 0, 0x8000 | marker | kind, number & 0xFFFF, clock)
         position = self._header
+        total = position + len(payload) + (2 if rtx else 0) + self.srtp.tag
+        first = self._transport.take(1, total) if self._transport is not None else 0
+        self._head(0, marker | kind, number, sent.timestamp, ssrc, first, now)
         if rtx:
             self._rtx_sequence += 1
             buffer[position : position + 2] = (wanted & 0xFFFF).to_bytes(2, "big")
             position += 2
         SrtpContext.VIEW[position : position + len(payload)] = payload
-        total = position + len(payload) + self.srtp.tag
         self.srtp.protect_run(1, total, total)
         self._send(total, total)
         self.repaired += 1
         self.repair_octets += total
         return total
+
+    def probe(self, count: int, now: float) -> int:
+        """Send `count` copies of the newest packet together, by RTX; how they spread on the way tells the bottleneck's rate.
+
+        Returns their size in bytes, 0 where there is no RTX or nothing was sent yet. The receiver drops them as repairs of what it has.
+        """
+        if not self.rtx_payload_type or not self._history or self._pending:
+            return 0
+        sent = self._history[-1]
+        payload = max(sent.packets.payloads[sent.first : sent.end], key=len)
+        original = sent.sequence + sent.packets.payloads.index(payload, sent.first) - sent.first
+        body = (original & 0xFFFF).to_bytes(2, "big") + payload
+        stride = self._header + len(body) + self.srtp.tag
+        first = self._transport.take(count, stride) if self._transport is not None else 0
+        for place in range(count):
+            flags = self.rtx_payload_type  # no marker: the picture's end is told by the original
+            self._head(place * stride, flags, self._rtx_sequence + place, sent.timestamp, self.rtx_ssrc, first + place, now)
+            position = place * stride + self._header
+            SrtpContext.VIEW[position : position + len(body)] = body
+        self._rtx_sequence += count
+        self.srtp.protect_run(count, stride, count * stride)
+        self._send(count * stride, stride)
+        return count * stride
+
+    def _head(self, position: int, flags: int, sequence: int, timestamp: int, ssrc: int, number: int, now: float) -> None:
+        """Write one packet's header; `number` is its transport-wide one."""
+        elements = [self._extension | abs_send_time(now)] if self._extension else []
+        if self._transport is not None:
+            elements.append((self._second if elements else self._number) | (number & 0xFFFF) << 8)
+        flags |= 0x9000 if elements else 0x8000
+        self._layout.pack_into(SrtpContext.BUFFER, position, flags, sequence & 0xFFFF, timestamp << 32 | ssrc, *elements)
 
     def flush(self) -> None:
         """Try again to send what there was no room for."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Notifier", "ready", "status", "stopping", "watchdog", "watchdog_period_s"]
+__all__ = ["Notifier", "ready", "service", "stopping"]
 
 import contextlib
 import os
@@ -58,6 +58,6 @@ def _watchdog_period_s(environ: Mapping[str, str]) -> float | None:
     return period_s if period_s > 0 else None
 
 
-_service = Notifier()
-ready, stopping, status, watchdog = _service.ready, _service.stopping, _service.status, _service.watchdog
-watchdog_period_s = _service.watchdog_period_s
+service = Notifier()
+"""The way to the systemd that started this process."""
+ready, stopping = service.ready, service.stopping

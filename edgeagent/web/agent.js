@@ -5,10 +5,11 @@
  */
 import { AgentClock } from './clock.js';
 import { retryDelay } from './backoff.js';
+import { preference } from './dom.js';
+import { wishFor } from './layers.js';
 import { Link } from './link.js';
 import { early, Peer } from './peer.js';
-import { noSettings, reachableBroker } from './settings.js';
-import { readStats } from './stats.js';
+import { noSettings } from './settings.js';
 import { Store } from './store.js';
 import { WhepDoor } from './whep.js';
 
@@ -34,7 +35,12 @@ import { WhepDoor } from './whep.js';
  * @property {string} signInText why the last try did not do
  * @property {'token' | 'broker'} signInFor
  * @property {string} lna whether this page may reach the local network: `granted`, `prompt`, `denied`, '' where unknown
+ * @property {import('./words.js').Words | null} consent what the person is to be told before the browser asks for that
  * @property {string} door through which the present session was made
+ * @property {string} board what ails the board, '' while nothing does
+ * @property {boolean} saver whether every camera sends its smallest picture
+ * @property {Readonly<Record<string, import('./fault.js').Fault | null>>} faults who is at fault where a camera's picture is bad
+ * @property {import('./fault.js').Fault | null} fault the same for all cameras together
  *
  * @typedef {{peer: number, mid: string, stream: MediaStream}} Attachment a camera's picture on one peer
  * @typedef {object} Sink an element that shows a camera
@@ -79,7 +85,12 @@ export class Agent {
       signInText: '',
       signInFor: 'token',
       lna: '',
+      consent: null,
       door: '',
+      board: '',
+      saver: savesData(),
+      faults: {},
+      fault: null,
     }),
   );
   clock = new AgentClock();
@@ -111,6 +122,8 @@ export class Agent {
   #pinged = 0;
   #pingIds = 0;
   #hiddenAt = 0;
+  /** @type {import('./survey.js').Survey | null} */
+  #survey = null;
   /** Whether pings come often, for a panel that shows the delay. */
   measuring = 0;
   #viewer = 'web-' + Array.from(crypto.getRandomValues(new Uint8Array(10)), (byte) => (byte % 36).toString(36)).join('');
@@ -137,6 +150,37 @@ export class Agent {
     this.#beat = performance.now();
     setInterval(() => this.#heartbeat(), HEARTBEAT_MS);
     this.#visibility();
+    // What may be asked for next: then the agent that serves it may be away.
+    setTimeout(() => void this.#loadSurvey(), 1500);
+    void this.#approach();
+  }
+
+  async #loadSurvey() {
+    try {
+      const [{ Survey }] = await Promise.all([import('./survey.js'), import('./details.js'), import('./snapshot.js')]);
+      this.#survey = new Survey(this.store, this.#link, () => [...this.#watches].flatMap((watch) => (watch.active ? watch.camera : [])));
+    } catch {
+      setTimeout(() => void this.#loadSurvey(), 10_000);
+    }
+  }
+
+  /** A page from elsewhere needs the browser's permission, and the person is told why before the browser asks. */
+  async #approach() {
+    const { src, broker } = this.settings;
+    if (!isOwn(src)) {
+      const consent = await import('./local-network.js').then(({ explanation }) => explanation(src || broker)).catch(() => null);
+      if (consent) return this.store.set({ consent });
+    }
+    this.#knock();
+  }
+
+  /** The person has read it, and goes on. */
+  consent() {
+    this.store.set({ consent: null });
+    this.#knock();
+  }
+
+  #knock() {
     const { src, broker, device, door } = this.settings;
     if (src) {
       if (door === 'mqtt' || (broker && device)) void this.#config(true);
@@ -187,8 +231,38 @@ export class Agent {
       const wanted = new Map();
       for (const watch of this.#watches) wanted.set(watch.camera, (wanted.get(watch.camera) ?? false) || watch.active);
       if ([...wanted.values()].some(Boolean) && !this.#peers.size) mark('edge:start');
-      this.#dispatch({ type: 'wanted', cameras: [...wanted].map(([camera, active]) => ({ camera, active })) });
+      const { saver } = this.store.state;
+      const cameras = [...wanted].map(([camera, active]) => ({ camera, active, layer: wishFor(this.layers(camera), saver, this.quality(camera)) }));
+      this.#dispatch({ type: 'wanted', cameras });
     });
+  }
+
+  /** The renditions of a camera, best first. @param {string} camera */
+  layers(camera) {
+    return this.store.state.cameras.find((each) => each.name === camera)?.layers ?? [];
+  }
+
+  /** What the person wants of a camera: `auto` or a layer's name. @param {string} camera */
+  quality(camera) {
+    return preference.get(`quality.${this.store.state.device}.${camera}`, 'auto');
+  }
+
+  /** @param {string} camera @param {string} layer `auto` or a layer's name */
+  setQuality(camera, layer) {
+    preference.set(`quality.${this.store.state.device}.${camera}`, layer);
+    this.wantedChanged();
+  }
+
+  /** @param {boolean} on */
+  setSaver(on) {
+    preference.set('saver', on ? 'on' : 'off');
+    this.store.set({ saver: on });
+    this.wantedChanged();
+  }
+
+  /** How the agent says that it sends a camera. @param {string} camera */
+  flow(camera) {
+    return this.#link.facts(camera, performance.now()).flow;
   }
 
   /** @param {number} peer @param {string} mid */
@@ -207,32 +281,13 @@ export class Agent {
     if (!this.store.state.known) void this.#ask();
   }
 
-  /**
-   * Sign in with a token.
-   * @param {string} token
-   * @returns {Promise<string>} what went wrong, '' where nothing did
-   */
-  async signIn(token) {
-    const { src } = this.settings;
-    try {
-      const response = await fetch(new URL('api/login', src), {
-        method: 'POST',
-        headers: { 'Content-Type': 'application/json' },
-        body: JSON.stringify({ token }),
-        signal: AbortSignal.timeout(5000),
-      });
-      if (response.status === 401 || response.status === 403) return 'That token is not right.';
-      if (response.status === 429) return 'Too many tries. Wait a minute, then try again.';
-      if (!response.ok) return `The agent answered ${response.status}.`;
-    } catch {
-      return 'The agent is not reachable.';
-    }
+  /** The token was right. @param {string} token */
+  signedIn(token) {
     // A page from elsewhere gets no cookie: there the token goes along with every request.
-    if (new URL(src).origin !== location.origin) this.settings.token = token;
+    if (!isOwn(this.settings.src)) this.settings.token = token;
     this.store.set({ signIn: false, signInText: '' });
     this.#dispatch({ type: 'authorized' });
     void this.#ask();
-    return '';
   }
 
   /**
@@ -243,7 +298,8 @@ export class Agent {
     const attachment = this.#attached.get(camera)?.at(-1);
     const peer = attachment && this.#peers.get(attachment.peer);
     if (!attachment || !peer) return null;
-    return { peer: attachment.peer, reading: readStats(await peer.stats(), attachment.mid) };
+    const [{ readStats }, report] = await Promise.all([import('./stats.js'), peer.stats()]);
+    return { peer: attachment.peer, reading: readStats(report, attachment.mid) };
   }
 
   get summary() {
@@ -275,7 +331,9 @@ export class Agent {
       }
     } catch {
       if (this.store.state.known) return;
-      this.store.set({ reached: false, lna: await localNetworkPermission(this.settings.src) });
+      const { src } = this.settings;
+      const lna = isOwn(src) ? '' : await import('./local-network.js').then(({ permission }) => permission(src), () => '');
+      this.store.set({ reached: false, lna });
       setTimeout(() => document.visibilityState === 'visible' && void this.#ask(), retryDelay(this.#asked, Math.random));
     } finally {
       this.#asking = false;
@@ -290,7 +348,7 @@ export class Agent {
     try {
       const response = await fetch(new URL('api/config', src));
       const config = response.ok ? await response.json() : null;
-      if (config?.mqtt?.url) void this.#openMqtt(reachableBroker(config.mqtt.url, location.hostname), config.device);
+      if (config?.mqtt?.url) void this.#openMqtt(config.mqtt.url, config.device);
     } catch {
       if (now) setTimeout(() => void this.#config(true), 1000);
     }
@@ -302,9 +360,10 @@ export class Agent {
     this.#mqtt = true;
     const load = () => import('./vendor/mqtt.esm.js').then((module) => module.default);
     const { username, password } = this.settings;
-    const options = { url, device, viewer: this.#viewer, username, password, load };
     try {
-      const [{ MqttDoor }] = await Promise.all([import('./mqtt.js'), load().catch(() => {})]);
+      const [{ MqttDoor, reachableBroker }] = await Promise.all([import('./mqtt.js'), load().catch(() => {})]);
+      const near = url === this.settings.broker ? url : reachableBroker(url, location.hostname);
+      const options = { url: near, device, viewer: this.#viewer, username, password, load };
       this.#addDoor('mqtt', (events) => new MqttDoor(options, events));
     } catch {
       this.#mqtt = false;
@@ -334,13 +393,18 @@ export class Agent {
     const { device, title, version, epoch, cameras } = hello;
     if (epoch !== this.store.state.epoch) this.clock.reset();
     this.#iceServers = hello.ice_servers ?? [];
-    this.store.set({ known: true, reached: true, foreign: false, signIn: false, device, title, version, epoch, cameras });
+    const board = epoch === this.store.state.epoch ? this.store.state.board : '';
+    this.store.set({ known: true, reached: true, foreign: false, signIn: false, device, title, version, epoch, cameras, board });
+    this.wantedChanged();
   }
 
-  /** @param {readonly CameraState[]} changed */
-  #states(changed) {
+  /** @param {import('./types.js').State} state */
+  #states({ cameras: changed, board }) {
+    if (typeof board === 'string') this.store.set({ board });
+    if (!changed.length) return;
     const byName = new Map(changed.map((camera) => [camera.name, camera]));
     this.store.set({ cameras: this.store.state.cameras.map((camera) => byName.get(camera.name) ?? camera) });
+    this.wantedChanged();
   }
 
   // ------------------------------------------------------------------ events and effects
@@ -350,7 +414,7 @@ export class Agent {
     if (event.type === 'message') {
       const { message } = event;
       if (message.t === 'hello') this.#hello(message);
-      else if (message.t === 'state') this.#states(message.cameras);
+      else if (message.t === 'state') this.#states(message);
       else if (message.t === 'pong') this.clock.add(message.at, performance.now(), message.now);
       else if (message.t === 'error' && (message.code === 401 || message.code === 403)) this.#unauthorized('token', '');
     }
@@ -516,7 +580,9 @@ export class Agent {
     if (peer && current.open && now - this.#pinged > (this.measuring ? 1000 : 10_000)) this.#ping(peer);
     for (const watch of this.#watches) watch.check(now);
     this.#tellViews();
+    this.#survey?.tick(now, current?.id ?? -1, peer ?? null);
   }
+
 
   #visibility() {
     const visible = document.visibilityState === 'visible';
@@ -608,6 +674,7 @@ export class Watch {
     this.#asking = true;
     void this.#agent
       .reading(this.camera)
+      .catch(() => null)
       .then((result) => {
         const shown = this.#shown;
         if (!result?.reading || !shown || result.peer !== shown.peer) return;
@@ -630,20 +697,13 @@ export class Watch {
   }
 }
 
-/**
- * State of the browser's permission to reach the local network, which a page from a public address needs.
- * @param {string} src where the agent is
- */
-async function localNetworkPermission(src) {
-  if (new URL(src).origin === location.origin) return '';
-  for (const name of ['local-network', 'local-network-access']) {
-    try {
-      return (await navigator.permissions.query({ name: /** @type {PermissionName} */ (name) })).state;
-    } catch {
-      // A browser that does not know this name has another one, or no such rule.
-    }
-  }
-  return '';
+/** Whether it is where the page came from. @param {string} src */
+const isOwn = (src) => src !== '' && new URL(src).origin === location.origin;
+
+/** Whether data are to be saved: as the person chose, else as the browser was told. */
+function savesData() {
+  const { connection } = /** @type {{connection?: {saveData?: boolean}}} */ (navigator);
+  return preference.get('saver', connection?.saveData ? 'on' : 'off') === 'on';
 }
 
 /**

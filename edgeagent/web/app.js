@@ -4,7 +4,7 @@ import { agentFor } from './agent.js';
 import { el, preference, setText } from './dom.js';
 import { EdgeGrid } from './grid.js';
 import { iconButton, relabel } from './icons.js';
-import { fromFragment, noSettings, remember, remembered, toFragment } from './settings.js';
+import { fromFragment, noSettings, toFragment } from './settings.js';
 import { summary, titleOf } from './words.js';
 
 /**
@@ -26,16 +26,21 @@ let agent = null;
 /** @type {import('./connect.js').EdgeConnect | null} */
 let form = null;
 let version = '';
+let recalled = false;
+/** What the header says for a moment. */
+let notice = '';
+let noticeTimer = 0;
 let idleTimer = 0;
 
 const fitButton = iconButton('fill', 'Fill the window', () => toggleFit());
 const fullButton = iconButton('expand', 'Full screen', () => toggleFullscreen());
+const saverButton = iconButton('saver', 'Data saver', () => toggleSaver());
 const helpButton = iconButton('keyboard', 'Keyboard shortcuts', () => void help());
 const changeButton = el('button', { class: 'plain', type: 'button', hidden: true }, 'Change device');
 helpButton.classList.add('mouse');
 fitButton.classList.add('wide');
 changeButton.addEventListener('click', () => void ask(agent?.settings ?? noSettings()));
-buttons.append(changeButton, fitButton, helpButton, fullButton);
+buttons.append(changeButton, saverButton, fitButton, helpButton, fullButton);
 
 grid.setAttribute('fit', preference.get('fit.grid', 'contain'));
 grid.toggleAttribute('paused', start.paused);
@@ -64,22 +69,29 @@ function changed() {
   const state = agent?.store.state;
   if (!agent || !state) return;
   if (state.foreign && !state.known && !start.settings) {
-    const saved = remembered(localStorage);
     changeButton.hidden = false;
-    if (saved) use(saved);
-    else void ask(noSettings());
-    return;
+    return void recall();
   }
   if (state.signIn && state.signInFor === 'broker') return void ask(agent.settings, state.signInText);
   if (start.probe) for (const tile of grid.cameras) tile.sampling = 'all';
-  if (state.version && version && state.version !== version) offerReload(state.version);
+  if (state.version && version && state.version !== version) void import('./help.js').then(({ offerReload }) => offerReload(state.version));
   version ||= state.version;
   render();
 }
 
+/** On a static host: the device that was shown here before, else ask for one. */
+async function recall() {
+  if (recalled) return;
+  recalled = true;
+  const { remembered } = await import('./memory.js');
+  const saved = remembered(localStorage);
+  if (saved) use(saved);
+  else await ask(noSettings());
+}
+
 /** @param {Settings} settings @param {string} [problem] */
 async function ask(settings, problem) {
-  const { EdgeConnect } = await import('./connect.js');
+  const [{ EdgeConnect }, { remember }] = await Promise.all([import('./connect.js'), import('./memory.js')]);
   if (form) return;
   form = new EdgeConnect();
   form.fill(settings, problem);
@@ -102,7 +114,11 @@ function render() {
   setText(heading, title);
   document.title = [tile?.heading, title || 'edgeagent'].filter(Boolean).join(' · ');
   const all = grid.cameras.map((each) => ({ kind: each.state.phase === 'live' || each.state.phase === 'resuming' ? /** @type {const} */ ('live') : /** @type {const} */ ('wait'), text: each.state.text }));
-  setText(status, state.signIn ? '' : summary(all));
+  const { saver } = state;
+  saverButton.hidden = !saver && !state.cameras.some((camera) => camera.layers?.length > 1);
+  saverButton.setAttribute('aria-pressed', String(saver));
+  relabel(saverButton, 'Data saver: the smallest picture of every camera');
+  setText(status, state.signIn ? '' : notice || summary(all));
   document.body.classList.toggle('single', grid.selected !== '');
   document.body.classList.toggle('empty', !grid.cameras.length);
   const cover = grid.getAttribute('fit') === 'cover';
@@ -134,6 +150,17 @@ function toggleFit() {
   grid.setAttribute('fit', cover ? 'cover' : 'contain');
   preference.set('fit.grid', cover ? 'cover' : 'contain');
   render();
+}
+
+function toggleSaver() {
+  const on = !agent?.store.state.saver;
+  notice = on ? 'Data saver: small pictures' : 'Data saver is off';
+  clearTimeout(noticeTimer);
+  noticeTimer = window.setTimeout(() => {
+    notice = '';
+    render();
+  }, 3000);
+  agent?.setSaver(on);
 }
 
 function toggleFullscreen() {
@@ -173,6 +200,7 @@ document.addEventListener('keydown', (event) => {
   else if (key === 's') void (tile ?? focusedTile())?.saveSnapshot(event.shiftKey ? 'image/png' : 'image/jpeg');
   else if (key === 'p') void (tile ?? focusedTile())?.togglePictureInPicture();
   else if (key === 'd' && tile) tile.toggleDetails();
+  else if (key === 'q' && tile) void tile.toggleQuality();
   else if (key === '?') void help();
   else return;
   event.preventDefault();
@@ -200,14 +228,6 @@ function typing(event) {
 async function help() {
   if (document.querySelector('dialog')) return;
   (await import('./help.js')).help();
-}
-
-/** @param {string} to */
-function offerReload(to) {
-  if (document.querySelector('.update')) return;
-  const button = el('button', { class: 'plain', type: 'button' }, 'Reload');
-  button.addEventListener('click', () => location.reload());
-  document.body.append(el('div', { class: 'update', role: 'status' }, `The agent was updated to ${to}.`, button));
 }
 
 // ------------------------------------------------------------------ for measurements and the curious

@@ -27,13 +27,11 @@
  * `--edge-radius`, `--edge-surface`, `--edge-text`, `--edge-font`. Pages of another origin need the agent's permission (CORS).
  */
 import { agentFor, mark } from './agent.js';
-import { askToken } from './ask.js';
+import { askToken, sayFault } from './ask.js';
 import { el, setText } from './dom.js';
 import { iconButton, relabel } from './icons.js';
 import { Picture } from './picture.js';
 import { settingsOf } from './settings.js';
-import { stampAge } from './stamp.js';
-import { figures } from './stats.js';
 import { base, camera as cameraStyle } from './styles.js';
 import { titleOf, words } from './words.js';
 
@@ -67,6 +65,8 @@ export class EdgeCamera extends HTMLElement {
   /** Whether its picture is needed: seen, or seen a moment ago, or floating over other windows. */
   #inSight = true;
   #onScreen = true;
+  /** Paused by the controls of the browser, as those of picture-in-picture. */
+  #held = false;
   /** @type {IntersectionObserver | null} */
   #observer = null;
   #unsubscribe = () => {};
@@ -97,11 +97,16 @@ export class EdgeCamera extends HTMLElement {
   #snapshotButton = iconButton('snapshot', 'Save a snapshot');
   #fitButton = iconButton('fill', 'Fill the window');
   #pipButton = iconButton('pip', 'Picture in picture');
+  #qualityButton = iconButton('quality', 'Picture quality');
   #detailsButton = iconButton('details', 'Details');
   #fullButton = iconButton('expand', 'Full screen');
   /** @type {import('./details.js').EdgeDetails | null} */
   #details = null;
   #detailsOpen = false;
+  /** @type {HTMLElement | null} */
+  #quality = null;
+  /** @type {import('./health.js').EdgeHealth | null} */
+  #health = null;
   /** @type {HTMLElement | null} */
   #signin = null;
 
@@ -111,6 +116,11 @@ export class EdgeCamera extends HTMLElement {
       frame: (attachment, first) => this.#framed(attachment, first),
       blocked: () => {
         this.#needsTap = true;
+        this.#render();
+      },
+      held: (held) => {
+        this.#held = held;
+        this.#setSight(this.#inSight);
         this.#render();
       },
     });
@@ -123,7 +133,7 @@ export class EdgeCamera extends HTMLElement {
     this.#prev.classList.add('step', 'prev');
     this.#next.classList.add('step', 'next');
     const bottom = el('div', { class: 'bar bottom', role: 'group', 'aria-label': 'Controls' });
-    bottom.append(this.#snapshotButton, this.#fitButton, this.#pipButton, this.#detailsButton, this.#fullButton);
+    bottom.append(this.#snapshotButton, this.#fitButton, this.#pipButton, this.#qualityButton, this.#detailsButton, this.#fullButton);
     this.#stage.append(this.#picture.element, this.#hit, this.#message, top, this.#prev, this.#next, bottom, this.#toast, this.#flash);
     root.append(this.#stage);
 
@@ -134,11 +144,16 @@ export class EdgeCamera extends HTMLElement {
     this.#snapshotButton.addEventListener('click', (event) => void this.saveSnapshot(event.shiftKey ? 'image/png' : 'image/jpeg'));
     this.#fitButton.addEventListener('click', () => this.toggleFit());
     this.#pipButton.addEventListener('click', () => void this.togglePictureInPicture());
+    this.#qualityButton.addEventListener('click', () => void this.toggleQuality());
     this.#detailsButton.addEventListener('click', () => this.toggleDetails());
     this.#fullButton.addEventListener('click', () => this.toggleFullscreen());
     root.addEventListener('pointermove', () => this.wakeControls());
     root.addEventListener('focusin', () => this.wakeControls());
-    root.addEventListener('leavepictureinpicture', () => this.#sight(this.#onScreen));
+    root.addEventListener('leavepictureinpicture', () => {
+      // Some browsers pause it then.
+      this.#picture.play();
+      this.#sight(this.#onScreen);
+    });
     this.#dot.hidden = false;
   }
 
@@ -174,7 +189,7 @@ export class EdgeCamera extends HTMLElement {
 
   get state() {
     const { text } = this.#words();
-    return { phase: this.hasAttribute('paused') ? 'paused' : this.#view.phase, text };
+    return { phase: this.hasAttribute('paused') || this.#held ? 'paused' : this.#view.phase, text };
   }
 
   get frames() {
@@ -200,7 +215,7 @@ export class EdgeCamera extends HTMLElement {
     const clock = this.#agent?.clock.estimate(performance.now());
     if (!clock) return null;
     const from = performance.now() - DELAY_MS;
-    const ages = this.#picture.samples.filter((each) => each.at >= from).map((each) => stampAge(each.display + clock.offset, each.time));
+    const ages = this.#picture.ages(from, clock.offset);
     if (!ages.length) return null;
     ages.sort((a, b) => a - b);
     return { ms: ages[ages.length >> 1], uncertainty: clock.uncertainty, count: ages.length };
@@ -217,24 +232,23 @@ export class EdgeCamera extends HTMLElement {
     const { peer, reading } = result;
     const before = this.#reading?.peer === peer ? this.#reading.reading : null;
     this.#reading = { peer, reading };
+    const { figures } = await import('./stats.js');
     return figures(before, reading);
   }
 
   /** @param {'image/jpeg' | 'image/png'} [type] */
-  snapshot(type = 'image/jpeg') {
-    return this.#picture.snapshot(type);
+  async snapshot(type = 'image/jpeg') {
+    return (await import('./snapshot.js')).take(this.#picture.source, type);
   }
 
   /** Save the frame on show as a file. @param {'image/jpeg' | 'image/png'} [type] */
   async saveSnapshot(type = 'image/jpeg') {
-    const blob = await this.#picture.snapshot(type);
+    const blob = await this.snapshot(type);
     if (!blob) return this.toast('There is no picture to save yet');
     this.#flash.classList.remove('on');
     void this.#flash.offsetWidth;
     this.#flash.classList.add('on');
-    const link = el('a', { href: URL.createObjectURL(blob), download: this.#fileName(type) });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 30_000);
+    (await import('./snapshot.js')).save(blob, `${this.#agent?.store.state.device || 'camera'}-${this.#name}`);
     this.toast('Snapshot saved');
   }
 
@@ -274,6 +288,7 @@ export class EdgeCamera extends HTMLElement {
     relabel(this.#detailsButton, open ? 'Hide details' : 'Details');
     this.#detailsButton.setAttribute('aria-expanded', String(open));
     this.wakeControls();
+    if (open) void this.toggleQuality(false);
     if (open) return void this.#showDetails();
     const had = this.#details?.matches(':focus-within');
     this.#details?.remove();
@@ -291,6 +306,27 @@ export class EdgeCamera extends HTMLElement {
     this.#details.focusClose();
   }
 
+  /** @param {boolean} [open] */
+  async toggleQuality(open = !this.#quality) {
+    if (open && !this.#qualityButton.hidden) {
+      const { EdgeQuality } = await import('./quality.js');
+      if (this.#quality || this.#qualityButton.hidden) return;
+      this.toggleDetails(false);
+      const sheet = new EdgeQuality();
+      this.#quality = sheet;
+      sheet.addEventListener('edge-close', () => this.toggleQuality(false));
+      this.#stage.append(sheet);
+      sheet.source = this;
+    } else if (this.#quality) {
+      const had = this.#quality.matches(':focus-within');
+      this.#quality.remove();
+      this.#quality = null;
+      if (had) this.#qualityButton.focus();
+    }
+    this.#qualityButton.setAttribute('aria-expanded', String(Boolean(this.#quality)));
+    this.wakeControls();
+  }
+
   get detailsOpen() {
     return this.#detailsOpen;
   }
@@ -302,7 +338,8 @@ export class EdgeCamera extends HTMLElement {
   /** Begin to play, where it was paused. */
   play() {
     this.removeAttribute('paused');
-    this.#needsTap = false;
+    this.#needsTap = this.#held = false;
+    this.#setSight(this.#inSight);
     this.#picture.play();
     this.#render();
   }
@@ -322,7 +359,7 @@ export class EdgeCamera extends HTMLElement {
     if (this.compact || this.#view.phase !== 'live') return;
     this.#idleTimer = window.setTimeout(() => {
       const focused = this.shadowRoot?.activeElement;
-      if (this.#detailsOpen || (focused && focused !== this.#hit && focused.matches(':focus-visible'))) return this.wakeControls();
+      if (this.#detailsOpen || this.#quality || (focused && focused !== this.#hit && focused.matches(':focus-visible'))) return this.wakeControls();
       this.#stage.classList.add('idle');
     }, IDLE_MS);
   }
@@ -346,6 +383,7 @@ export class EdgeCamera extends HTMLElement {
     clearTimeout(this.#idleTimer);
     clearTimeout(this.#awayTimer);
     this.toggleDetails(false);
+    void this.toggleQuality(false);
     this.#unwatch();
     if (!this.#given) this.#agent = null;
     this.#picture.clear();
@@ -402,7 +440,7 @@ export class EdgeCamera extends HTMLElement {
         detach: (peer) => this.#picture.detach(peer),
         view: (view) => this.#viewed(view),
       });
-      this.#watch.active = this.#inSight;
+      this.#setSight(this.#inSight);
       this.#viewed(agent.view(wanted));
     }
     const { signIn, signInFor } = agent.store.state;
@@ -432,7 +470,7 @@ export class EdgeCamera extends HTMLElement {
   /** @param {boolean} inSight */
   #setSight(inSight) {
     this.#inSight = inSight;
-    if (this.#watch) this.#watch.active = inSight;
+    if (this.#watch) this.#watch.active = inSight && !this.#held;
   }
 
   /** @param {Attachment} attachment @param {boolean} first */
@@ -442,8 +480,6 @@ export class EdgeCamera extends HTMLElement {
       mark('edge:first-frame', { camera: this.#name, peer: attachment.peer });
       mark(`edge:first-frame:${this.#name}`, { peer: attachment.peer });
       this.#fire('edge-first-frame', { camera: this.#name });
-      // What a tap may ask for next should be there even if the agent goes.
-      if (!this.compact) setTimeout(() => void import('./details.js').catch(() => {}), 1000);
     }
     this.#watch?.frame(attachment, first);
   }
@@ -465,9 +501,10 @@ export class EdgeCamera extends HTMLElement {
   #words() {
     const agent = this.#agent?.store.state;
     const around = { online: navigator.onLine, lna: agent?.lna };
-    if (this.hasAttribute('paused')) return { kind: /** @type {const} */ ('off'), text: 'Paused', hint: '', age: '' };
+    if (this.hasAttribute('paused') || this.#held) return { kind: /** @type {const} */ ('off'), text: 'Paused', hint: '', age: '' };
     if (!this.#agent) return { kind: /** @type {const} */ ('lost'), text: 'No camera is set', hint: 'Give the element a src.', age: '' };
     if (this.#needsTap) return { kind: /** @type {const} */ ('ask'), text: 'Tap to play', hint: '', age: '' };
+    if (agent?.consent) return agent.consent;
     if (agent && !agent.known && !agent.reached) return words({ phase: 'unreachable', text: 'agent', age: null }, around);
     if (agent?.known && !this.#name) return { kind: /** @type {const} */ ('off'), text: 'This device has no cameras', hint: '', age: '' };
     if (agent?.known && !this.#state()) {
@@ -492,10 +529,12 @@ export class EdgeCamera extends HTMLElement {
     this.#hint.hidden = !said.hint;
     this.#age.hidden = !said.age;
     this.#spinner.hidden = said.kind !== 'wait';
-    const button = this.hasAttribute('paused') || this.#needsTap ? 'Play' : this.#view.phase === 'refused' ? 'Try again' : '';
+    const consent = said.text !== '' && said === this.#agent?.store.state.consent;
+    const stopped = this.hasAttribute('paused') || this.#needsTap || this.#held;
+    const button = stopped ? 'Play' : consent ? 'Continue' : this.#view.phase === 'refused' ? 'Try again' : '';
     setText(this.#button, button);
     this.#button.hidden = !button;
-    this.#message.classList.toggle('on', !live && said.kind !== 'ask' ? true : this.#needsTap);
+    this.#message.classList.toggle('on', !live && said.kind !== 'ask' ? true : this.#needsTap || consent);
     this.#message.classList.toggle('now', said.kind !== 'wait' || said.age !== '');
     this.#picture.element.classList.toggle('dim', !live && this.#view.age !== null);
     relabel(this.#hit, this.compact ? `Open ${title}` : 'Show or hide the controls');
@@ -506,6 +545,9 @@ export class EdgeCamera extends HTMLElement {
     this.#fullButton.hidden = this.compact || !(document.fullscreenEnabled || video.webkitEnterFullscreen);
     this.#fitButton.hidden = this.compact;
     this.#detailsButton.hidden = this.compact;
+    this.#qualityButton.hidden = this.compact || (this.#agent?.layers(this.#name).length ?? 0) < 2;
+    if (this.compact && this.#quality) void this.toggleQuality(false);
+    if (!this.compact || this.#health) this.#health = sayFault(this.#stage, this.#health, this.compact ? null : (this.#agent?.store.state.faults[this.#name] ?? null));
     const cover = this.getAttribute('fit') === 'cover';
     relabel(this.#fitButton, cover ? 'Show the whole picture' : 'Fill the window', cover ? 'fit' : 'fill');
     const full = document.fullscreenElement !== null;
@@ -518,6 +560,7 @@ export class EdgeCamera extends HTMLElement {
   }
 
   #tapped() {
+    if (this.#quality) return void this.toggleQuality(false);
     if (this.compact) return this.#fire('edge-open', { camera: this.#name });
     if (this.#stage.classList.contains('idle')) this.wakeControls();
     else if (matchMedia('(hover: none)').matches && this.#view.phase === 'live') this.#stage.classList.add('idle');
@@ -525,18 +568,9 @@ export class EdgeCamera extends HTMLElement {
   }
 
   #pressed() {
-    if (this.hasAttribute('paused') || this.#needsTap) this.play();
+    if (this.hasAttribute('paused') || this.#needsTap || this.#held) this.play();
+    else if (this.#agent?.store.state.consent) this.#agent.consent();
     else this.#agent?.retry();
-  }
-
-  /** @param {string} type */
-  #fileName(type) {
-    const now = new Date();
-    const two = (/** @type {number} */ n) => String(n).padStart(2, '0');
-    const day = `${now.getFullYear()}-${two(now.getMonth() + 1)}-${two(now.getDate())}`;
-    const time = `${two(now.getHours())}${two(now.getMinutes())}${two(now.getSeconds())}`;
-    const device = this.#agent?.store.state.device || 'camera';
-    return `${device}-${this.#name}-${day}-${time}.${type === 'image/png' ? 'png' : 'jpg'}`;
   }
 
   /** @param {string} type @param {unknown} [detail] */

@@ -6,8 +6,9 @@
  */
 import { el, setText } from './dom.js';
 import { iconButton } from './icons.js';
-import { base, details as style } from './styles.js';
-import { bitrateText, delayText, pathText } from './words.js';
+import { choices } from './layers.js';
+import { base, details as style, panel } from './styles.js';
+import { bitrateText, delayText, pathText } from './units.js';
 
 const EVERY_MS = 1000;
 const POINTS = 60;
@@ -16,8 +17,11 @@ const ROWS = /** @type {const} */ ([
   ['Picture', [['resolution', 'Resolution'], ['fps', 'Frame rate'], ['codec', 'Codec'], ['dropped', 'Dropped frames']]],
   ['Delay', [['glass', 'Glass to glass'], ['buffer', 'Jitter buffer'], ['rtt', 'Round trip']]],
   ['Network', [['bitrate', 'Bitrate'], ['loss', 'Packet loss'], ['path', 'Path'], ['door', 'Connected through']]],
-  ['Agent', [['device', 'Device'], ['version', 'Version'], ['viewers', 'Watching now']]],
+  ['Quality', [['layer', 'Sent at present'], ['estimate', 'The way carries about'], ['limit', 'Limited by']]],
+  ['Agent', [['device', 'Device'], ['version', 'Version'], ['viewers', 'Watching now'], ['board', 'Board']]],
 ]);
+
+const LIMITS = { none: 'Nothing', network: 'The network', uplink: 'The owner’s upload limit', camera: 'The camera', board: 'The board', wish: 'Your choice' };
 
 export class EdgeDetails extends HTMLElement {
   /** @type {EdgeCamera | null} */
@@ -36,7 +40,7 @@ export class EdgeDetails extends HTMLElement {
   constructor() {
     super();
     const root = this.attachShadow({ mode: 'open' });
-    root.adoptedStyleSheets = [base, style];
+    root.adoptedStyleSheets = [base, panel, style];
     const scroll = el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Details of the picture' });
     for (const [title, rows] of ROWS) {
       const list = el('dl');
@@ -98,6 +102,12 @@ export class EdgeDetails extends HTMLElement {
     show('version', agent?.version ?? '');
     show('viewers', state ? String(state.viewers) : '');
     show('door', agent?.door === 'mqtt' ? 'Broker (MQTT)' : agent?.door === 'whep' ? 'The agent (WHEP)' : '');
+    const flow = source.agent?.flow(source.camera);
+    const layer = flow && choices(state?.layers ?? []).find(({ name }) => name === flow.layer);
+    show('layer', flow?.layer ? [layer?.label, layer?.size, bitrateText(flow.kbps * 1000)].filter(Boolean).join(', ') : '');
+    show('estimate', flow?.estimate_kbps ? bitrateText(flow.estimate_kbps * 1000) : '');
+    show('limit', flow ? flow.text || LIMITS[flow.limit] : '');
+    show('board', agent?.board || (agent?.known ? 'All well' : ''));
     const glass = delayText(source.delay);
     show('glass', glass || (state?.stamped ? 'Measuring…' : 'No stamp in the picture'));
     if (!figures) return;

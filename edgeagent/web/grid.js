@@ -6,7 +6,7 @@
  * person opens or leaves a camera.
  */
 import { agentFor } from './agent.js';
-import { askToken } from './ask.js';
+import { askToken, sayFault } from './ask.js';
 import { EdgeCamera } from './camera.js';
 import { el, preference, setText } from './dom.js';
 import { arrange } from './layout.js';
@@ -36,7 +36,10 @@ export class EdgeGrid extends HTMLElement {
   #text = el('p', { role: 'status' });
   #line = el('div', { class: 'line' }, el('span', { class: 'spinner', 'aria-hidden': 'true' }), this.#text);
   #hint = el('p');
-  #note = el('div', { class: 'note' }, el('div', {}, this.#line, this.#hint));
+  #continue = el('button', { class: 'primary', type: 'button', hidden: true }, 'Continue');
+  #note = el('div', { class: 'note' }, el('div', {}, this.#line, this.#hint, this.#continue));
+  /** @type {import('./health.js').EdgeHealth | null} */
+  #health = null;
   /** @type {HTMLElement | null} */
   #signin = null;
   #resize = new ResizeObserver(() => this.#layout());
@@ -48,6 +51,7 @@ export class EdgeGrid extends HTMLElement {
     const root = this.attachShadow({ mode: 'open' });
     root.adoptedStyleSheets = [base, style];
     root.append(this.#cells, this.#note);
+    this.#continue.addEventListener('click', () => this.#agent?.consent());
     root.addEventListener('edge-open', (event) => this.#choose(/** @type {EdgeCamera} */ (event.target).camera));
     root.addEventListener('edge-back', () => this.#choose(''));
     root.addEventListener('edge-step', (event) => this.step(/** @type {CustomEvent} */ (event).detail));
@@ -133,6 +137,8 @@ export class EdgeGrid extends HTMLElement {
     if (known && this.#selected && !cameras.some((camera) => camera.name === this.#selected)) this.#choose('');
     this.#tilesFor(cameras);
     this.#say();
+    // One shown alone has its own.
+    this.#health = sayFault(this.shadowRoot, this.#health, this.#selected ? null : agent.store.state.fault);
     this.#signin = askToken(this.shadowRoot, this.#signin, signIn && signInFor === 'token' ? agent : null);
     this.#layout();
   }
@@ -178,9 +184,11 @@ export class EdgeGrid extends HTMLElement {
     if (!agent || this.#note.hidden) return;
     const said = agent.known
       ? { kind: 'off', text: 'This device has no cameras', hint: 'Add one to its configuration; it appears here by itself.' }
-      : words({ phase: agent.reached ? 'connecting' : 'unreachable', text: 'agent', age: null }, { online: navigator.onLine, lna: agent.lna });
+      : (agent.consent ??
+        words({ phase: agent.reached ? 'connecting' : 'unreachable', text: 'agent', age: null }, { online: navigator.onLine, lna: agent.lna }));
     setText(this.#text, said.text);
     setText(this.#hint, said.hint);
+    this.#continue.hidden = !agent.consent;
     /** @type {HTMLElement} */ (this.#line.firstElementChild).hidden = said.kind !== 'wait';
   }
 

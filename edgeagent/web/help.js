@@ -1,5 +1,5 @@
 // @ts-check
-/** The list of keyboard shortcuts. */
+/** What a page says beside its pictures: the list of keyboard shortcuts, and that the agent was updated. */
 import { el } from './dom.js';
 import { iconButton } from './icons.js';
 
@@ -12,6 +12,7 @@ const SHORTCUTS = [
   ['S', 'Save a snapshot (with Shift: PNG)'],
   ['P', 'Picture in picture'],
   ['D', 'Details'],
+  ['Q', 'Picture quality'],
   ['?', 'This list'],
 ];
 
@@ -25,4 +26,12 @@ export function help() {
   dialog.addEventListener('close', () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();
+}
+
+/** @param {string} to */
+export function offerReload(to) {
+  if (document.querySelector('.update')) return;
+  const button = el('button', { class: 'plain', type: 'button' }, 'Reload');
+  button.addEventListener('click', () => location.reload());
+  document.body.append(el('div', { class: 'update', role: 'status' }, `The agent was updated to ${to}.`, button));
 }

@@ -15,15 +15,20 @@ const PATHS = {
   keyboard: 'M3.5 6.5h17v11h-17zM7 10h.01M10.3 10h.01M13.7 10h.01M17 10h.01M7.5 14h9',
   play: 'M8 5.5v13l10.5-6.5z',
   copy: 'M9 9h10v10.5H9zM15 9V4.5H5V15h4',
+  quality: 'M4 8h8M18 8h2M15 10.5a2.5 2.5 0 1 0 0-5 2.5 2.5 0 0 0 0 5zM4 16h2M12 16h8M9 18.5a2.5 2.5 0 1 0 0-5 2.5 2.5 0 0 0 0 5z',
+  saver: 'M5 19.5c-.5-8.5 4.5-14 14.5-14.5C20 14 15 19 8 18.5M5 19.5c2-5 5-8 9-10',
 };
 
 /** @typedef {keyof typeof PATHS} IconName */
 
+/** @param {IconName} name */
+const icon = (name) => outline(PATHS[name]);
+
 /**
- * @param {IconName} name
+ * @param {string} d of a path on the grid
  * @returns {SVGSVGElement}
  */
-export function icon(name) {
+export function outline(d) {
   const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
   for (const [key, value] of Object.entries({
     viewBox: '0 0 24 24',
@@ -39,7 +44,7 @@ export function icon(name) {
     svg.setAttribute(key, value);
   }
   const path = document.createElementNS('http://www.w3.org/2000/svg', 'path');
-  path.setAttribute('d', PATHS[name]);
+  path.setAttribute('d', d);
   svg.append(path);
   return svg;
 }

@@ -15,7 +15,8 @@
  * | retiring     | the old one, its pictures still shown       | the new one shows every picture, or 4 s have passed        |
  *
  * A new peer is wanted when there is none, the current one is dead (failed, channel closed, `bye`, agent restarted, a
- * question unanswered for 1 s after waking) or a camera that should be live brought no frame for 2 s.
+ * question unanswered for 1 s after waking) or a camera that should be live brought no frame for 2 s. Where the agent says that it
+ * sends less on purpose (`flows`), pictures may be seldom: after 2 s it is asked, and while it answers within 3 s, 12 s are waited.
  */
 import { retryDelay } from './backoff.js';
 
@@ -27,11 +28,15 @@ import { retryDelay } from './backoff.js';
  * @typedef {import('./types.js').LinkEvent} LinkEvent
  * @typedef {import('./types.js').LinkEffect} LinkEffect
  * @typedef {import('./types.js').CameraView} CameraView
+ * @typedef {import('./types.js').Flow} Flow
  *
  * @typedef {object} Line one video m-line
  * @property {string} mid
  * @property {string} camera
- * @property {string} layer the last wish sent: `auto` or `off`
+ * @property {string} layer the last wish sent: `auto`, a layer's name or `off`
+ * @property {number} wish its number
+ * @property {string} refused a layer that the agent does not have
+ * @property {Flow | null} flow how the agent says that it sends
  * @property {number} since when frames began to be expected
  * @property {number | null} first when the first frame came
  * @property {number | null} last when the latest frame came
@@ -53,10 +58,13 @@ import { retryDelay } from './backoff.js';
  * @property {string[]} mids
  * @property {Map<string, Line>} lines by mid
  * @property {string | null} dead why, once it is
- * @property {number | null} probedAt
+ * @property {number | null} probeBy until when it must have answered
+ * @property {number} heardAt when it was last heard, frames aside
  */
 
 export const STALE_MS = 2000;
+const SELDOM_MS = 12_000;
+const SELDOM_PROBE_MS = 3000;
 const ANSWER_MS = 3000;
 const CONNECT_MS = 4000;
 const CONNECT_MAX_MS = 10_000;
@@ -64,7 +72,7 @@ const READY_MS = 30_000;
 const FIRST_FRAME_MS = 4000;
 const PROBE_MS = 1000;
 const RETIRE_MS = 4000;
-const HIDE_MS = 10_000;
+const HIDE_MS = 3000;
 const LEAVE_MS = 300_000;
 const UNWANTED_MS = 3000;
 const OFFER_MS = 5000;
@@ -110,6 +118,8 @@ export class Link {
   #blocked = '';
   #blockedText = '';
   #unreachable = false;
+  /** @type {'' | 'answer' | 'connect'} what the last attempt waited for in vain */
+  #stuck = '';
   #ids = 0;
 
   /** @param {{random?: () => number}} [options] */
@@ -202,6 +212,7 @@ export class Link {
         if (peer === this.#next && peer.stage === 'offered') {
           // Nobody has seen the offer: the same peer asks again.
           this.#unreachable = true;
+          this.#stuck = 'answer';
           this.#stage(peer, 'ready', peer.at);
           this.#failed(peer.door, now);
         }
@@ -226,7 +237,7 @@ export class Link {
         const seen = this.#seen.get(line.camera);
         this.#seen.set(line.camera, { first: seen?.first ?? now, last: now });
         if (peer !== this.#current) break;
-        peer.probedAt = null;
+        peer.probeBy = null;
         this.#dark.delete(line.camera);
         this.#succeeded();
         break;
@@ -236,9 +247,10 @@ export class Link {
 
   /** @param {Extract<LinkEvent, {type: 'message'}>} event @param {number} now */
   #message({ message, peer: from }, now) {
-    if (message.t === 'hello') return this.#hello(message, from ? this.#peer(from) : null, now);
+    const peer = from ? this.#peer(from) : this.#bySid(('sid' in message && message.sid) || null);
+    if (peer && from) peer.heardAt = now;
+    if (message.t === 'hello') return this.#hello(message, peer, now);
     if (message.t === 'state') return this.#states(message.cameras, now);
-    const peer = from ? this.#peer(from) : this.#bySid(message.sid ?? null);
     if (!peer) return;
     switch (message.t) {
       case 'answer':
@@ -259,13 +271,19 @@ export class Link {
         this.#error(peer, message, now);
         break;
       case 'pong':
-        peer.probedAt = null;
+        peer.probeBy = null;
+        break;
+      case 'flows':
+        for (const flow of message.flows) {
+          const line = peer.lines.get(flow.mid);
+          if (line) line.flow = flow;
+        }
         break;
       case 'done':
         for (const line of peer.lines.values()) {
           if (line.switching?.id !== message.id) continue;
           this.#out.push({ do: 'detach', peer: peer.id, camera: line.camera });
-          Object.assign(line, { camera: line.switching.camera, switching: null, since: now, first: null, last: null });
+          Object.assign(line, { camera: line.switching.camera, switching: null, since: now, first: null, last: null, flow: null, refused: '' });
           this.#out.push({ do: 'attach', peer: peer.id, mid: line.mid, camera: line.camera });
         }
         break;
@@ -276,6 +294,7 @@ export class Link {
   #error(peer, error, now) {
     if (typeof error.id === 'number') {
       for (const line of peer.lines.values()) {
+        if (line.wish === error.id) line.refused = line.layer;
         if (line.switching?.id !== error.id) continue;
         this.#refused.set(line.switching.camera, { text: error.message, until: now + REFUSED_MS });
         line.switching = null;
@@ -371,11 +390,11 @@ export class Link {
     }
   }
 
-  /** Ask the current peer whether it lives. @param {number} now */
-  #probe(now) {
+  /** Ask the current peer whether it lives. @param {number} now @param {number} [patience] ms */
+  #probe(now, patience = PROBE_MS) {
     const peer = this.#current;
     if (!peer || peer.dead || !peer.open) return;
-    peer.probedAt ??= now;
+    peer.probeBy ??= now + patience;
     this.#out.push({ do: 'ping', peer: peer.id });
   }
 
@@ -394,6 +413,7 @@ export class Link {
   /** A peer is of no use any more. @param {Peer} peer @param {string} why @param {number} now */
   #lost(peer, why, now) {
     if (peer === this.#next) {
+      this.#stuck = peer.stage === 'answered' ? 'connect' : 'answer';
       this.#drop(peer, why);
       this.#failed(peer.door, now);
     } else if (peer === this.#current) peer.dead ??= why;
@@ -412,6 +432,7 @@ export class Link {
     this.#failures = 0;
     this.#retryAt = 0;
     this.#unreachable = false;
+    this.#stuck = '';
     this.#blocked = '';
     for (const door of this.#doors.values()) door.failedAt = 0;
   }
@@ -425,7 +446,8 @@ export class Link {
     }
     if (this.#retiring && (now >= this.#retiring.until || this.#allShown(now))) this.#drop(this.#retiring.peer, 'replaced');
     const current = this.#current;
-    if (current?.probedAt && now - current.probedAt >= PROBE_MS) current.dead ??= 'no answer after waking';
+    if (current?.probeBy && now >= current.probeBy) current.dead ??= 'no answer';
+    if (current && hidden === 0 && now >= this.#askAt(current)) this.#probe(now, SELDOM_PROBE_MS);
     if (current?.adding && now - current.addingSince >= OFFER_MS) current.dead ??= 'no answer to a new offer';
     if (hidden === 0) this.#recover(now);
     else if (this.#next && hidden >= HIDE_MS) this.#drop(this.#next, 'hidden');
@@ -459,6 +481,8 @@ export class Link {
         const tries = (this.#dark.get(camera)?.tries ?? 0) + 1;
         this.#dark.set(camera, { tries, notBefore: now + Math.min(60_000, 2000 * 2 ** tries) });
       }
+      // The answer tells a camera that is stuck from a network that is.
+      if (this.#current?.open) this.#out.push({ do: 'ping', peer: this.#current.id });
       this.#open(cameras, now);
     }
     this.#offer(now);
@@ -495,7 +519,8 @@ export class Link {
       mids: [],
       lines: new Map(),
       dead: null,
-      probedAt: null,
+      probeBy: null,
+      heardAt: now,
     };
     this.#out.push({ do: 'open', peer: id, lines: cameras.length });
   }
@@ -550,16 +575,24 @@ export class Link {
       this.#out.push({ do: 'extend', peer: peer.id, lines: peer.adding.length });
     }
     for (const line of lines) {
-      const layer = shown && active.includes(line.switching?.camera ?? line.camera) ? 'auto' : 'off';
+      const layer = shown ? this.#layer(line) : 'off';
       if (line.layer !== layer) this.#wish(peer, line, layer, now);
     }
+  }
+
+  /** The layer that is wanted of a line's camera. @param {Line} line */
+  #layer(line) {
+    const wish = this.#wanted.find((each) => each.camera === (line.switching?.camera ?? line.camera));
+    if (!wish?.active) return 'off';
+    return wish.layer && wish.layer !== line.refused ? wish.layer : 'auto';
   }
 
   /** @param {Peer} peer @param {Line} line @param {string} layer @param {number} now */
   #wish(peer, line, layer, now) {
     line.layer = layer;
     line.since = now;
-    this.#send(peer, { v: 1, t: 'quality', sid: peer.sid, id: ++this.#ids, mid: line.mid, layer });
+    line.wish = ++this.#ids;
+    this.#send(peer, { v: 1, t: 'quality', sid: peer.sid, id: line.wish, mid: line.mid, layer });
   }
 
   /** @param {Peer} peer @param {ViewerMessage} message */
@@ -577,8 +610,15 @@ export class Link {
     const state = this.#cameras.get(line.camera);
     const active = this.#wanted.some((wish) => wish.camera === line.camera && wish.active);
     if (!active || line.switching || line.layer === 'off' || (state && SILENT.has(state.phase))) return Infinity;
-    const patience = Math.max(line.first === null ? FIRST_FRAME_MS : STALE_MS, state?.fps ? 3000 / state.fps : 0);
+    const patience = seldom(line) ? SELDOM_MS : Math.max(line.first === null ? FIRST_FRAME_MS : STALE_MS, usual(state));
     return Math.max(line.since, line.last ?? 0) + patience;
+  }
+
+  /** When to ask the peer whether it lives, since it sends pictures seldom. @param {Peer} peer */
+  #askAt(peer) {
+    if (peer.dead || !peer.open || peer.probeBy) return Infinity;
+    const silent = [...peer.lines.values()].filter((line) => seldom(line) && this.#staleAt(line) < Infinity);
+    return Math.min(...silent.map((line) => Math.max(line.since, line.last ?? 0, peer.heardAt) + STALE_MS));
   }
 
   /** When a stale camera may have a new peer made for it: later each time that one brought nothing. @param {Line} line */
@@ -596,7 +636,7 @@ export class Link {
   #addLine(peer, mid, camera, now) {
     const had = peer.lines.get(mid);
     if (had && had.camera === camera) return;
-    peer.lines.set(mid, { mid, camera, layer: 'auto', since: now, first: null, last: null, switching: null });
+    peer.lines.set(mid, { mid, camera, layer: 'auto', wish: 0, refused: '', flow: null, since: now, first: null, last: null, switching: null });
     this.#out.push({ do: 'attach', peer: peer.id, mid, camera });
   }
 
@@ -673,7 +713,8 @@ export class Link {
     } else if (current || next) {
       times.push(this.#hiddenAt + HIDE_MS, this.#hiddenAt + LEAVE_MS);
     }
-    if (current?.probedAt && !current.dead) times.push(current.probedAt + PROBE_MS);
+    if (current?.probeBy && !current.dead) times.push(current.probeBy);
+    if (current && (this.#visible || this.#keep)) times.push(this.#askAt(current));
     if (current?.adding && !current.dead) times.push(current.addingSince + OFFER_MS);
     if (this.#retiring) times.push(this.#retiring.until);
     // What is due already was seen to by the last `handle`.
@@ -693,7 +734,7 @@ export class Link {
     const current = this.#current && !this.#current.dead ? this.#current : null;
     const line = current ? [...current.lines.values()].find((each) => each.camera === camera) : undefined;
     const age = seen ? now - seen.last : null;
-    const patience = Math.max(STALE_MS, state?.fps ? 3000 / state.fps : 0);
+    const patience = line && seldom(line) ? SELDOM_MS : Math.max(STALE_MS, usual(state));
     /** @param {CameraView['phase']} phase @param {string} [text] @returns {CameraView} */
     const view = (phase, text = '') => ({ phase, text, age });
     if (this.#blocked === 'signin') return view('signin', this.#blockedText);
@@ -712,6 +753,27 @@ export class Link {
     return view(age === null ? 'connecting' : 'reconnecting');
   }
 
+  /**
+   * What the connection knows of who is at fault where a picture is bad, for `fault.js`.
+   * @param {string} camera
+   * @param {number} now
+   */
+  facts(camera, now) {
+    const current = this.#current && !this.#current.dead ? this.#current : null;
+    const line = current ? [...current.lines.values()].find((each) => each.camera === camera) : undefined;
+    const broker = this.#doors.get('mqtt');
+    return {
+      view: this.view(camera, now),
+      mid: line?.mid ?? null,
+      flow: line?.flow ?? null,
+      // Data comes through in both directions, or did a moment ago.
+      answers: current !== null && current.open && now - current.heardAt < SELDOM_PROBE_MS,
+      stuck: this.#stuck,
+      broker: /** @type {'' | 'up' | 'down'} */ (!broker ? '' : broker.ready ? 'up' : broker.down ? 'down' : ''),
+      up: this.#agent.up,
+    };
+  }
+
   /** A summary for the debugging object and the tests. */
   get summary() {
     /** @param {Peer | null | undefined} peer */
@@ -723,7 +785,7 @@ export class Link {
         door: peer.door,
         open: peer.open,
         dead: peer.dead,
-        lines: [...peer.lines.values()].map(({ mid, camera, layer }) => ({ mid, camera, layer })),
+        lines: [...peer.lines.values()].map(({ mid, camera, layer, flow }) => ({ mid, camera, layer, flow })),
       };
     return {
       current: brief(this.#current) ?? null,
@@ -734,3 +796,9 @@ export class Link {
     };
   }
 }
+
+/** The longest that a camera needs for a few frames, ms. @param {CameraState | undefined} state */
+const usual = (state) => (state?.fps ? 3000 / state.fps : 0);
+
+/** Whether the agent leaves out pictures of a line on purpose, or may. @param {Line} line */
+const seldom = (line) => Boolean(line.flow && line.flow.limit !== 'none' && line.flow.limit !== 'wish');

@@ -15,6 +15,17 @@ import { retryDelay } from './backoff.js';
 const MAX_MESSAGE = 65_536;
 
 /**
+ * A broker on the agent's own loopback, seen from a page that came from elsewhere: the same host is meant.
+ * @param {string} broker @param {string} host of the page
+ */
+export function reachableBroker(broker, host) {
+  const url = new URL(broker);
+  const loopback = /^(localhost|127\.|\[::1\])/;
+  if (loopback.test(url.hostname) && host && !loopback.test(host)) url.hostname = host;
+  return url.href;
+}
+
+/**
  * MQTT over WebSocket. The library is loaded when the door is opened, the broker tried again for as long as it is open.
  * @implements {Door}
  */

@@ -22,9 +22,9 @@
  * @typedef {object} PictureEvents
  * @property {(attachment: Attachment, first: boolean) => void} frame
  * @property {() => void} blocked the browser wants a gesture before it plays
+ * @property {(held: boolean) => void} held somebody paused the picture with the browser's own controls, or lets it go on
  */
 import { el } from './dom.js';
-import { StampReader } from './stamp.js';
 
 const KEEP_SAMPLES = 900;
 /** How often a picture is read for a stamp: while nothing says that it carries one; while it does. */
@@ -39,20 +39,45 @@ export class Picture {
   #incoming = null;
   #last = el('canvas', { class: 'last', hidden: true });
   #events;
-  #reader = new StampReader();
+  /** @type {typeof import('./stamp.js') | null} */
+  #stamps = null;
+  /** @type {import('./stamp.js').StampReader | null} */
+  #reader = null;
   #readAt = 0;
   #misses = 0;
   /** @type {Sample[]} */
   samples = [];
   /** Frames presented since the page was opened. */
   frames = 0;
-  /** `off`, `some` for a panel, `all` for a measurement. */
-  sampling = /** @type {'off' | 'some' | 'all'} */ ('off');
+  #sampling = /** @type {'off' | 'some' | 'all'} */ ('off');
 
   /** @param {PictureEvents} events */
   constructor(events) {
     this.#events = events;
     this.element.append(this.#last);
+  }
+
+  /** `off`, `some` for a panel, `all` for a measurement. */
+  get sampling() {
+    return this.#sampling;
+  }
+
+  set sampling(sampling) {
+    this.#sampling = sampling;
+    if (sampling === 'off' || this.#stamps) return;
+    import('./stamp.js').then(
+      (stamps) => {
+        this.#stamps = stamps;
+        this.#reader ??= new stamps.StampReader();
+      },
+      () => {},
+    );
+  }
+
+  /** Ages of the pictures on the screen since `from`, ms. @param {number} from page's ms @param {number} offset of the agent's clock */
+  ages(from, offset) {
+    const { stampAge } = this.#stamps ?? {};
+    return stampAge ? this.samples.filter((each) => each.at >= from).map((each) => stampAge(each.display + offset, each.time)) : [];
   }
 
   /** The video on show, or about to be. */
@@ -69,6 +94,10 @@ export class Picture {
     /** @type {Slot} */
     const slot = { attachment, video, frames: 0, timer: 0 };
     this.#incoming = slot;
+    // While the page is hidden, the browser itself may pause it.
+    const held = (/** @type {boolean} */ is) => slot === this.#shown && !video.ended && !document.hidden && this.#events.held(is);
+    video.addEventListener('pause', () => held(true));
+    video.addEventListener('play', () => held(false));
     this.element.append(video);
     video.srcObject = attachment.stream;
     this.#follow(slot);
@@ -119,20 +148,10 @@ export class Picture {
     }
   }
 
-  /**
-   * The frame on show in full size.
-   * @param {'image/jpeg' | 'image/png'} type
-   * @returns {Promise<Blob | null>}
-   */
-  async snapshot(type) {
+  /** What a snapshot is taken of, null while there is no picture. */
+  get source() {
     const video = this.#shown?.video;
-    const source = video?.videoWidth ? video : this.#last.width ? this.#last : null;
-    if (!source) return null;
-    const canvas = document.createElement('canvas');
-    canvas.width = source instanceof HTMLVideoElement ? source.videoWidth : source.width;
-    canvas.height = source instanceof HTMLVideoElement ? source.videoHeight : source.height;
-    canvas.getContext('2d')?.drawImage(source, 0, 0);
-    return new Promise((resolve) => canvas.toBlob(resolve, type, 0.92));
+    return video?.videoWidth ? video : this.#last.width ? this.#last : null;
   }
 
   /** @param {Slot} slot */
@@ -180,7 +199,7 @@ export class Picture {
 
   /** @param {Slot} slot @param {number} at @param {number} display */
   #sample(slot, at, display) {
-    if (this.sampling === 'off' || !Number.isFinite(display)) return;
+    if (this.sampling === 'off' || !this.#reader || !Number.isFinite(display)) return;
     const every = this.#misses > 2 ? LOOK_MS : READ_MS;
     if (this.sampling === 'some' && at - this.#readAt < every) return;
     this.#readAt = at;

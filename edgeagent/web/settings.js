@@ -18,8 +18,6 @@ export const noSettings = () => ({ src: '', device: '', broker: '', username: ''
 /** A device's, camera's or viewer's name on the wire. */
 export const NAME = /^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$/;
 
-const KEY = 'edge.agent';
-
 /**
  * From an element's attributes `src`, or `device` and `broker`, and `token`.
  * @param {Element} element
@@ -88,18 +86,6 @@ export function brokerUrl(text) {
   return url && /^wss?:$/.test(url.protocol) ? url.href : '';
 }
 
-/**
- * A broker on the agent's own loopback, seen from a page that came from elsewhere: the same host is meant.
- * @param {string} broker @param {string} host of the page
- */
-export function reachableBroker(broker, host) {
-  const url = parse(broker, 'wss:');
-  if (!url) return '';
-  const loopback = /^(localhost|127\.|\[::1\])/;
-  if (loopback.test(url.hostname) && host && !loopback.test(host)) url.hostname = host;
-  return url.href;
-}
-
 /** @param {string} text @param {string} scheme */
 function parse(text, scheme) {
   if (!text) return null;
@@ -107,34 +93,5 @@ function parse(text, scheme) {
     return new URL(/^[a-z]+:\/\//i.test(text) ? text : `${scheme}//${text}`);
   } catch {
     return null;
-  }
-}
-
-/**
- * What the form saved. The token and the password are kept only where the person asked for it.
- * @param {Pick<Storage, 'getItem'>} storage
- * @returns {Settings | null}
- */
-export function remembered(storage) {
-  try {
-    const saved = JSON.parse(storage.getItem(KEY) ?? 'null');
-    if (!saved || typeof saved !== 'object') return null;
-    const settings = noSettings();
-    for (const key of /** @type {const} */ (['src', 'device', 'broker', 'username', 'password', 'token'])) {
-      if (typeof saved[key] === 'string') settings[key] = saved[key];
-    }
-    return settings.src || (settings.broker && NAME.test(settings.device)) ? settings : null;
-  } catch {
-    return null;
-  }
-}
-
-/** @param {Pick<Storage, 'setItem' | 'removeItem'>} storage @param {Settings | null} settings null forgets */
-export function remember(storage, settings) {
-  try {
-    if (settings) storage.setItem(KEY, JSON.stringify({ ...settings, door: undefined }));
-    else storage.removeItem(KEY);
-  } catch {
-    // Private browsing may refuse to store: the page works, it only forgets.
   }
 }

@@ -46,11 +46,34 @@ export class EdgeSignin extends HTMLElement {
     if (!this.#agent || !this.#token.value) return;
     this.#button.disabled = true;
     setText(this.#problem, '');
-    const problem = await this.#agent.signIn(this.#token.value.trim());
+    const problem = await signIn(this.#agent, this.#token.value.trim());
     this.#button.disabled = false;
     setText(this.#problem, problem);
     if (problem) this.#token.select();
   }
+}
+
+/**
+ * @param {Agent} agent
+ * @param {string} token
+ * @returns {Promise<string>} what went wrong, '' where nothing did
+ */
+async function signIn(agent, token) {
+  try {
+    const response = await fetch(new URL('api/login', agent.settings.src), {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ token }),
+      signal: AbortSignal.timeout(5000),
+    });
+    if (response.status === 401 || response.status === 403) return 'That token is not right.';
+    if (response.status === 429) return 'Too many tries. Wait a minute, then try again.';
+    if (!response.ok) return `The agent answered ${response.status}.`;
+  } catch {
+    return 'The agent is not reachable.';
+  }
+  agent.signedIn(token);
+  return '';
 }
 
 customElements.define('edge-signin', EdgeSignin);

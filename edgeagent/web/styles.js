@@ -164,6 +164,16 @@ edge-details { position: absolute; top: 0; right: 0; bottom: 0; width: min(336px
 .flash.on { animation: flash .25s ease-out; }
 @keyframes flash { from { opacity: .7; } to { opacity: 0; } }
 
+edge-health { position: absolute; left: 8px; bottom: calc(var(--_up, 8px) + var(--_safe, 0px)); width: min(360px, 100% - 16px); z-index: 2; }
+:host([edges]) { --_safe: env(safe-area-inset-bottom); }
+:host([edges]) edge-health { left: calc(8px + env(safe-area-inset-left)); }
+edge-quality { position: absolute; right: 8px; bottom: 8px; width: min(320px, 100% - 16px); max-height: calc(100% - 16px); z-index: 3; }
+:host([edges]) edge-quality { right: calc(8px + env(safe-area-inset-right)); bottom: calc(8px + env(safe-area-inset-bottom)); }
+@container (max-width: 599px) {
+  .stage { --_up: 64px; }
+  .stage edge-health { width: calc(100% - 16px); }
+  edge-quality { right: 0; left: 0; bottom: 0; width: 100%; border-radius: 12px 12px 0 0; }
+}
 edge-signin { position: absolute; inset: 0; overflow: auto; background: var(--_surface); color: var(--_text); z-index: 3; }
 @media (prefers-reduced-motion: reduce) {
   *, .message.on, .pictures { transition-duration: 0s !important; transition-delay: 0s !important; }
@@ -172,10 +182,14 @@ edge-signin { position: absolute; inset: 0; overflow: auto; background: var(--_s
 }
 `);
 
-export const details = sheet(`
+/** What lies over a picture: details, quality. */
+export const panel = sheet(`
 :host { display: flex; flex-direction: column; background: var(--_surface); color: var(--_text); box-shadow: 0 0 24px rgb(0 0 0 / .45); text-shadow: none; user-select: text; -webkit-user-select: text; }
 header { display: flex; align-items: center; gap: 4px; padding: 8px 8px 4px 20px; flex: none; }
 header h2 { flex: 1; font-size: 16px; line-height: 24px; font-weight: 600; }
+`);
+
+export const details = sheet(`
 .scroll { overflow: auto; overscroll-behavior: contain; padding: 0 20px calc(20px + env(safe-area-inset-bottom)); }
 h3 { margin: 16px 0 4px; font-size: 12px; line-height: 16px; font-weight: 600; color: var(--_muted); }
 h3:first-child { margin-top: 4px; }
@@ -218,7 +232,10 @@ edge-camera { position: absolute; margin: 0; width: 0; height: 0; aspect-ratio: 
 .note { position: absolute; inset: 0; display: grid; place-items: center; padding: 24px; text-align: center; color: var(--_muted); }
 .note .line { display: flex; gap: 12px; align-items: center; justify-content: center; font-size: 16px; font-weight: 600; color: var(--_text); }
 .note p { margin-top: 4px; }
-.note .plain { margin-top: 16px; }
+.note .primary { margin-top: 16px; }
+.note > div { max-width: 420px; text-wrap: balance; }
+edge-health { position: fixed; left: 50%; bottom: calc(12px + env(safe-area-inset-bottom)); width: min(360px, 100% - 16px); transform: translateX(-50%); z-index: 3; }
+edge-health.closed { width: auto; }
 .spinner { width: 18px; height: 18px; border-radius: 50%; border: 2px solid color-mix(in srgb, currentColor 30%, transparent); border-top-color: currentColor; animation: turn .9s linear infinite; }
 @keyframes turn { to { transform: rotate(1turn); } }
 edge-signin { position: absolute; inset: 0; overflow: auto; background: none; }

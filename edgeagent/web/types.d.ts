@@ -1,12 +1,14 @@
 /** Types that several modules of the viewer share; those of the messages are in wire.d.ts. */
 import type { AgentMessage, Bye, CameraState, Candidate, Hello, Offer, ViewerMessage } from './wire.js';
 
-export type { AgentMessage, Answer, Bye, CameraState, Candidate, ErrorMessage, Hello, Ice, Offer, Up, ViewerMessage } from './wire.js';
+export type { AgentMessage, Answer, Bye, CameraState, Candidate, ErrorMessage, Flow, Hello, Ice, LayerState, Offer, State, Up, ViewerMessage } from './wire.js';
 
 export interface Wish {
   camera: string;
   /** Whether its picture is needed now; false keeps its place in the connection. */
   active: boolean;
+  /** The layer wished for; `auto` where it is left out. */
+  layer?: string;
 }
 
 /** What happened, for `Link.handle`. `peer` is the number that the effect `open` gave. */

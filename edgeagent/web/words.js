@@ -83,35 +83,6 @@ export function titleOf(name, title = '') {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-/**
- * The delay from glass to glass, never without its uncertainty; '' while it is not known.
- * @param {{ms: number, uncertainty: number} | null} delay
- */
-export function delayText(delay) {
-  if (!delay) return '';
-  return `${Math.round(delay.ms)} ms ± ${Math.max(1, Math.ceil(delay.uncertainty))}`;
-}
-
-/** @param {number} bitsPerSecond */
-export function bitrateText(bitsPerSecond) {
-  if (bitsPerSecond >= 999_500) return `${(bitsPerSecond / 1e6).toFixed(bitsPerSecond < 9_950_000 ? 2 : 1)} Mbit/s`;
-  return `${Math.round(bitsPerSecond / 1000)} kbit/s`;
-}
-
-/** @param {string} path as `stats.js` gives it */
-export function pathText(path) {
-  switch (path) {
-    case 'host':
-      return 'Direct, in your network';
-    case 'srflx':
-      return 'Direct, over the internet';
-    case 'relay':
-      return 'Through a relay';
-    default:
-      return '';
-  }
-}
-
 /** A sentence that continues another: lower-case first letter unless it looks like a name or an abbreviation. @param {string} text */
 function lower(text) {
   return /^[A-Z][a-z]*\b(?![A-Z])/.test(text) && /^(The|There|A|An|No|It|Its|This|Nothing|Cannot|Could|Not|Camera|Waiting|Still)\b/.test(text)

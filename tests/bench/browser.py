@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["MARKS", "Frame", "Viewing", "chromium", "frozen_s", "our_page", "whep_page"]
+__all__ = [
+    "HOOKS",
+    "MARKS",
+    "SAMPLES",
+    "Frame",
+    "Scripted",
+    "Shown",
+    "Viewing",
+    "chromium",
+    "frozen_s",
+    "our_page",
+    "stats_of",
+    "whep_page",
+]
 
 import os
 import shutil
@@ -13,7 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from playwright.sync_api import Browser, Page, Route, WebSocket, sync_playwright
@@ -46,6 +59,21 @@ class Frame:
     age_ms: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A frame on the screen.
+
+    Attributes:
+        at_ms: When it was expected there, since the click.
+        width: In pixels.
+        number: How many frames its `<video>` has handed to the compositor up to this one: some of them pass between two callbacks.
+    """
+
+    at_ms: float
+    width: int
+    number: int
+
+
 @contextmanager
 def chromium(prefix: Sequence[str] = ()) -> Iterator[Browser]:
     """A headless Chromium; `prefix` are words before its command, such as those of `Link.on_viewer`."""
@@ -66,21 +94,35 @@ def chromium(prefix: Sequence[str] = ()) -> Iterator[Browser]:
                 browser.close()
 
 
+class Scripted(Protocol):
+    """What of Playwright's `Page` is needed of any browser."""
+
+    def evaluate(self, expression: str, arg: Any = None) -> Any:
+        """The value of an expression, of the function that it is, or of the promise that comes."""
+
+    def wait_for_timeout(self, timeout: float) -> None:
+        """Wait, in ms, while the page's events are dispatched."""
+
+
 class Viewing:
     """A page that shows one camera, or will after `click`."""
 
-    def __init__(self, page: Page, play: str, frames: str, stats: str) -> None:
+    def __init__(self, page: Scripted, press: Callable[[], None], frames: str, stats: str) -> None:
         self.page = page
-        self._play, self._frames, self._stats = play, frames, stats
-        self._errors: list[str] = []
-        page.on("pageerror", lambda error: self._errors.append(str(error)))
-        page.on("console", lambda message: self._errors.append(message.text) if message.type == "error" else None)
+        self._press, self._frames, self._stats = press, frames, stats
+        self.errors: list[str] = []
+        self._started_ms: float | None = None
+
+    @property
+    def _start_ms(self) -> float:
+        """The click on the page's clock; kept, since a page may mark a new start when it has lost its connection."""
+        if self._started_ms is None:
+            self._started_ms = float(self.page.evaluate("performance.getEntriesByName('edge:start').at(-1).startTime"))
+        return self._started_ms
 
     def click(self) -> None:
-        """Press the button, as a person does: the pointer comes first."""
-        button = self.page.locator(self._play)
-        button.hover()
-        button.click()
+        """Press the button, as a person does."""
+        self._press()
 
     def wait_picture(self, *, deadline_s: float = 20.0) -> None:
         """Wait for the first frame; raises TimeoutError with what the page complained of."""
@@ -88,11 +130,11 @@ class Viewing:
         try:
             _await(self.page, lambda: bool(self.page.evaluate(first)), "the first picture", deadline_s=deadline_s)
         except TimeoutError as error:
-            raise TimeoutError("\n".join([str(error), *self._errors])) from None
+            raise TimeoutError("\n".join([str(error), *self.errors])) from None
 
     def now_ms(self) -> float:
         """Milliseconds since the click."""
-        return float(self.page.evaluate("performance.now() - performance.getEntriesByName('edge:start').at(-1).startTime"))
+        return float(self.page.evaluate("performance.now()")) - self._start_ms
 
     def moments(self) -> dict[str, float]:
         """Milliseconds from the click to each of `MARKS` that has come."""
@@ -105,7 +147,7 @@ class Viewing:
 
     def frames(self) -> list[Frame]:
         """The latest frames, oldest first."""
-        start = "performance.getEntriesByName('edge:start').at(-1).startTime"
+        start = self._start_ms
         age = "((performance.timeOrigin + f.display) % 2 ** 40) - f.time"
         found = self.page.evaluate(f"() => ({self._frames}).map(f => [f.display - {start}, f.time === null ? null : {age}])")
         return [Frame(at, age) for at, age in found]
@@ -120,6 +162,11 @@ class Viewing:
 
         _await(self.page, come, f"a picture at most {limit_ms:g} ms old", deadline_s=deadline_s)
         return fresh[0]
+
+    def shown(self) -> list[Shown]:
+        """Every frame that has been on the screen since the page was opened, stamped or not, oldest first."""
+        found = self.page.evaluate("() => window.presented")
+        return [Shown(at - self._start_ms, width, number) for at, width, number in found]
 
     def inbound(self) -> dict[str, Any]:
         """What WebRTC's statistics say of the video that comes in (W3C `RTCInboundRtpStreamStats`); {} while none does."""
@@ -138,11 +185,7 @@ def our_page(browser: Browser, base: str, camera: str, door: str) -> Iterator[Vi
         socket.on("framereceived", lambda _: arrived.append(1))
 
     page.on("websocket", opened)
-    # W3C statistics are kept inside of the page's modules: a look at every connection that it makes.
-    page.add_init_script(
-        "const Made = RTCPeerConnection; globalThis.made = [];"
-        "globalThis.RTCPeerConnection = class extends Made { constructor(...all) { super(...all); made.push(this); } };"
-    )
+    page.add_init_script(HOOKS)
     try:
         page.goto(f"{base}/#camera={camera}&paused&probe&door={door}")
         page.locator("edge-camera button.plain:visible").wait_for()
@@ -150,10 +193,7 @@ def our_page(browser: Browser, base: str, camera: str, door: str) -> Iterator[Vi
             # CONNACK and SUBACK at least, then the retained messages
             _await(page, lambda: len(arrived) >= 2, "the page to reach the broker")
         page.wait_for_timeout(_QUIET_S * 1000)
-        stats = f"async () => {{ {_INBOUND} return inbound(globalThis.made); }}"
-        yield Viewing(
-            page, "edge-camera button.plain:visible", "document.querySelector('edge-grid').cameras.flatMap(c => c.samples)", stats
-        )
+        yield _viewing(page, "edge-camera button.plain:visible", SAMPLES, stats_of("window.made"))
     finally:
         context.close()
 
@@ -163,6 +203,7 @@ def whep_page(browser: Browser, url: str) -> Iterator[Viewing]:
     """The plain page, before the click that asks `url` for a picture."""
     context = browser.new_context(viewport={"width": 1280, "height": 760})
     page = context.new_page()
+    page.add_init_script(HOOKS)
 
     def serve(route: Route) -> None:
         name = route.request.url.split("#")[0].rpartition("/")[2]
@@ -173,14 +214,12 @@ def whep_page(browser: Browser, url: str) -> Iterator[Viewing]:
     try:
         page.goto(f"{ORIGIN}/whep.html#url={quote(url, safe='')}")
         page.wait_for_timeout(_QUIET_S * 1000)
-        yield Viewing(
-            page, "button", "globalThis.shown", f"async () => {{ {_INBOUND} return inbound([globalThis.connection()]); }}"
-        )
+        yield _viewing(page, "button", "globalThis.shown", stats_of("[globalThis.connection()]"))
     finally:
         context.close()
 
 
-def _await(page: Page, condition: Callable[[], bool], what: str, *, deadline_s: float = 20.0) -> None:
+def _await(page: Scripted, condition: Callable[[], bool], what: str, *, deadline_s: float = 20.0) -> None:
     """Wait while the page's events are dispatched, which plain waiting would not do."""
     end = time.monotonic() + deadline_s
     while not condition():
@@ -188,6 +227,27 @@ def _await(page: Page, condition: Callable[[], bool], what: str, *, deadline_s: 
             raise TimeoutError(f"waited {deadline_s:g} s for {what}")
         page.wait_for_timeout(50)
 
+
+HOOKS = """
+window.presented = [];
+window.made = [];
+const ask = HTMLVideoElement.prototype.requestVideoFrameCallback;
+HTMLVideoElement.prototype.requestVideoFrameCallback = function (callback) {
+  return ask.call(this, (at, data) => {
+    window.presented.push([data.expectedDisplayTime, data.width, data.presentedFrames]);
+    callback(at, data);
+  });
+};
+const answer = RTCPeerConnection.prototype.setRemoteDescription;
+RTCPeerConnection.prototype.setRemoteDescription = function (...all) {
+  if (!window.made.includes(this)) window.made.push(this);
+  return answer.apply(this, all);
+};
+"""
+"""Keeps every frame that the page's own `requestVideoFrameCallback`s are told of, and every connection that gets an answer."""
+
+SAMPLES = "document.querySelector('edge-grid').cameras.flatMap(c => c.samples)"
+"""The frames of our page whose stamp was read."""
 
 # The newest connection that has a picture: a page may have others, spare ones and old ones.
 _INBOUND = """
@@ -198,6 +258,23 @@ const inbound = async (all) => {
   return found.find((each) => each?.framesDecoded) ?? {};
 };
 """
+
+
+def stats_of(connections: str) -> str:
+    """A function that returns the statistics of the incoming video of whichever of some connections is in use."""
+    return f"async () => {{ {_INBOUND} return inbound({connections}); }}"
+
+
+def _viewing(page: Page, button: str, frames: str, stats: str) -> Viewing:
+    def press() -> None:
+        found = page.locator(button)
+        found.hover()  # the pointer comes first
+        found.click()
+
+    viewing = Viewing(page, press, frames, stats)
+    page.on("pageerror", lambda error: viewing.errors.append(str(error)))
+    page.on("console", lambda message: viewing.errors.append(message.text) if message.type == "error" else None)
+    return viewing
 
 
 def frozen_s(frames: Sequence[Frame], *, begin_ms: float, end_ms: float, limit_ms: float = 200) -> float:

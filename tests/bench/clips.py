@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["clip"]
+__all__ = ["clip", "raw"]
 
 import fcntl
 import subprocess
@@ -21,6 +21,19 @@ def clip(width: int, height: int, *, fps: int = 30, kbps: int = 4000, seconds: i
             _encode(
                 target, f"testsrc2=size={width}x{height}:rate={fps},noise=alls=12:allf=t", fps, kbps, seconds, round(gop_s * fps)
             )
+    return target
+
+
+def raw(source: Path) -> Path:
+    """A clip as `tests.support.rtsp.RtspServer` plays it: H.264 in Annex B with access unit delimiters."""
+    target = source.with_suffix(".h264")
+    with (FOLDER / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            unfinished = source.with_suffix(".part.h264")
+            command = f"ffmpeg -nostdin -loglevel error -y -i {source} -c copy -bsf:v h264_mp4toannexb,h264_metadata=aud=insert"
+            subprocess.run([*command.split(), str(unfinished)], check=True)
+            unfinished.rename(target)
     return target
 
 

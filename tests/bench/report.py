@@ -25,12 +25,20 @@ class Context:
         quick: A short run that shows that everything works; its figures mean little.
         whep_count: Path of the counting client.
         go2rtc: Path of go2rtc as built here, which serves as IP camera; not to be mixed up with a peer on the PATH.
+        runs: How often each row of `link` is measured.
+        rows: Those that are measured, by their short names; all where empty.
+        alone: Whether `link` measures nothing but our own page in Chromium.
+        out: Folder for the results.
         log: Called with a line on how far a bench is.
     """
 
     quick: bool
     whep_count: str
     go2rtc: str
+    runs: int = 7
+    rows: tuple[str, ...] = ()
+    alone: bool = False
+    out: Path = Path("bench-results")
 
     def log(self, text: str) -> None:
         print(f"  {text}", flush=True)
@@ -38,27 +46,30 @@ class Context:
 
 @dataclass(slots=True)
 class Goal:
-    """A figure and the limit that it should keep; `met` is judged here, never by a test."""
+    """A figure and the limit that it should keep, from above or (`at_least`) from below; `met` is judged here, never by a test."""
 
     name: str
     value: float | None
     limit: float
     unit: str = ""
+    at_least: bool = False
     met: bool | None = None
 
     def __post_init__(self) -> None:
-        self.met = None if self.value is None else self.value <= self.limit
+        if self.value is not None:
+            self.met = self.value >= self.limit if self.at_least else self.value <= self.limit
 
 
 @dataclass(slots=True)
 class Report:
-    """The outcome of one bench."""
+    """The outcome of one bench; `runs` are details that only the JSON has."""
 
     bench: str
     title: str
     rows: list[Row] = field(default_factory=list)
     goals: list[Goal] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    runs: list[Row] = field(default_factory=list)
 
     def table(self) -> str:
         """Text for people."""
@@ -69,7 +80,8 @@ class Report:
         lines += ["  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in cells]
         verdict = {True: "met", False: "NOT met", None: "not measured"}
         for goal in self.goals:
-            lines.append(f"-- {goal.name}: {_cell(goal.value)} {goal.unit} (at most {goal.limit:g}): {verdict[goal.met]}")
+            side = "at least" if goal.at_least else "at most"
+            lines.append(f"-- {goal.name}: {_cell(goal.value)} {goal.unit} ({side} {goal.limit:g}): {verdict[goal.met]}")
         lines += [f"   {note}" for note in self.notes]
         return "\n".join(lines)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 __all__ = [
     "CAMERA",
+    "HERE",
     "ORIGIN",
     "SENDERS",
     "Agent",
+    "Place",
     "Server",
     "available",
     "free_port",
@@ -75,6 +77,19 @@ def _listening(port: int, host: str = "127.0.0.1") -> bool:
         return probe.connect_ex((host, port)) == 0
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a peer runs: words before its command, such as those of `Link.on_board`, the address that it listens at, and how to
+    see whether it does."""
+
+    prefix: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    listening: Callable[[int], bool] = _listening
+
+
+HERE = Place()
+
+
 def healthy(url: str) -> bool:
     """Whether an HTTP server answers at all."""
     try:
@@ -128,54 +143,55 @@ def _camera(source: Source) -> dict[str, Any]:
 
 
 @contextmanager
-def mediamtx(source: Source, *, executable: str = "mediamtx") -> Iterator[Server]:
-    """MediaMTX, into which ffmpeg publishes a clip, or which pulls an RTSP camera, or a WHEP one (`whep://…`)."""
+def mediamtx(source: Source, *, executable: str = "mediamtx", place: Place = HERE) -> Iterator[Server]:
+    """MediaMTX, into which ffmpeg publishes a clip, or which pulls an RTSP camera, or a WHEP one (`whep://…`), or waits for
+    somebody to publish (an empty source)."""
     rtsp, http, udp = free_port(), free_port(), free_port()
     config: dict[str, Any] = dict.fromkeys(("api", "rtmp", "hls", "srt", "moq", "playback"), False)
     config |= {
         "logLevel": "warn",
-        "rtspAddress": f"127.0.0.1:{rtsp}",
+        "rtspAddress": f"{place.host}:{rtsp}",
         "rtspTransports": ["tcp"],
-        "webrtcAddress": f"127.0.0.1:{http}",
+        "webrtcAddress": f"{place.host}:{http}",
         "webrtcLocalUDPAddress": f":{udp}",
-        "paths": {CAMERA: {} if isinstance(source, Path) else {"source": source}},
+        "paths": {CAMERA: {} if isinstance(source, Path) or not source else {"source": source}},
     }
-    with _configured(executable, config) as program:
-        program.wait_for(lambda: _listening(http) and _listening(rtsp), "MediaMTX")
-        base, address = f"http://127.0.0.1:{http}", f"rtsp://127.0.0.1:{rtsp}/{CAMERA}"
+    with _configured(executable, config, place) as program:
+        program.wait_for(lambda: place.listening(http) and place.listening(rtsp), "MediaMTX")
+        base, address = f"http://{place.host}:{http}", f"rtsp://{place.host}:{rtsp}/{CAMERA}"
         with _fed(source, address):
             yield Server("mediamtx", program, f"{base}/{CAMERA}/whep", base, address)
 
 
 @contextmanager
-def go2rtc(source: Source, *, executable: str = "go2rtc") -> Iterator[Server]:
+def go2rtc(source: Source, *, executable: str = "go2rtc", place: Place = HERE) -> Iterator[Server]:
     """go2rtc, into which ffmpeg publishes a clip, or which pulls an RTSP camera, or a WHEP one (`webrtc:http://…`), or waits for
     somebody to publish (an empty source)."""
     rtsp, http, udp = free_port(), free_port(), free_port()
     config = {
         "log": {"level": "warn"},
-        "api": {"listen": f"127.0.0.1:{http}", "origin": "*"},
-        "rtsp": {"listen": f"127.0.0.1:{rtsp}"},
+        "api": {"listen": f"{place.host}:{http}", "origin": "*"},
+        "rtsp": {"listen": f"{place.host}:{rtsp}"},
         "webrtc": {"listen": f":{udp}", "ice_servers": [], "filters": {"loopback": True}},
         "streams": {CAMERA: "" if isinstance(source, Path) else source},
     }
     if isinstance(source, str) and source.startswith("rtsp:"):
         config["preload"] = {CAMERA: "video"}  # kept open, as the others do
-    with _configured(executable, config) as program:
-        program.wait_for(lambda: _listening(http) and _listening(rtsp), "go2rtc")
-        base, address = f"http://127.0.0.1:{http}", f"rtsp://127.0.0.1:{rtsp}/{CAMERA}"
+    with _configured(executable, config, place) as program:
+        program.wait_for(lambda: place.listening(http) and place.listening(rtsp), "go2rtc")
+        base, address = f"http://{place.host}:{http}", f"rtsp://{place.host}:{rtsp}/{CAMERA}"
         with _fed(source, address):
             yield Server("go2rtc", program, f"{base}/api/webrtc?src={CAMERA}", base, address)
 
 
 @contextmanager
-def _configured(executable: str, config: dict[str, Any]) -> Iterator[Program]:
+def _configured(executable: str, config: dict[str, Any], place: Place) -> Iterator[Program]:
     """A peer with its configuration in a file: JSON is YAML."""
     with tempfile.TemporaryDirectory(prefix="peer-") as folder:
         path = Path(folder, "config.yaml")
         path.write_text(json.dumps(config))
         options = ["-config", str(path)] if Path(executable).name == "go2rtc" else [str(path)]
-        with Program([executable, *options]) as program:
+        with Program([*place.prefix, executable, *options]) as program:
             yield program
 
 

@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_a_goal_is_judged_and_an_unknown_figure_is_not() -> None:
     report = Report("x", "Title", rows=[{"a": 1, "b": 0.1234}, {"a": 200.4}])
     report.goals = [Goal("small", 1.0, 2.0), Goal("large", 3.0, 2.0), Goal("unknown", None, 2.0)]
-    assert [goal.met for goal in report.goals] == [True, False, None]
+    report.goals += [Goal("enough", 3.0, 2.0, at_least=True), Goal("too little", 1.0, 2.0, at_least=True)]
+    assert [goal.met for goal in report.goals] == [True, False, None, True, False]
     assert report.table().splitlines() == [
         "== Title",
         "  a      b",
@@ -28,6 +29,8 @@ def test_a_goal_is_judged_and_an_unknown_figure_is_not() -> None:
         "-- small: 1  (at most 2): met",
         "-- large: 3  (at most 2): NOT met",
         "-- unknown: –  (at most 2): not measured",
+        "-- enough: 3  (at least 2): met",
+        "-- too little: 1  (at least 2): NOT met",
     ]
 
 
@@ -49,7 +52,7 @@ def test_a_quick_run_writes_what_others_can_compare(tmp_path: Path) -> None:
     for report in found.values():
         assert report["quick"] is True
         assert {"cores", "cpu", "kernel", "python", "load"} == set(report["machine"])
-        assert all(set(goal) == {"name", "value", "limit", "unit", "met"} for goal in report["goals"])
+        assert all(set(goal) == {"name", "value", "limit", "unit", "at_least", "met"} for goal in report["goals"])
         assert report["title"] in done.stdout
     rows = {(row["sender"], row["viewers"]): row for row in found["sender"]["rows"]}
     assert {("edgeagent", 1), ("edgeagent", 4), ("aiortc", 1), ("aiortc", 4)} <= set(rows)

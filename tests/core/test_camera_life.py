@@ -92,13 +92,16 @@ def test_an_end_without_reason_is_told() -> None:
     assert text(live().handle(Ended(1), 1.0, random01=0.0)) == "The camera stopped by itself. Trying again."
 
 
-def test_a_fault_that_stays_waits_for_a_new_start() -> None:
+def test_a_fault_that_stays_waits_for_a_new_start_or_long() -> None:
     life = live()
     effects = life.handle(Ended(1, "The path is a folder.", retry=False), 1.0)
     assert phases(effects) == [CameraPhase.FAILED]
     assert text(effects) == "The path is a folder."
-    assert life.next_deadline() is None
+    assert life.tick(100.0) == []
     assert actions(life.handle(Start(), 100.0)) == [Run(2)]
+    life.handle(Ended(2, "The camera refuses the password.", retry=False), 101.0)
+    assert life.next_deadline() == 101.0 + POLICY.failed_s
+    assert actions(life.tick(101.0 + POLICY.failed_s)) == [Run(3)]
 
 
 def test_backoff_grows_and_begins_again_after_a_good_run() -> None:
@@ -179,8 +182,12 @@ def test_hanging_runs_are_counted_and_forgiven_when_they_end() -> None:
     assert "Restart the agent" in life.status.text
     life.handle(Start(), 1000.0)
     assert life.status.phase is CameraPhase.FAILED
-    life.handle(Ended(2), 1001.0)
-    assert actions(life.handle(Start(), 1002.0)) == [Run(POLICY.max_hung + 1)]
+    assert life.hung == POLICY.max_hung
+    assert phases(life.handle(Ended(2), 1001.0)) == [CameraPhase.RETRYING], "nobody has to start it again"
+    deadline = life.next_deadline()
+    assert deadline is not None
+    assert actions(life.tick(deadline)) == [Run(POLICY.max_hung + 1)]
+    assert life.runs == POLICY.max_hung + 1
 
 
 def test_description_goes_with_the_status() -> None:
@@ -272,10 +279,33 @@ class AnyOrder(RuleBasedStateMachine):
     def consistent(self) -> None:
         state, deadline = self.life.state, self.life.next_deadline()
         quiet = state in (LifeState.OFF, LifeState.FAILED)
-        assert quiet == (deadline is None)
+        assert state is LifeState.FAILED or quiet == (deadline is None)
         assert (self.alive is not None) == (not quiet and state is not LifeState.WAITING)
         assert self.wanted == (state not in (LifeState.OFF, LifeState.CLOSING))
         assert len(self.hung) <= POLICY.max_hung
 
 
 TestAnyOrder = AnyOrder.TestCase
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=10))
+def test_a_camera_that_was_away_for_an_hour_is_back_within_its_longest_wait(chances: list[float]) -> None:
+    """The Wi-Fi of an IP camera goes: each try takes the driver 3 s to fail. Nothing grows, nothing gives up."""
+    life, now, tries = live(), 0.0, 0
+    life.handle(Ended(1, "It is away."), now, chances[0])
+    while now < 3600:
+        deadline = life.next_deadline()
+        assert deadline is not None
+        assert 0 < deadline - now <= POLICY.retry_max_s + 1e-6
+        now = deadline
+        assert actions(life.tick(now)) == [Run(life.runs)]
+        now += 3.0
+        tries += 1
+        life.handle(Ended(life.runs, "It is away."), now, chances[tries % len(chances)])
+        assert life.state is LifeState.WAITING
+    assert 3600 / (POLICY.retry_max_s + 3) - 1 <= tries
+    back = life.next_deadline()
+    assert back is not None
+    assert back - now <= POLICY.retry_max_s + 1e-6
+    life.tick(back)
+    assert phases(life.handle(Frames(life.runs), back + 1)) == [CameraPhase.LIVE]

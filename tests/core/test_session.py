@@ -289,6 +289,26 @@ def test_changes_of_state_are_gathered() -> None:
     assert core.handle(e.CamerasChanged((camera("gate", "live"), camera("desk", "failed"))), 9.0) == []
 
 
+def test_what_ails_the_board_goes_to_everyone_and_to_whom_comes_while_it_lasts() -> None:
+    core = machine()
+    assert core.handle(e.BoardChanged("The board is too hot."), 0.5) == []
+    assert core.next_deadline() is None
+    peer = answered(core, now=1.0)
+    hello, state = core.handle(e.ChannelOpened(peer), 1.1)
+    message(hello, m.Hello, peer)
+    assert message(state, m.State, peer) == m.State(sid=SID, cameras=[], board="The board is too hot.")
+    assert core.handle(e.BoardChanged("The board is too hot."), 2.0) == []
+    well = message(only(core.handle(e.BoardChanged(""), 3.0), e.Send), m.State, peer)
+    assert well == m.State(sid=SID, cameras=[], board="")
+    # Gathered with the cameras, and what was over before it was told is not told.
+    assert core.handle(e.BoardChanged("The board is too hot."), 3.1) == []
+    assert core.next_deadline() == 3.5
+    assert core.handle(e.BoardChanged(""), 3.2) == []
+    state_ = message(only(core.handle(e.CamerasChanged((camera("gate", "live"), camera("desk"))), 3.6), e.Send), m.State, peer)
+    assert (state_.board, [c.name for c in state_.cameras]) == (None, ["gate"])
+    only(core.handle(e.ChannelOpened(connected(core, BOB, 4.0, channel=False)), 4.0), e.Send)
+
+
 def test_a_peer_without_an_answer_is_closed() -> None:
     core = machine()
     peer = opened(core, now=1.0)

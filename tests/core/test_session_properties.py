@@ -146,6 +146,10 @@ class Sessions(RuleBasedStateMachine):
     def cameras_change(self, gate: str, desk: str, both: bool) -> None:
         self.handle(e.CamerasChanged((camera("gate", gate), *([camera("desk", desk)] if both else []))))
 
+    @rule(text=st.sampled_from(["", "The board is too hot.", "The board gets too little power."]))
+    def board_changes(self, text: str) -> None:
+        self.handle(e.BoardChanged(text))
+
     @rule(seconds=st.sampled_from([0.0, 0.01, 0.3, 2.9, 9.0, 25.0, -1.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds

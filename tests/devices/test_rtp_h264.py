@@ -4,6 +4,7 @@ import random
 from itertools import pairwise
 
 import pytest
+from edgeagent_devices import _rtp
 from edgeagent_devices._rtp_h264 import AccessUnit, Depacketizer
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,7 +53,7 @@ def movie(count: int = 6, gop: int = 100) -> list[Packet]:
     return [item for number in range(count) for item in picture(number * 3000, 1 if number % gop else 5)]
 
 
-def feed(depacketizer: Depacketizer, raw: list[bytes]) -> list[AccessUnit]:
+def feed(depacketizer: _rtp.Depacketizer, raw: list[bytes]) -> list[AccessUnit]:
     return [unit for packet in raw for unit in depacketizer.feed(packet)]
 
 

@@ -134,8 +134,8 @@ def test_another_resolution_is_described(plain: RtspServer) -> None:
     ("clip", "sentence"),
     [
         ("b-frames", "sends B-frames, which browsers do not show. Set B-frames to 0 or off"),
-        ("h265", "sends H.265, which browsers do not show. Set its video codec to H.264"),
-        ("mjpeg", "sends MJPEG, which browsers do not show. Set its video codec to H.264"),
+        ("h265", "sends H.265, which browsers do not show. Set its video codec to H.264, without B-frames, or `transcode: true`"),
+        ("mjpeg", "sends MJPEG, which browsers do not show. Set its video codec to H.264, without B-frames, or `transcode: true`"),
         ("10 bit", "Set its profile to Main or Baseline"),
     ],
 )
@@ -288,7 +288,7 @@ def test_stops_at_once_although_the_camera_is_silent(plain: RtspServer, transpor
         it.wait_for(10, 20)
         plain.say("stall")
 
-    recording = record(camera(plain.url, transport=transport, timeout_s=60), no_encoder, script, stop_s=1.5)
+    recording = record(camera(plain.url, transport=transport, timeout_s=60), no_encoder, script, stop_s=10)
     plain.say("go")
     assert not recording.hangs
     assert recording.error is None
@@ -296,7 +296,7 @@ def test_stops_at_once_although_the_camera_is_silent(plain: RtspServer, transpor
 
 def test_stops_at_once_while_connecting() -> None:
     with Answering() as server:
-        recording = record(camera(server.url, timeout_s=60), no_encoder, lambda it: it.wait_for(1, 0.3), stop_s=1.5)
+        recording = record(camera(server.url, timeout_s=60), no_encoder, lambda it: it.wait_for(1, 0.3), stop_s=10)
     assert not recording.hangs
     assert recording.error is None
 

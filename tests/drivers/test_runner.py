@@ -175,6 +175,35 @@ async def test_a_fault_is_shown_and_the_camera_opened_again() -> None:
         assert watch.statuses[1].text.startswith("The camera at 10.0.0.7 does not answer. Trying again.")
 
 
+async def test_a_fault_is_one_line_and_so_is_the_return(caplog: pytest.LogCaptureFixture) -> None:
+    def script(io: CameraIO) -> None:
+        if camera.runs in (2, 3, 4):
+            raise DeviceFault("It is unplugged.")
+        if camera.runs == 5:
+            raise ZeroDivisionError
+        io.emit(frame(0))
+        if camera.runs > 1:
+            io.stopping.wait()
+
+    camera = Scripted(script)
+    with caplog.at_level(logging.INFO):
+        async with running(camera) as (runner, watch):
+            await watch.until(lambda: len(watch.frames) == 2)
+            assert (runner.runs, runner.hung) == (6, 0)
+    lines = [record.message.partition(" (")[0].splitlines()[0] for record in caplog.records]
+    back = lines.pop(-2)
+    assert lines == [
+        "camera gate: live",
+        "camera gate: The camera stopped by itself. Trying again.",
+        "camera gate: It is unplugged. Trying again.",
+        "camera gate: its driver failed",
+        "camera gate: The camera's driver failed",
+        "camera gate: off",
+    ]
+    assert back.startswith("camera gate: the picture is back after 0.")
+    assert all(vars(record)["camera"] == "gate" for record in caplog.records)
+
+
 async def test_a_fault_that_stays_ends_it() -> None:
     def script(io: CameraIO) -> None:
         raise DeviceFault("The path is a folder.", retry=False)
@@ -310,6 +339,32 @@ async def test_wishes_reach_the_driver() -> None:
         asked.set()
         await watch.until(lambda: len(watch.frames) == 2)
         assert seen == [(True, False, False, 250_000, None)]
+
+
+async def test_a_camera_that_nobody_wants_pictures_of_is_alive() -> None:
+    def script(io: CameraIO) -> None:
+        io.alive()
+        io.stopping.wait()
+
+    async with running(Scripted(script)) as (_, watch):
+        await watch.until(lambda: CameraPhase.LIVE in watch.phases)
+        assert watch.frames == []
+
+
+async def test_what_is_wanted_reaches_the_driver_and_the_runs_after_it() -> None:
+    seen: list[list[bool]] = []
+
+    def script(io: CameraIO) -> None:
+        seen.append([io.wanted(), io.wanted("small"), io.wanted("large")])
+        io.emit(frame(0))
+
+    async with running(Scripted(script)) as (runner, watch):
+        runner.set_wanted("small", False)
+        runner.set_wanted("large", False)
+        runner.set_wanted("large", True)
+        before = len(watch.frames)
+        await watch.until(lambda: len(watch.frames) >= before + 2)
+        assert seen[-1] == [True, False, True]
 
 
 def test_a_driver_outlives_a_closed_loop_without_harm() -> None:

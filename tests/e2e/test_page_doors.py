@@ -119,3 +119,33 @@ def test_a_camera_on_somebody_elses_page() -> None:
             # An attribute changed: the same element shows another camera.
             page.evaluate("() => document.querySelector('edge-camera').setAttribute('camera', 'back-yard')")
             shown.wait(lambda: page.evaluate("() => document.querySelector('edge-camera').video?.videoWidth") == 320, "the other")
+
+
+@pytest.mark.parametrize("answer", ["granted", "denied"])
+def test_a_page_from_elsewhere_explains_before_the_browser_asks(answer: str) -> None:
+    """Chromium's Local Network Access: a public page may reach a local agent only after the person allowed it."""
+    with StaticHost() as host:
+        port = host.url.rstrip("/").rpartition(":")[2]
+        origin = f"http://view.example:{port}"
+        arguments = [
+            "--host-resolver-rules=MAP view.example 127.0.0.1",
+            f"--ip-address-space-overrides=127.0.0.1:{port}=public",
+            f"--unsafely-treat-insecure-origin-as-secure={origin}",
+        ]
+        with page_agent(cors=[origin]) as agent, chromium(arguments) as browser, viewer(browser) as shown:
+            page = shown.page
+            asked: list[str] = []
+            page.on("request", lambda request: asked.append(request.url) if request.url.startswith(agent.url) else None)
+            page.goto(f"{origin}/#agent={agent.url}")
+            page.get_by_text("Your browser is about to ask a question").wait_for()
+            assert asked == []
+            # What the person answers to the browser's own question.
+            permission = {"permission": {"name": "loopback-network"}, "setting": answer, "origin": origin}
+            context = page.context.new_cdp_session(page).send("Target.getTargetInfo")["targetInfo"]["browserContextId"]
+            browser.new_browser_cdp_session().send("Browser.setPermission", permission | {"browserContextId": context})
+            page.get_by_role("button", name="Continue").click()
+            if answer == "granted":
+                shown.wait_live("gate", "back-yard")
+            else:
+                page.get_by_text("The browser keeps this page from your network").wait_for()
+            assert asked

@@ -78,6 +78,20 @@ def test_a_page_that_waits_plays_at_a_click() -> None:
         shown.wait_live("gate")
 
 
+def test_a_picture_that_is_paused_by_the_browsers_own_controls_is_not_sent() -> None:
+    with page_agent() as agent, chromium() as browser, viewer(browser, f"{agent.url}#camera=gate") as shown:
+        shown.wait_live("gate")
+        first = shown.link()["current"]["id"]
+        # As the buttons of the picture-in-picture window and of a headset do.
+        shown.page.evaluate("() => window.edge.camera('gate').video.pause()")
+        shown.wait_said("gate", "Paused")
+        shown.wait(lambda: shown.link()["current"]["lines"][0]["layer"] == "off", "the picture to be stopped")
+        shown.tile("gate").get_by_role("button", name="Play", exact=True).click()
+        shown.wait_live("gate")
+        assert shown.link()["current"]["id"] == first
+        assert shown.said("gate") == ""
+
+
 @pytest.mark.parametrize(("size", "column"), [((390, 844), True), ((844, 390), False), ((1440, 900), False)])
 def test_where_the_pictures_stand(size: tuple[int, int], column: bool) -> None:
     with page_agent() as agent, chromium() as browser, viewer(browser, agent.url, size=size, touch=size[0] < 900) as shown:

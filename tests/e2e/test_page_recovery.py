@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Route
 
+from edgeagent import __version__
 from tests.support.broker import Broker
 from tests.support.browser import page_agent, viewer
 from tests.support.chromium import chromium
@@ -47,28 +49,6 @@ def test_a_camera_that_is_off_says_why_and_the_others_play(tmp_path: Path) -> No
         assert shown.page.locator("header .status").inner_text() == "1 of 2 cameras live"
 
 
-def test_a_hidden_page_is_sent_nothing_and_resumes() -> None:
-    hide = """(state) => {
-        Object.defineProperty(document, 'visibilityState', {configurable: true, get: () => state});
-        document.dispatchEvent(new Event('visibilitychange'));
-    }"""
-    with page_agent() as agent, chromium() as browser, viewer(browser, agent.url) as shown:
-        shown.wait_live("gate", "back-yard")
-        connection = shown.link()["current"]["id"]
-        shown.page.evaluate(hide, "hidden")
-
-        def layers() -> set[str]:
-            return {line["layer"] for line in shown.link()["current"]["lines"]}
-
-        shown.wait(lambda: layers() == {"off"}, "the pictures to be stopped")
-        frames = shown.cameras()["gate"]["frames"]
-        shown.page.wait_for_timeout(1000)
-        assert shown.cameras()["gate"]["frames"] - frames <= 25
-        shown.page.evaluate(hide, "visible")
-        shown.wait_live("gate", "back-yard")
-        assert shown.link()["current"]["id"] == connection
-
-
 def test_opened_before_the_agent_runs_it_plays_when_it_does() -> None:
     with page_agent() as agent, chromium() as browser, viewer(browser, agent.url) as shown:
         shown.wait_live("gate", "back-yard")
@@ -81,3 +61,25 @@ def test_opened_before_the_agent_runs_it_plays_when_it_does() -> None:
         shown.page.get_by_text("The agent is not reachable").first.wait_for()
         shown.page.unroute("**/api/hello")
         shown.wait_live("gate", "back-yard")
+
+
+def test_an_agent_that_was_updated_offers_to_reload() -> None:
+    with page_agent() as agent, chromium() as browser, viewer(browser) as shown:
+        page = shown.page
+
+        def of_yesterday(route: Route) -> None:
+            response = route.fetch()
+            route.fulfill(response=response, json=response.json() | {"version": "0.0.1"})
+
+        # The page was loaded from an older agent; the one that it is connected to now says its own version.
+        page.route("**/api/hello", of_yesterday)
+        page.goto(agent.url)
+        shown.wait_live("gate", "back-yard")
+        notice = page.get_by_role("status").filter(has_text="The agent was updated to")
+        notice.wait_for()
+        assert __version__ in notice.inner_text()
+        page.unroute("**/api/hello")
+        page.get_by_role("button", name="Reload").click()
+        shown.wait_live("gate", "back-yard")
+        assert notice.count() == 0
+        assert page.evaluate("() => window.edge.state.version") == __version__

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from edgeagent.core.h264 import IDR, PPS, SLICE, SPS, Sps, nal_type, parse_sps, slice_type, split_nals
+from edgeagent.drivers import VideoEncoder
 from edgeagent.errors import DeviceFault
 from edgeagent.media.encoder import MIN_BITRATE, X264Encoder, make_encoder
 from edgeagent.model import EncodedFrame
@@ -25,7 +26,7 @@ def grainy(width: int, height: int) -> Iterator[av.VideoFrame]:
 class Feed:
     """Encodes grain; each call goes on where the last one ended."""
 
-    def __init__(self, encoder: X264Encoder, width: int = 320, height: int = 240) -> None:
+    def __init__(self, encoder: VideoEncoder, width: int = 320, height: int = 240) -> None:
         self.encoder, self.pictures, self.number = encoder, grainy(width, height), 0
 
     def __call__(self, count: int, keyframe_at: int = -1) -> list[EncodedFrame]:

@@ -84,6 +84,33 @@ async def test_a_connection_that_held_begins_anew_and_one_that_did_not_does_not(
     assert gaps[7] == pytest.approx(5 + 1.5)
 
 
+async def test_an_hour_without_a_network(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Back within a minute of the network; a line for the fault, one every ten minutes, and one for the return."""
+    caplog.set_level(logging.INFO)
+
+    class Away(Broker):
+        async def open(self, *_: Any) -> Any:
+            if 100 <= asyncio.get_running_loop().time() - began < 3700:
+                self.script.insert(0, None)
+            return await super().open()
+
+    began = asyncio.get_running_loop().time()
+    broker = Away([100.0, 1000.0])
+    made = door(monkeypatch, broker, random01=1.0)
+    task = asyncio.create_task(run_for(made, 4000))
+    await asyncio.sleep(3600)
+    assert made.counters.connections == 1
+    await asyncio.sleep(100 + 61)
+    assert made.connected
+    assert len(broker.tries) < 3600 / 30
+    assert made.counters.connections == 2
+    lines = [record.message for record in caplog.records]
+    assert [line.split()[0] for line in lines] == ["connected", "The", *["Nothing"] * 6, "connected"]
+    assert lines[-1] == "connected to the broker at 127.0.0.1:1883 again after 60 min"
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_a_second_client_of_that_name_is_suspected(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     made = door(monkeypatch, Broker([0.5]))
     await run_for(made, 1.0)

@@ -21,7 +21,7 @@ from edgeagent.rtc.peer import Peer
 from edgeagent.rtc.private import MAX_SCTP_WAITING, IceOptions, broken
 from edgeagent.rtc.servers import IceServers
 from edgeagent.rtc.settings import PeerSettings
-from edgeagent.wire.messages import Candidate
+from edgeagent.wire.messages import Candidate, Flow
 from tests.support.components import require
 from tests.support.sdp import CHROMIUM_OFFER, video_offer
 
@@ -91,6 +91,9 @@ class Events:
 
     def channel_opened(self) -> None:
         self.messages.put_nowait("<open>")
+
+    def flows(self, flows: Sequence[Flow]) -> None:
+        self.told = list(flows)
 
     def channel_message(self, text: str) -> None:
         self.messages.put_nowait(text)

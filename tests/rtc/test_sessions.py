@@ -69,6 +69,9 @@ async def test_from_the_offer_to_the_channel_and_back() -> None:
         assert second.n == 2
         shell.cameras_changed([camera("gate", "live"), camera("desk")])
         assert peer.sent.pop() == m.State(sid=SID, cameras=[camera("gate", "live")])
+        await asyncio.sleep(1)
+        shell.board_changed("The board is too hot.")
+        assert peer.sent.pop() == m.State(sid=SID, cameras=[], board="The board is too hot.")
         peer.events.channel_message(encode(bye(SID)))
         await settled()
         assert peer.closed == ["The viewer said goodbye."]

@@ -39,6 +39,58 @@ def test_wrong_configuration_is_not_tried_again() -> None:
     assert "Type=notify" in settings()
 
 
+def test_it_always_comes_back() -> None:
+    """Whatever ends it, however often: no limit of starts, and the network is not waited for."""
+    wanted = {"Restart=always", "StartLimitIntervalSec=0", "WatchdogSec=30", "After=network.target", "OOMPolicy=stop"}
+    assert wanted <= set(settings())
+    assert not any("network-online" in line for line in settings())
+
+
+def test_systemd_takes_every_line(tmp_path: Path) -> None:
+    program = tmp_path / "edgeagent"
+    program.touch(mode=0o755)
+    (tmp_path / UNIT.name).write_text(UNIT.read_text().replace("/opt/edgeagent/bin/edgeagent", str(program)))
+    done = subprocess.run(
+        [require("systemd-analyze"), "verify", "--man=no", "--recursive-errors=no", str(tmp_path / UNIT.name)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_account_and_folders_are_made(tmp_path: Path) -> None:
+    """By systemd's own programs, in a root of the test's."""
+    require("root")
+    base = ROOT / "systemd"
+    (tmp_path / "etc" / "edgeagent").mkdir(parents=True)
+    (tmp_path / "etc" / "edgeagent" / "edgeagent.yaml").touch(mode=0o644)
+    for program, folder, options in ("systemd-sysusers", "sysusers.d", ()), ("systemd-tmpfiles", "tmpfiles.d", ("--create",)):
+        target = tmp_path / "etc" / folder
+        target.mkdir()
+        (target / "edgeagent.conf").write_text((base / folder / "edgeagent.conf").read_text())
+        command = [require(program), f"--root={tmp_path}", *options, str(target / "edgeagent.conf")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    (user,) = [line.split(":") for line in (tmp_path / "etc" / "passwd").read_text().splitlines() if line.startswith("edgeagent:")]
+    for name, mode in (".", 0o750), ("edgeagent.yaml", 0o640):
+        found = (tmp_path / "etc" / "edgeagent" / name).stat()
+        assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (0, int(user[3]), mode)
+
+
+def test_udev_rules_give_what_the_unit_may_open() -> None:
+    rules = (ROOT / "systemd" / "udev" / "70-edgeagent.rules").read_text()
+    lines = [line for line in rules.splitlines() if line and not line.startswith("#")]
+    found = [re.fullmatch(r'SUBSYSTEM=="(\w+)", GROUP="(\w+)", MODE="0660"', line) for line in lines]
+    assert found
+    allowed = {line.removeprefix("DeviceAllow=char-").split()[0] for line in settings() if line.startswith("DeviceAllow=")}
+    groups = next(line.partition("=")[2] for line in settings() if line.startswith("SupplementaryGroups=")).split()
+    for rule in found:
+        assert rule
+        assert rule[1] in allowed
+        assert rule[2] in groups
+
+
 def test_account_is_the_units() -> None:
     account = (ROOT / "systemd" / "sysusers.d" / "edgeagent.conf").read_text()
     user = next(line.partition("=")[2] for line in settings() if line.startswith("User="))

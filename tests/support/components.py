@@ -12,6 +12,8 @@ import pytest
 
 PACKAGES = {
     "chromium": "chromium",
+    "depmod": "kmod",
+    "modprobe": "kmod",
     "ffmpeg": "ffmpeg",
     "ffprobe": "ffmpeg",
     "go": "golang",
@@ -19,6 +21,7 @@ PACKAGES = {
     "mosquitto": "mosquitto",
     "node": "nodejs",
     "npm": "npm",
+    "qemu-system-x86_64": "qemu-system-x86",
     "systemd-analyze": "systemd",
     "turnserver": "coturn",
 }
@@ -34,7 +37,7 @@ def require(component: str) -> str:
     if component == "root":
         if os.geteuid() == 0:
             return ""
-        return _missing("this test makes network namespaces: run it as root")
+        return _missing("this test makes namespaces: run it as root")
     if component.startswith("module:"):
         name = component.removeprefix("module:")
         if importlib.util.find_spec(name):

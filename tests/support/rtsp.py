@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["RtspServer", "raw_clip"]
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -29,9 +30,11 @@ class RtspServer:
     Args:
         clips: Of `raw_clip`; the first is played, in a loop. None: sound only.
         options: Further ones of `rtsp_server.py`, e.g. `"--user", "admin", "--password", "secret"`.
+        prefix: Words before the command, such as those of `Link.on_board`.
     """
 
-    def __init__(self, *clips: Path, options: tuple[str, ...] = ()) -> None:
+    def __init__(self, *clips: Path, options: tuple[str, ...] = (), prefix: Sequence[str] = ()) -> None:
+        self._prefix = prefix
         self._arguments = [*map(str, clips), *options]
         self._process: subprocess.Popen[str] | None = None
         self.port = 0
@@ -51,7 +54,7 @@ class RtspServer:
     def start(self) -> None:
         """Start, and wait until it listens."""
         process = self._process = subprocess.Popen(
-            [PYTHON, str(_SCRIPT), "--port", str(self.port), *self._arguments],
+            [*self._prefix, PYTHON, str(_SCRIPT), "--port", str(self.port), *self._arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -250,13 +250,13 @@ describe('recovery', () => {
 });
 
 describe('the page is hidden', () => {
-  test('nothing is sent after ten seconds, and the picture resumes at once', () => {
+  test('nothing is sent after three seconds, and the picture resumes at once', () => {
     const sim = running();
     sim.visible = false;
     sim.event({ type: 'visible', visible: false, keep: false });
-    sim.run(9_000);
+    sim.run(2_900);
     assert.equal(sim.effects('send').length, 0);
-    sim.run(2_000);
+    sim.run(200);
     assert.deepEqual(sim.effects('send').map((each) => each.message.layer), ['off', 'off']);
     sim.run(60_000);
     assert.equal(sim.opened, 1, 'no watchdog while hidden');
@@ -271,7 +271,7 @@ describe('the page is hidden', () => {
     const sim = running();
     sim.visible = false;
     sim.event({ type: 'visible', visible: false, keep: false });
-    sim.run(5000);
+    sim.run(2500);
     sim.visible = true;
     sim.event({ type: 'visible', visible: true, keep: false });
     sim.run(3000);
@@ -312,6 +312,102 @@ describe('the page is hidden', () => {
     sim.event({ type: 'woke' });
     sim.run(5000);
     assert.equal(sim.opened, 1);
+  });
+});
+
+describe('pictures that are seldom on purpose', () => {
+  /** Keyframes alone, one in four seconds. @param {string} limit @param {string[]} [cameras] */
+  function seldom(limit, cameras) {
+    const sim = running({ cameras });
+    sim.flows('a', { limit, text: 'The camera cannot send less.' });
+    sim.agent.every = { a: 4000 };
+    sim.run(8000);
+    return sim;
+  }
+
+  test('they are no reason to reconnect while the agent answers', () => {
+    for (const limit of ['network', 'uplink', 'camera', 'board']) {
+      const sim = seldom(limit);
+      sim.run(120_000);
+      assert.equal(sim.opened, 1, limit);
+      const view = sim.link.view('a', sim.now);
+      assert.equal(view.phase, 'live');
+      assert.equal(sim.link.facts('a', sim.now).flow?.text, 'The camera cannot send less.');
+      // It is asked in between, and not more often than every two seconds.
+      const pings = sim.effects('ping').length;
+      assert.ok(pings >= 20 && pings <= 70, `${pings}`);
+    }
+  });
+
+  test('without the agent saying so they are', () => {
+    for (const limit of ['none', 'wish']) assert.ok(seldom(limit).opened > 1, limit);
+  });
+
+  test('an agent that no longer answers is left after five seconds', () => {
+    const sim = seldom('network', ['a']);
+    sim.until(() => (sim.link.view('a', sim.now).age ?? 99) < 20, 5000);
+    sim.agent.deaf = true;
+    sim.agent.frozen = new Set(['a']);
+    const took = sim.until(() => sim.opened === 2, 6000);
+    assert.ok(took >= 4500 && took <= 5100, `${took}`);
+    sim.agent.deaf = false;
+    sim.agent.frozen.clear();
+    sim.until(() => sim.link.summary.current?.id === 2 && sim.live, 1000);
+  });
+
+  test('nothing at all for twelve seconds is a reason, whatever the agent says', () => {
+    const sim = seldom('camera');
+    sim.agent.frozen = new Set(['a']);
+    const took = sim.until(() => sim.opened === 2, 20_000);
+    assert.ok(took >= 8000 && took <= 13_000, `${took}`);
+  });
+
+  test('a new connection begins without what was said on the old one', () => {
+    const sim = seldom('camera');
+    sim.event({ type: 'connection', peer: 1, state: 'failed' });
+    sim.until(() => sim.link.summary.current?.id === 2, 1000);
+    assert.equal(sim.link.facts('a', sim.now).flow, null);
+  });
+});
+
+describe('quality', () => {
+  test('a layer is asked for once, after the first picture came as it comes', () => {
+    const sim = new Sim({ layers: ['main', 'sub'] });
+    sim.event({ type: 'hello', hello: sim.hello() });
+    sim.want('a:sub', 'b');
+    sim.event({ type: 'door', door: 'whep', ready: true });
+    sim.until(() => sim.live, 500);
+    sim.run(5000);
+    assert.deepEqual(sim.effects('send').map(({ message }) => [message.mid, message.layer]), [['0', 'sub']]);
+    sim.want('a', 'b:main');
+    assert.deepEqual(sim.wishes, { a: 'auto', b: 'main' });
+    assert.equal(sim.opened, 1);
+  });
+
+  test('it holds for the new connection after a break, and after the page was hidden', () => {
+    const sim = new Sim({ layers: ['main', 'sub'] });
+    sim.event({ type: 'hello', hello: sim.hello() });
+    sim.want('a:sub', 'b:sub');
+    sim.event({ type: 'door', door: 'whep', ready: true });
+    sim.until(() => sim.live, 500);
+    sim.event({ type: 'connection', peer: 1, state: 'failed' });
+    sim.until(() => sim.link.summary.current?.id !== 1 && sim.live, 1000);
+    assert.deepEqual(sim.wishes, { a: 'sub', b: 'sub' });
+    sim.event({ type: 'visible', visible: (sim.visible = false), keep: false });
+    sim.run(4000);
+    assert.deepEqual(sim.wishes, { a: 'off', b: 'off' });
+    sim.event({ type: 'visible', visible: (sim.visible = true), keep: false });
+    assert.deepEqual(sim.wishes, { a: 'sub', b: 'sub' });
+  });
+
+  test('a layer that the agent does not have gives way to its own choice', () => {
+    const sim = running({ layers: ['main'] });
+    sim.want('a:gone', 'b');
+    sim.run(3000);
+    assert.deepEqual(sim.effects('send').map(({ message }) => message.layer), ['gone', 'auto']);
+    assert.ok(sim.live);
+    sim.want('a:main', 'b');
+    assert.deepEqual(sim.wishes, { a: 'main', b: 'auto' });
   });
 });
 
@@ -504,11 +600,14 @@ test('whatever happens, in whatever order: no peer is left behind, and a good wo
         () => sim.event({ type: 'message', peer: id, message: { t: 'bye', sid: 'x' } }),
         () => sim.want(...pick([['a'], ['a', 'b', 'c'], ['c', 'a-'], []])),
         () => (sim.agent.phases = pick([{}, { a: 'retrying' }, { b: 'starting' }])),
+        () => sim.flows(pick(['a', 'b']), { limit: pick(['none', 'network', 'camera', 'wish']) }),
+        () => (sim.agent.every = pick([{}, { a: 3000 }])),
+        () => sim.want(...pick([['a:main', 'b'], ['a:gone', 'c-']])),
       ])();
       sim.run(random() ** 2 * 4000);
       assert.ok(sim.opened - sim.closed <= 3, `seed ${seed}: ${sim.opened - sim.closed} peers`);
     }
-    Object.assign(sim.agent, { up: true, frozen: new Set(), phases: {} });
+    Object.assign(sim.agent, { up: true, frozen: new Set(), phases: {}, every: {} });
     sim.startAgent('last');
     sim.doors = { whep: 'ok', mqtt: 'ok' };
     sim.visible = true;

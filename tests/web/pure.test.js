@@ -4,7 +4,8 @@ import { describe, test } from 'node:test';
 import { retryDelay } from '../../edgeagent/web/backoff.js';
 import { AgentClock } from '../../edgeagent/web/clock.js';
 import { Store } from '../../edgeagent/web/store.js';
-import { bitrateText, delayText, duration, pathText, summary, titleOf, words } from '../../edgeagent/web/words.js';
+import { bitrateText, delayText, pathText } from '../../edgeagent/web/units.js';
+import { duration, summary, titleOf, words } from '../../edgeagent/web/words.js';
 import { seeded } from './support/sim.js';
 
 describe('store', () => {

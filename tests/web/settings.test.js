@@ -1,7 +1,10 @@
 // @ts-check
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { brokerUrl, fromFragment, httpUrl, NAME, noSettings, reachableBroker, remember, remembered, toFragment } from '../../edgeagent/web/settings.js';
+import { entersLocalNetwork } from '../../edgeagent/web/local-network.js';
+import { remember, remembered } from '../../edgeagent/web/memory.js';
+import { reachableBroker } from '../../edgeagent/web/mqtt.js';
+import { brokerUrl, fromFragment, httpUrl, NAME, noSettings, toFragment } from '../../edgeagent/web/settings.js';
 
 describe('settings', () => {
   test('an empty fragment names no agent', () => {
@@ -67,4 +70,14 @@ describe('settings', () => {
   test('names on the wire', () => {
     assert.deepEqual(['a', 'front-door', '7', '-a', 'a-', 'A', '', 'a'.repeat(64), 'a'.repeat(65)].map((name) => NAME.test(name)), [true, true, true, false, false, false, false, true, false]);
   });
+});
+
+test('only a page from elsewhere needs permission to enter the local network', () => {
+  const inside = ['192.168.1.5', '10.1.2.3', '172.16.0.1', '172.31.9.9', '100.64.0.1', '169.254.1.1', '127.0.0.1', 'localhost', 'porch', 'porch.local', 'pi.fritz.box', 'pi.home.arpa', '[::1]', '[fd12::1]', '[fe80::1]'];
+  const outside = ['view.example', '8.8.8.8', '172.32.0.1', '100.128.0.1', '11.0.0.1', '[2001:db8::1]', 'local.example', '1.2.3.4'];
+  for (const target of inside) {
+    for (const page of outside) assert.equal(entersLocalNetwork(page, target), true, `${page} ${target}`);
+    for (const page of inside) assert.equal(entersLocalNetwork(page, target), false, `${page} ${target}`);
+  }
+  for (const target of outside) assert.equal(entersLocalNetwork('view.example', target), false, target);
 });

@@ -16,7 +16,7 @@ export function seeded(seed) {
   };
 }
 
-/** @typedef {{id: number, sid: string, cameras: Map<string, string>, off: Set<string>, epoch: string, connected: boolean, closed: boolean, n: number}} SimPeer */
+/** @typedef {{id: number, sid: string, cameras: Map<string, string>, off: Set<string>, layers: Map<string, string>, sent: Map<string, number>, epoch: string, connected: boolean, closed: boolean, n: number}} SimPeer */
 
 export class Sim {
   now = 1000;
@@ -35,18 +35,19 @@ export class Sim {
   closed = 0;
   frames = 0;
   /** The agent. */
-  agent = { up: true, epoch: 'e1', answerMs: 10, connectMs: 30, phases: /** @type {Record<string, string>} */ ({}), frozen: new Set(), deaf: false };
+  agent = { up: true, epoch: 'e1', answerMs: 10, connectMs: 30, phases: /** @type {Record<string, string>} */ ({}), frozen: new Set(), deaf: false, every: /** @type {Record<string, number>} ms between pictures */ ({}) };
   /** What the doors do: `ok`, `refused` (nobody listens), `lost` (no answer ever). */
   doors = { whep: 'ok', mqtt: 'ok' };
   /** @type {(offer: any) => any} an error instead of an answer */
   refuse = () => null;
   visible = true;
 
-  /** @param {{seed?: number, cameras?: string[]}} [options] */
-  constructor({ seed = 1, cameras = ['a', 'b'] } = {}) {
+  /** @param {{seed?: number, cameras?: string[], layers?: string[]}} [options] */
+  constructor({ seed = 1, cameras = ['a', 'b'], layers = ['main'] } = {}) {
     this.random = seeded(seed);
     this.link = new Link({ random: this.random });
     this.cameras = cameras;
+    this.layers = layers;
   }
 
   /** @param {string} [sid] */
@@ -66,7 +67,8 @@ export class Sim {
 
   /** @param {string} name */
   state(name) {
-    return { name, title: '', phase: this.agent.phases[name] ?? 'live', text: '', width: 640, height: 360, fps: 25, stamped: false, viewers: 1 };
+    const layers = this.layers.map((each, i) => ({ name: each, width: 1280 >> i, height: 720 >> i }));
+    return { name, title: '', phase: this.agent.phases[name] ?? 'live', text: '', width: 640, height: 360, fps: 25, stamped: false, viewers: 1, layers };
   }
 
   /** Say hello, open a door, want the cameras. @param {string} door */
@@ -76,9 +78,31 @@ export class Sim {
     if (door) this.event({ type: 'door', door, ready: true });
   }
 
-  /** @param {string[]} cameras those with a trailing `-` are not active */
+  /** @param {string[]} cameras those with a trailing `-` are not active, `a:small` wishes for a layer */
   want(...cameras) {
-    this.event({ type: 'wanted', cameras: cameras.map((each) => ({ camera: each.replace(/-$/, ''), active: !each.endsWith('-') })) });
+    this.event({
+      type: 'wanted',
+      cameras: cameras.map((each) => {
+        const [camera, layer] = each.replace(/-$/, '').split(':');
+        return { camera, active: !each.endsWith('-'), ...(layer ? { layer } : {}) };
+      }),
+    });
+  }
+
+  /** The agent says how it sends a camera. @param {string} camera @param {any} flow */
+  flows(camera, flow) {
+    for (const peer of this.peers.values()) {
+      const mid = [...peer.cameras].find(([, name]) => name === camera)?.[0];
+      if (!mid || !peer.connected || peer.closed) continue;
+      const whole = { mid, layer: 'main', kbps: 500, limit: 'none', text: '', ...flow };
+      this.event({ type: 'message', peer: peer.id, message: { v: 1, t: 'flows', sid: peer.sid, flows: [whole] } });
+    }
+  }
+
+  /** Layers that were wished for, by camera. */
+  get wishes() {
+    const peer = [...this.peers.values()].find((each) => each.id === this.link.summary.current?.id);
+    return Object.fromEntries([...(peer?.cameras ?? [])].map(([mid, camera]) => [camera, peer?.layers.get(mid) ?? 'auto']));
   }
 
   /** @param {number} ms @param {() => void} run */
@@ -152,7 +176,7 @@ export class Sim {
     switch (effect.do) {
       case 'open':
         this.opened += 1;
-        this.peers.set(effect.peer, { id: effect.peer, sid: '', cameras: new Map(), off: new Set(), epoch: '', connected: false, closed: false, n: 0 });
+        this.peers.set(effect.peer, { id: effect.peer, sid: '', cameras: new Map(), off: new Set(), layers: new Map(), sent: new Map(), epoch: '', connected: false, closed: false, n: 0 });
         this.after(5, () => this.#alive(effect.peer) && this.event({ type: 'prepared', peer: effect.peer, mids: Array.from({ length: effect.lines }, (_, i) => String(i)) }));
         break;
       case 'extend': {
@@ -231,6 +255,8 @@ export class Sim {
       if (!peer.connected || !this.agent.up || peer.epoch !== this.agent.epoch) return;
       for (const [mid, camera] of peer.cameras) {
         if (!this.visible || peer.off.has(mid) || this.agent.frozen.has(camera) || (this.agent.phases[camera] ?? 'live') !== 'live') continue;
+        if (this.now - (peer.sent.get(mid) ?? -Infinity) < (this.agent.every[camera] ?? 0)) continue;
+        peer.sent.set(mid, this.now);
         this.frames += 1;
         this.event({ type: 'frame', peer: peer.id, mid });
       }
@@ -242,7 +268,14 @@ export class Sim {
   #send({ peer: id, message }) {
     const peer = /** @type {SimPeer} */ (this.peers.get(id));
     if (!peer.connected || !this.agent.up) return;
-    if (message.t === 'quality') message.layer === 'off' ? peer.off.add(message.mid) : peer.off.delete(message.mid);
+    if (message.t === 'quality') {
+      const known = ['auto', 'off', ...this.layers].includes(message.layer);
+      const error = { t: 'error', sid: peer.sid, id: message.id, code: 404, message: 'There is no such layer.' };
+      if (!known) return this.after(8, () => this.#alive(id) && this.event({ type: 'message', peer: id, message: error }));
+      peer.layers.set(message.mid, message.layer);
+      if (message.layer === 'off') peer.off.add(message.mid);
+      else peer.off.delete(message.mid);
+    }
     if (message.t !== 'switch') return;
     this.after(8, () => {
       if (!this.#alive(id)) return;

@@ -1,0 +1,171 @@
+"""Several streams of one camera at once, none of which takes the others down."""
+
+from __future__ import annotations
+
+__all__ = ["play_together"]
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from edgeagent_devices._rtsp_stream import Stream
+
+from edgeagent.drivers import Backoff, CameraIO, DeviceFault, EncodedFrame
+
+_log = logging.getLogger(__name__)
+
+_POLL_S = 0.2
+_GOOD_S = 10.0  # a stream that played for so long begins with the shortest back-off again
+_END_S = 3.0
+RETRY_S = (1.0, 30.0)
+"""Shortest and longest back-off of a stream that failed while another plays."""
+
+
+def play_together(streams: Sequence[Stream], io: CameraIO, name: str) -> None:
+    """Play all of them, the first on this thread, until `io.stopping`. One that fails is tried again while another plays.
+
+    Raises:
+        DeviceFault: None of them plays; the sentence is the first stream's.
+    """
+    together = _Together(streams, io, name)
+    threads = [
+        threading.Thread(target=together.keep, args=(stream,), name=f"camera-{name}-{stream.layer}-rtsp", daemon=True)
+        for stream in streams[1:]
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        together.keep(streams[0])
+        together.wait()
+    finally:
+        together.end()
+        until = time.monotonic() + _END_S
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+    together.raise_fault()
+
+
+class _Either(threading.Event):
+    """Set by itself or by the agent."""
+
+    def __init__(self, other: threading.Event) -> None:
+        super().__init__()
+        self._other = other
+
+    def is_set(self) -> bool:
+        return super().is_set() or self._other.is_set()
+
+
+class _Together:
+    def __init__(self, streams: Sequence[Stream], io: CameraIO, name: str) -> None:
+        self._streams, self._io, self._name = streams, io, name
+        self._over = _Either(io.stopping)
+        self._lock = threading.Lock()
+        self._failed: dict[str, DeviceFault] = {}  # streams that do not play and have said why
+        self._bug: BaseException | None = None
+
+    def keep(self, stream: Stream) -> None:
+        """Play one stream, again after each failure, until all is over or nothing helps."""
+        backoff = Backoff(*RETRY_S)
+        told = ""
+        while not self._over.is_set():
+            io = _StreamIO(self, stream.layer)
+            try:
+                stream.play(io)
+                return
+            except DeviceFault as fault:
+                if self._fail(stream, fault):
+                    return
+                if fault.message != told:
+                    told = fault.message
+                    retry = "It is tried again; the others go on." if fault.retry else "The others go on."
+                    _log.warning("camera %s: its %s stream: %s %s", self._name, stream.layer, fault.message, retry)
+                if not fault.retry:
+                    return
+                if io.played_at and time.monotonic() - io.played_at > _GOOD_S:
+                    backoff.reset()
+                    told = ""
+                self._sleep(backoff.next(random.random()))
+            except BaseException as error:  # a bug: the runner reports it
+                self._bug = error
+                self.end()
+                return
+            finally:
+                io.close()
+
+    def wait(self) -> None:
+        """Return when all is over."""
+        while not self._over.is_set():
+            self._io.stopping.wait(_POLL_S)
+
+    def end(self) -> None:
+        """Let every stream end."""
+        self._over.set()
+
+    def raise_fault(self) -> None:
+        """Raise why it is over, where it was not the agent's wish."""
+        if self._bug:
+            raise self._bug
+        with self._lock:
+            faults = dict(self._failed)
+        if not self._io.stopping.is_set() and len(faults) == len(self._streams):
+            first = faults[self._streams[0].layer]
+            raise DeviceFault(first.message, retry=any(fault.retry for fault in faults.values()))
+
+    def playing(self, layer: str) -> None:
+        """A stream plays (again)."""
+        with self._lock:
+            was = self._failed.pop(layer, None)
+        if was:
+            _log.info("camera %s: its %s stream plays again", self._name, layer)
+
+    def _fail(self, stream: Stream, fault: DeviceFault) -> bool:
+        """Note it; whether none plays any more."""
+        with self._lock:
+            self._failed[stream.layer] = fault
+            if len(self._failed) < len(self._streams):
+                return False
+        self.end()
+        return True
+
+    def _sleep(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not self._over.is_set() and (left := until - time.monotonic()) > 0:
+            self._io.stopping.wait(min(_POLL_S, left))
+
+
+class _StreamIO:
+    """The `CameraIO` of one stream's one run."""
+
+    def __init__(self, together: _Together, layer: str) -> None:
+        self.stopping: threading.Event = together._over
+        self.played_at = 0.0
+        """When its first picture came; 0 before."""
+        self._together, self._io, self._layer = together, together._io, layer
+        self._closed = False
+
+    def emit(self, frame: EncodedFrame) -> None:
+        if self._closed:
+            return
+        self._plays()
+        self._io.emit(frame)
+
+    def alive(self) -> None:
+        if not self._closed:
+            self._plays()
+            self._io.alive()
+
+    def close(self) -> None:
+        """Hand over nothing any more: a name look-up that hangs may outlive the camera's run."""
+        self._closed = True
+
+    def _plays(self) -> None:
+        if not self.played_at:
+            self.played_at = time.monotonic()
+            self._together.playing(self._layer)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._io, name)

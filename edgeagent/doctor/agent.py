@@ -1,0 +1,83 @@
+"""The agent that may be running on this machine, asked over its own HTTP door."""
+
+from __future__ import annotations
+
+__all__ = ["RunningAgent", "find_agent", "local_url"]
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgeagent.config import Config, Listen
+from edgeagent.doctor.work import off_loop
+
+_TIMEOUT_S = 2.0
+_MAX_BODY = 8_000_000
+_ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+@dataclass(frozen=True, slots=True)
+class RunningAgent:
+    """An agent that answers.
+
+    Attributes:
+        url: Its door, on this machine.
+        health: What `GET /healthz` told; `ok` alone where our token is not its own.
+    """
+
+    url: str
+    token: str | None = field(repr=False)
+    health: dict[str, Any]
+
+    @property
+    def device(self) -> str | None:
+        """Its device's name; None where it does not tell us."""
+        name = self.health.get("device")
+        return name if isinstance(name, str) else None
+
+    @property
+    def broker(self) -> bool | None:
+        """Whether it is connected with its broker; None where it has none, or does not tell us."""
+        connected = self.health.get("broker")
+        return connected if isinstance(connected, bool) else None
+
+    def get(self, path: str, timeout_s: float) -> tuple[int, bytes]:
+        """Ask for `path`; blocks. Raises OSError where it does not answer."""
+        status, _, body = _get(self.url + path, self.token, timeout_s)
+        return status, body
+
+
+def local_url(listen: Listen) -> str:
+    """Where this machine reaches a door that listens there."""
+    host = _ANY.get(listen.host, listen.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{listen.port}"
+
+
+async def find_agent(config: Config) -> RunningAgent | None:
+    """The agent at `http.listen`, None where nothing or something else answers."""
+    if not config.http.listen.port:
+        return None
+    url = local_url(config.http.listen)
+    token = config.http.token.get_secret_value() if config.http.token else None
+    try:
+        _, server, body = await off_loop(lambda: _get(f"{url}/healthz", token, _TIMEOUT_S))
+        health = json.loads(body)
+    except (OSError, ValueError, RecursionError):
+        return None
+    return RunningAgent(url, token, health) if server == "edgeagent" and isinstance(health, dict) else None
+
+
+def _get(url: str, token: str | None, timeout_s: float) -> tuple[int, str, bytes]:
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=timeout_s) as response:
+            return response.status, response.headers.get("Server", ""), response.read(_MAX_BODY)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers.get("Server", ""), error.read(_MAX_BODY)
+    except http.client.HTTPException as error:  # something that speaks no HTTP
+        raise OSError(str(error)) from None

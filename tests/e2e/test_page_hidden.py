@@ -1,0 +1,96 @@
+"""A page that nobody can see: Chromium hides it for real, behind another tab."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.support.browser import LIVE_S, PageAgent, page_agent
+from tests.support.chromium import chromium
+from tests.support.procs import wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+
+class Tab:
+    """A tab beside those of Playwright, which keeps its own always visible."""
+
+    def __init__(self, browser: Browser, url: str) -> None:
+        self._cdp = browser.new_browser_cdp_session()
+        self._answers: dict[int, Any] = {}
+        self._cdp.on("Target.receivedMessageFromTarget", lambda event: self._received(json.loads(event["message"])))
+        self.target: str = self._cdp.send("Target.createTarget", {"url": url})["targetId"]
+        self._session = self._cdp.send("Target.attachToTarget", {"targetId": self.target, "flatten": False})["sessionId"]
+        self._calls = 0
+
+    def _received(self, message: dict[str, Any]) -> None:
+        if "id" in message:
+            self._answers[message["id"]] = message["result"]["result"].get("value")
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of an expression in the page."""
+        self._calls += 1
+        parameters = {"expression": expression, "returnByValue": True}
+        call = {"id": self._calls, "method": "Runtime.evaluate", "params": parameters}
+        self._cdp.send("Target.sendMessageToTarget", {"sessionId": self._session, "message": json.dumps(call)})
+
+        def answered() -> bool:
+            self._cdp.send("Target.getTargets")  # lets Playwright take what has come
+            return self._calls in self._answers
+
+        wait_until(answered, f"an answer to {expression}", deadline_s=LIVE_S)
+        return self._answers.pop(self._calls)
+
+    def hide(self) -> None:
+        """Put another tab before it."""
+        self._cdp.send("Target.createTarget", {"url": "about:blank"})
+        wait_until(lambda: self.evaluate("document.visibilityState") == "hidden", "the page to be hidden", deadline_s=LIVE_S)
+
+    def show(self) -> None:
+        """Bring it to the front."""
+        self._cdp.send("Target.activateTarget", {"targetId": self.target})
+
+    def cameras(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.evaluate("window.edge?.cameras ?? {}")
+        return found
+
+    def frames(self) -> int:
+        """The least that any camera has shown."""
+        return min((each["frames"] for each in self.cameras().values()), default=0)
+
+    def connection(self) -> Any:
+        return self.evaluate("window.edge.link.current?.id")
+
+
+def health(agent: PageAgent) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{agent.url}healthz", timeout=LIVE_S) as response:
+        found: dict[str, Any] = json.load(response)
+    return found
+
+
+def test_it_costs_the_board_nothing_and_shows_its_picture_when_it_returns() -> None:
+    with page_agent() as agent, chromium() as browser:
+        tab = Tab(browser, agent.url)
+        wait_until(lambda: tab.frames() > 5, "moving pictures", deadline_s=LIVE_S)
+        first = tab.connection()
+        tab.hide()
+
+        def off() -> bool:
+            return all(each["phase"] == "off" and each["viewers"] == 0 for each in health(agent)["cameras"].values())
+
+        wait_until(off, "the cameras to be off", deadline_s=LIVE_S)
+        sent = health(agent)["cameras"]
+        assert health(agent)["viewers"] == 1, "the session is kept"
+        assert {each["phase"] for each in tab.cameras().values()} <= {"live", "resuming"}, "nothing needs to be said"
+        assert {name: each["frames"] for name, each in health(agent)["cameras"].items()} == {
+            name: each["frames"] for name, each in sent.items()
+        }
+        frames = tab.frames()
+        tab.show()
+        wait_until(lambda: tab.frames() > frames + 5, "the pictures to move again", deadline_s=LIVE_S)
+        assert tab.connection() == first
+        assert {each["phase"] for each in tab.cameras().values()} == {"live"}

@@ -1,0 +1,27 @@
+"""The agent looks at its board and tells its viewers."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from edgeagent import app
+from edgeagent.config import Drivers, load
+from edgeagent.runtime.board import TEXTS
+from tests.runtime.test_board import UNDERVOLTED
+from tests.support.broker import free_port
+
+
+@pytest.mark.realtime(block_limit_s=5)
+async def test_what_ails_the_board_reaches_the_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "BoardReader", lambda: lambda: UNDERVOLTED)
+    text = f"http: {{listen: '127.0.0.1:{free_port()}'}}\ncameras: {{test: {{driver: test-pattern, size: 320x240}}}}"
+    agent = app.Agent(load(text, {}, Drivers.installed()))
+    told: asyncio.Queue[str] = asyncio.Queue()
+    monkeypatch.setattr(agent.sessions, "board_changed", told.put_nowait)
+    async with agent.running():
+        async with asyncio.timeout(20):
+            assert await told.get() == TEXTS["power"]
+        assert agent.board == UNDERVOLTED
+        assert agent.board_text == TEXTS["power"]
