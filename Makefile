@@ -15,8 +15,8 @@ BIN := .venv/bin
 WEB_TESTS = $(shell find tests/web -name '*.test.js' -not -path '*/node_modules/*' 2>/dev/null | sort)
 
 DEMO_PACKAGES := python3-venv
-TEST_PACKAGES := python3-venv chromium ffmpeg firefox-esr fonts-dejavu-core golang iproute2 mmdebstrap mosquitto nodejs npm coturn faketime systemd \
-	gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good
+TEST_PACKAGES := python3-venv chromium ffmpeg firefox-esr fonts-dejavu-core golang iproute2 mmdebstrap mosquitto mosquitto-clients nodejs npm coturn faketime systemd \
+	gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good
 VM_PACKAGES := python3-venv kmod mmdebstrap qemu-system-x86
 
 .PHONY: demo test vm-test check bench soak lock generate clean run-env dev-env packages

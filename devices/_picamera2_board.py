@@ -12,6 +12,7 @@ import atexit
 import contextlib
 import logging
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -32,6 +33,8 @@ _TUNING_FOLDERS = [
 
 _TUNING = "LIBCAMERA_RPI_TUNING_FILE"
 _set_by_us: dict[str, str] = {}  # of the environment
+
+_USB = re.compile(r"-\d+(\.\d+)*:\d+\.\d+-[0-9a-f]{4}:[0-9a-f]{4}$")  # how libcamera ends the Id of a camera that uvcvideo has
 
 _turn = threading.Lock()
 _hung: list[
@@ -77,8 +80,8 @@ def _our_turn() -> Iterator[None]:
 
 
 def find(picamera2: Any) -> list[dict[str, Any]]:
-    """The board's own cameras in picamera2's order, with Id, Model, Num and more. USB cameras have a driver of their own."""
-    return [info for info in picamera2.Picamera2.global_camera_info() if "/usb" not in info["Id"]]
+    """The board's own cameras in picamera2's order, with Id, Model, Num and more. Those on USB are for the driver `v4l2`."""
+    return [info for info in picamera2.Picamera2.global_camera_info() if "/usb" not in info["Id"] and not _USB.search(info["Id"])]
 
 
 def short_id(camera_id: str) -> str:

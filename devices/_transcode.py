@@ -12,6 +12,7 @@ __all__ = ["Reencoder", "Transcoder"]
 import dataclasses
 import logging
 import statistics
+from bisect import insort
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
@@ -39,6 +40,7 @@ _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 _COLORSPACES = {1: "bt709", 5: "bt470bg", 6: "smpte170m"}  # AVColorSpace, as libav's option writes it
 _MAX_KEPT_BYTES = 8 << 20
 _MAX_KEPT = 900
+_MAX_REORDERED = 17  # pictures a decoder holds back at most, and one
 
 
 class Reencoder:
@@ -180,7 +182,7 @@ class Transcoder:
         colorspace = "smpte170m" if codec == "mjpeg" else ""
         self._encoder = Reencoder(io, bitrate=bitrate, fps=fps, layer=layer, max_size=max_size, colorspace=colorspace)
         self._lag = Lag()
-        self._captured: dict[int, float] = {}
+        self._stamps = _Stamps()
         self._kept: list[tuple[bytes, int, float]] = []
         self._kept_bytes = 0
         self._holding = self._keyframes_only = False
@@ -269,17 +271,48 @@ class Transcoder:
 
         packet: Any = av.Packet(data)
         packet.pts = timestamp
-        self._captured[timestamp] = captured_at
-        while len(self._captured) > 64:
-            del self._captured[next(iter(self._captured))]
+        self._stamps.went_in(timestamp, captured_at)
         try:
             pictures = self._decoder.decode(packet)
         except (av.FFmpegError, ValueError) as error:  # damaged; the next one may be whole
             _log.debug("camera %s: a unit cannot be decoded: %s", self._name, error)
             return
         for picture in pictures:
-            at = timestamp if picture.pts is None else picture.pts
-            yield picture, at, self._captured.pop(at, captured_at)
+            yield picture, *self._stamps.of(timestamp if picture.pts is None else picture.pts, captured_at)
+
+
+class _Stamps:
+    """Time stamps of pictures that come out, which is in order of presentation, from those of the units that went in.
+
+    A picture has the stamp of its unit. But some cameras with B-frames stamp in order of decoding, and by those time would run
+    back: from the first time on that it does, each picture gets the least stamp that is still out.
+    """
+
+    def __init__(self) -> None:
+        self._out: list[tuple[int, float]] = []
+        self._captured: dict[int, float] = {}
+        self._fed, self._given = 0, -1
+        self._by_decoding = False
+
+    def went_in(self, timestamp: int, captured_at: float) -> None:
+        if abs(timestamp - self._fed) > _JUMP_S * _TICKS_PER_S:  # another clock
+            self._out, self._given = [], -1
+        self._fed = timestamp
+        self._captured[timestamp] = captured_at
+        insort(self._out, (timestamp, captured_at))
+        while len(self._out) > _MAX_REORDERED:  # units that gave no picture
+            del self._out[0]
+        while len(self._captured) > 64:
+            del self._captured[next(iter(self._captured))]
+
+    def of(self, timestamp: int, captured_at: float) -> tuple[int, float]:
+        """Stamp and capture time for the picture of the unit that came with `timestamp`; where none is known, these."""
+        self._by_decoding |= timestamp < self._given
+        least = self._out.pop(0) if self._out else (timestamp, captured_at)
+        own = timestamp, self._captured.pop(timestamp, captured_at)
+        given = least if self._by_decoding else own
+        self._given = given[0]
+        return given
 
 
 class Lag:

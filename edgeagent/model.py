@@ -75,7 +75,7 @@ class Capabilities:
             Where false, the hub keeps the current GOP and replays it to a newcomer.
         live_bitrate: `CameraIO.target_bitrate` is honoured without a restart and without an IDR.
         layers: Names of the renditions, best first.
-        bitrates: The highest rate of each layer in bit/s, as the owner set it; 0, or a shorter list, where it is known by measuring only.
+        bitrates: The highest rate of each layer in bit/s, as the owner set it; 0, or a shorter list, where only measuring tells.
         always_on: The source is kept open when nobody watches (an IP camera that takes long to open).
     """
 

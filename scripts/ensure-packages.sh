@@ -10,6 +10,7 @@ present() {
     nodejs) command -v node >/dev/null ;;
     golang) command -v go >/dev/null ;;
     iproute2) command -v ip >/dev/null ;;
+    mosquitto-clients) command -v mosquitto_sub >/dev/null ;;
     coturn) command -v turnserver >/dev/null ;;
     systemd) command -v systemd-analyze >/dev/null ;;
     fonts-dejavu-core) [ -d /usr/share/fonts ] && [ -n "$(find /usr/share/fonts -name '*.ttf' -print -quit)" ] ;;

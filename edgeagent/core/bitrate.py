@@ -7,27 +7,30 @@ the least delay seen), and how fast the bottleneck is (packets that left togethe
 
 event                               estimate
 queue above `QUEUE_S`               0.85 of what is delivered, less what drains the queue; then held until that can show
-loss above 20 %                     less by half of the share lost, at most once a second; less loss may be the air's, and is repaired
-queue below half of it              towards 0.9 of the bottleneck's rate within half a second where that is known, else 30 % a second
-                                    while little is sent, 8 % a second beyond what bursts show
+loss above 20 %                     less by half of the share lost, once a second; less loss may be the air's, and is repaired
+queue below half of it              towards 0.9 of the bottleneck's rate within half a second where bursts show it, else 30 %;
+                                    8 % beyond, 4 % near what got through when a queue last stood; never above twice what arrives
 a rise that soon ended in a queue   that bottleneck's rate is doubted for 2, 4, 8 … 30 s: the rise is 8 % a second meanwhile
 no feedback for a second            halved each second
 """
 
 from __future__ import annotations
 
-__all__ = ["MIN_BPS", "START_BPS", "Estimator", "NetworkMemory", "RepairBudget"]
+__all__ = ["LATE_QUEUE_S", "LAYERED_START_BPS", "MIN_BPS", "QUEUE_S", "START_BPS", "Estimator", "NetworkMemory", "RepairBudget"]
 
-import statistics
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 START_BPS = 1_000_000.0
 """Where nothing is known of a path."""
+LAYERED_START_BPS = 600_000.0
+"""The same for a camera with a small layer, which shows well with less; what bursts show makes up for it within a second."""
 MIN_BPS, MAX_BPS = 60_000.0, 100e6
 QUEUE_S = 0.035
-"""A queue that stands longer than this is ours to drain."""
+"""A queue that stands longer than this is ours to drain, where pictures are live."""
+LATE_QUEUE_S = 0.12
+"""The same where they are thinned out of what cannot be changed, and late by the size of its keyframes."""
 SAMPLE_PACKETS = 4
 """Packets of one burst that tell the bottleneck's rate."""
 
@@ -39,6 +42,7 @@ _BASE_WINDOW_S = 10.0
 _SAMPLE_S = 3.0  # how long a sample of the bottleneck's rate counts
 _LEAST_SPREAD_S = 0.0005  # arrival times are told in quarters of a millisecond
 _PROBE_S = 1.5
+_CEILING_S = 15.0
 _FRESH_FEEDBACK_S = 3.0
 
 
@@ -53,11 +57,13 @@ class Estimator:
     """The estimate of one transport.
 
     Args:
-        start_bps: To begin with; None where the receiver gives no feedback but reports: then nothing is limited until one complains.
+        start_bps: To begin with; None where the receiver gives no feedback but reports: nothing is limited until one complains.
     """
 
     def __init__(self, start_bps: float | None = START_BPS) -> None:
         self._rate = start_bps
+        self.queue_limit_s = QUEUE_S
+        """A queue that stands longer is drained; more where the picture is late anyway: some queue makes the most of a path."""
         self.loss = 0.0
         """Share of the packets that did not arrive, 0 to 1, lately."""
         self.queue_s = 0.0
@@ -69,13 +75,15 @@ class Estimator:
         self._delays: deque[tuple[float, float]] = deque()
         self._base = (float("inf"), float("inf"))
         self._base_at = float("-inf")
-        self._arrived: deque[tuple[float, int]] = deque()
+        self._arrived: deque[tuple[float, int]] = deque(maxlen=256)
         self._outcomes: deque[tuple[float, int, int]] = deque()
-        self._samples: deque[tuple[float, float]] = deque()
+        self._samples: deque[tuple[float, float, int]] = deque()  # when, bit/s, packets
         self._clock: float | None = None
         self._began: float | None = None
         self._last_feedback = self._last_cut = self._last_rise = self._last_probe = self._halved_at = float("-inf")
         self._cut_queue_s = 0.0
+        self._stubborn = 0  # cuts in a row after which the queue was as long as before
+        self._ceiling_bps = MAX_BPS  # what got through when a queue last stood: above 0.9 of it, rise with care
         self._probe_s = _PROBE_S
         self._doubt_until = float("-inf")
         self._doubt_s = 2.0
@@ -93,10 +101,12 @@ class Estimator:
 
     @property
     def capacity_bps(self) -> float | None:
-        """The bottleneck's rate as bursts show it; None where too few did lately."""
-        if len(self._samples) < 2:
-            return None
-        return statistics.median(rate for _, rate in self._samples)
+        """The bottleneck's rate as bursts show it; None where none did lately.
+
+        Low among the samples: a receiver that was held up takes packets from its socket faster than they came.
+        """
+        rates = sorted(rate for _, rate, _ in self._samples)
+        return rates[(len(rates) - 1) // 3] if rates else None
 
     def sent(self, sequence: int, count: int, size: int, now: float) -> None:
         """`count` packets of `size` bytes left together; `sequence` is the first one's transport-wide number, not wrapped."""
@@ -106,7 +116,7 @@ class Estimator:
             self._bursts.popleft()
 
     def feedback(self, base: int, arrivals: Sequence[float | None], now: float) -> None:
-        """Take transport-wide feedback: packets from `base` (16 bits) on, their arrival by the receiver's clock in s, None for lost."""
+        """Take transport-wide feedback: when packets from `base` (16 bits) on arrived by the receiver's clock, None for lost."""
         if self._rate is None:
             self._rate = START_BPS
         interval = min(0.25, now - self._last_feedback)
@@ -148,7 +158,7 @@ class Estimator:
             self._delays.append((now, delay))
         if len(times) >= SAMPLE_PACKETS:
             spread = max(last - first, _LEAST_SPREAD_S)
-            self._samples.append((now, burst.size * (len(times) - 1) * 8 / spread))
+            self._samples.append((now, burst.size * (len(times) - 1) * 8 / spread, len(times)))
 
     def _measure(self, now: float) -> None:
         while self._delays and now - self._delays[0][0] > _QUEUE_WINDOW_S:
@@ -169,7 +179,7 @@ class Estimator:
         if self._began is None:
             self._began = now
         held = now - self._last_cut < 0.2 + self.queue_s + (self.rtt_s or 0.0)
-        if self.queue_s > QUEUE_S:
+        if self.queue_s > self.queue_limit_s:
             # A queue that shrinks is being drained already.
             if not held and (self.queue_s > self._cut_queue_s * 0.8 or now - self._last_cut > 1.0):
                 self._cut(now)
@@ -177,13 +187,18 @@ class Estimator:
             if now - self._last_cut > 1.0:
                 self._rate = self._clamp(self._rate * (1 - self.loss / 2))
                 self._last_cut, self._cut_queue_s = now, 0.0
-        elif self.queue_s < QUEUE_S / 2 and not held:
+        elif self.queue_s < self.queue_limit_s / 2 and not held:
             self._rise(now, interval)
 
     def _cut(self, now: float) -> None:
         """A queue stands: fall below what gets through, so that it drains."""
         assert self._rate is not None
-        drain = 1 - min(0.4, (self.queue_s - QUEUE_S) * 1.5)
+        alike = now - self._last_cut < 2.0 and 0.85 < self.queue_s / max(0.001, self._cut_queue_s) < 1.15 and self.loss < 0.02
+        self._stubborn = self._stubborn + 1 if alike else 0
+        if self._stubborn >= 2:  # less is sent, and the delay stays: the way has become longer, or a clock was set
+            self._base, self._base_at, self._stubborn = (min(d for _, d in self._delays), float("inf")), now, 0
+            return
+        drain = 1 - min(0.4, (self.queue_s - self.queue_limit_s) * 1.5)
         target = self.delivered_bps * _BACK_TO * drain
         if self.queue_s < 0.15 and self.loss < 0.02:
             target = max(target, self._rate * 0.7)  # a short queue may be one large picture
@@ -191,25 +206,29 @@ class Estimator:
             self._doubt_until, self._doubt_s = now + self._doubt_s, min(30.0, self._doubt_s * 2)
         self._samples.clear()
         self._last_cut, self._cut_queue_s = now, self.queue_s
+        self._ceiling_bps = self.delivered_bps
         self._rate = self._clamp(min(self._rate, target))
 
     def _rise(self, now: float, interval: float) -> None:
         assert self._rate is not None
         capacity = self.capacity_bps
-        if now < self._doubt_until:
-            self._rate = self._clamp(min(self._rate * (1 + 0.08 * interval), max(self._rate, self.delivered_bps * 1.5)))
-            return
-        if capacity is None:
-            self._rate = self._clamp(max(self._rate, min(self._rate * (1 + 0.3 * interval), self.delivered_bps * 1.5 + 50_000)))
+        bound = max(self._rate, 2 * self.delivered_bps + 100_000)  # whatever bursts show, it must be seen to get through
+        sure = sum(packets for *_, packets in self._samples) > SAMPLE_PACKETS
+        if now - self._last_cut > _CEILING_S or (capacity is not None and sure and capacity > 1.5 * self._ceiling_bps):
+            self._ceiling_bps = MAX_BPS
+        near = self._rate > _OF_CAPACITY * self._ceiling_bps
+        if capacity is None or now < self._doubt_until:
+            rise = 0.04 if near else 0.08 if now < self._doubt_until else 0.3
+            self._rate = self._clamp(min(self._rate * (1 + rise * interval), bound))
             return
         goal = capacity * _OF_CAPACITY
-        if goal > self._rate:
+        if goal > self._rate and not near:
             self._probe_s = _PROBE_S
             if goal > self._rate * 1.3:
                 self._last_rise = now
-            self._rate = self._clamp(self._rate + (goal - self._rate) * min(1.0, interval * 4))
+            self._rate = self._clamp(min(bound, self._rate + (goal - self._rate) * min(1.0, interval * 4)))
         else:
-            self._rate = self._clamp(max(self._rate, min(self._rate * (1 + 0.08 * interval), self.delivered_bps * 1.5)))
+            self._rate = self._clamp(min(self._rate * (1 + (0.04 if near else 0.08) * interval), bound))
         if now - self._last_cut > 20.0:
             self._doubt_s = 2.0
 
@@ -223,7 +242,7 @@ class Estimator:
         """
         if self._rate is None or self._rate >= wanted_bps or now - self._last_feedback > 0.5:
             return False
-        if self.queue_s > QUEUE_S / 2 or now - self._last_cut < _PROBE_S or now < self._doubt_until or self.loss > 0.2:
+        if self.queue_s > self.queue_limit_s / 2 or now - self._last_cut < _PROBE_S or now < self._doubt_until or self.loss > 0.2:
             return False
         if now - self._last_probe < self._probe_s and self._last_probe > 0:
             return False
@@ -243,6 +262,8 @@ class Estimator:
         if now - self._last_feedback < _FRESH_FEEDBACK_S:
             return
         self.loss = fraction_lost
+        if not self.heard and fraction_lost < 0.02:
+            self._rate = None  # it was asked for feedback and gives none
         if fraction_lost > 0.1 and now - self._last_cut > 1.0 and self._rate is not None:
             self._rate, self._last_cut = self._clamp(self._rate * (1 - fraction_lost / 2)), now
         elif fraction_lost < 0.02 and self._rate is not None and now - self._remb_at > _FRESH_FEEDBACK_S:
@@ -303,7 +324,7 @@ class NetworkMemory:
         while len(self._known) > self._size:
             self._known.popitem(last=False)
 
-    def start_bps(self, network: Hashable, now: float) -> float:
-        """Where to begin: a little below what it carried, or `START_BPS`."""
+    def start_bps(self, network: Hashable, now: float) -> float | None:
+        """Where to begin: a little below what it carried; None where that is not known."""
         bps, at = self._known.get(network, (0.0, float("-inf")))
-        return max(MIN_BPS, bps * 0.8) if now - at < self._max_age_s else START_BPS
+        return max(MIN_BPS, bps * 0.8) if now - at < self._max_age_s else None

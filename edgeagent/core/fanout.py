@@ -95,7 +95,7 @@ class ViewerQueue(Generic[F]):
     def __init__(self, pacer: Pacer, *, max_delay_s: float = 0.5, min_bytes: int = 24_000) -> None:
         self.pacer = pacer
         self.thin_bps: float | None = None
-        """At how many bit/s GOPs are thinned out, None for not at all: for a viewer who cannot take all of what cannot be changed."""
+        """At how many bit/s GOPs are thinned out, None for not at all: for who cannot take all of what cannot be changed."""
         self._credit = 0.0
         self._keyframe_at = 0
         self.max_delay_s = max_delay_s
@@ -137,7 +137,7 @@ class ViewerQueue(Generic[F]):
     def _push_thinned(self, frame: F, keyframe: bool, bps: float) -> None:
         """Take a keyframe and as many of those behind it as the rate has room for until the next; keyframes alone at worst."""
         if keyframe:
-            gop_s = min(10.0, max(0.1, (frame.timestamp - self._keyframe_at) / 90_000)) if self._keyframe_at else 1.0
+            gop_s = min(10.0, max(1 / 60, (frame.timestamp - self._keyframe_at) / 90_000)) if self._keyframe_at else 2.0
             self._keyframe_at = frame.timestamp
             room = bps / 8 * gop_s
             self._credit = min(self._credit, room / 2) + room

@@ -70,7 +70,9 @@ def plan(layers: Sequence[LayerFacts], wants: Mapping[K, Want]) -> tuple[dict[st
             fitting = set(waiting)
         else:
             needed = layer.min_bps if layer.live else layer.max_bps
-            fitting = asked | {key for key in free if usable[key] >= min(needed, layer.max_bps) * _margin(waiting[key], layer)}
+            fitting = asked | {
+                key for key in free if (bps := waiting[key].usable_bps) is None or bps >= needed * _margin(waiting[key], layer)
+            }
         if not fitting:
             continue
         best = max(usable[key] for key in fitting)

@@ -178,13 +178,15 @@ def _without(camera: Camera, finding: Finding) -> Finding:
 
 
 def _discover() -> list[Finding]:
-    """Cameras that this machine has or can see, for an owner who has not written a configuration yet."""
+    """Cameras that this machine has, for an owner who has not written a configuration yet; the network is not asked."""
     titles = []
-    for driver in registry.names():
+    for name in registry.names():
         try:
-            titles += [found.title for found in registry.load(driver).discover(_DISCOVER_S)]
+            driver = registry.load(name)
+            if not driver.networked:
+                titles += [found.title for found in driver.discover(_DISCOVER_S)]
         except Exception:  # of a driver that nobody asked for, in whatever way it fails
-            _log.debug("driver %s cannot look for cameras", driver, exc_info=True)
+            _log.debug("driver %s cannot look for cameras", name, exc_info=True)
     if not titles:
         return []
     text = f"There {'are cameras' if len(titles) > 1 else 'is a camera'}: {'; '.join(titles)}."

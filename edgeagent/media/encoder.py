@@ -122,7 +122,9 @@ class X264Encoder:
     def _open(self) -> VideoCodecContext:
         self._ceiling = max(self._ceiling, self._bitrate)
         self._opened_for = (self._bitrate, self._ceiling)
-        buffer = max(VBV_S * self._bitrate, _VBV_FRAMES * self._bitrate / self._fps, self._ceiling / self._fps * 1.05)
+        # Room to rise without a new context: a small buffer keeps x264 below a rate that has risen since. An IDR takes half of it.
+        room = min(2 * VBV_S * self._bitrate, 0.2 * self._ceiling)
+        buffer = max(VBV_S * self._bitrate, room, _VBV_FRAMES * self._bitrate / self._fps, self._ceiling / self._fps * 1.05)
         context = av.CodecContext.create("libx264", "w")
         assert isinstance(context, VideoCodecContext)
         context.width, context.height, context.pix_fmt = self._width, self._height, "yuv420p"
@@ -130,23 +132,26 @@ class X264Encoder:
         context.framerate = Fraction(self._fps).limit_denominator(1001)
         context.bit_rate = self._ceiling
         context.thread_count = 1
+        level = level_for(self._width, self._height, self._fps, self._ceiling)
         context.options = {
             "preset": "ultrafast",
             "tune": "zerolatency",
-            "profile": "baseline",
-            "level": f"{level_for(self._width, self._height, self._fps, self._ceiling) / 10:.1f}",
             "maxrate": str(self._ceiling),
             "bufsize": str(round(buffer)),
             "g": "1000000",  # counted here, so that an IDR of its own can open the context anew
             "bf": "0",
             "forced-idr": "1",
-            "x264-params": "sliced-threads=0:threads=1:scenecut=0:log-level=error",
+            # Baseline and level in words of x264: the FFmpeg of PyPI's PyAV 14.0 to 14.2 refuses its own `profile` and `level`.
+            "x264-params": "sliced-threads=0:threads=1:scenecut=0:log-level=error"
+            f":cabac=0:8x8dct=0:weightp=0:bframes=0:level={level}",
             **self._options,
         }
         try:
             context.open()
         except (av.FFmpegError, ValueError) as error:
-            raise DeviceFault(f"The video encoder does not start ({error}).", retry=False) from error
+            why = getattr(error, "strerror", None) or error  # PyAV's own text lists all settings
+            # EINVAL: these settings never will do; anything else, as too little memory, may pass.
+            raise DeviceFault(f"The video encoder does not start ({why}).", retry=not isinstance(error, ValueError)) from error
         context.bit_rate = self._bitrate
         return context
 

@@ -28,8 +28,8 @@ UNKNOWN_BPS = 4_000_000.0
 MEASURE_S = (2.0, 5.0)
 """Shortest and longest time over which a layer's rate is measured."""
 REPLAN_S = 0.1
-SILENT_S = 4.0
-"""A layer that is wanted and has given nothing for so long is not offered, where another delivers."""
+SILENT_S, SILENT_FOR_S = 4.0, 30.0
+"""A layer that is wanted and has given nothing for the first is not offered for the second, where another delivers."""
 
 
 class SourcePort(Protocol):
@@ -70,6 +70,7 @@ class Layer:
         self.octets = 0
         self.last_at = 0.0
         self.wanted_since = 0.0
+        self.silent_until = 0.0
         self.measured_bps = 0.0
         self._measured = (0.0, 0)
 
@@ -113,6 +114,7 @@ class Hub:
         self._linger: asyncio.TimerHandle | None = None
         self._wants: dict[Viewer, Want] = {}
         self._replan_timer: asyncio.TimerHandle | None = None
+        self._looked_at = 0.0
 
     def connect(self, source: SourcePort) -> None:
         """Give the hub its camera; an always-on one is started now."""
@@ -149,13 +151,13 @@ class Hub:
         if self._wants.pop(viewer, None) is not None:
             self._replan_soon()
 
-    def demand(self, viewer: Viewer, usable_bps: float | None, wish: str = "auto") -> None:
-        """A viewer's network carries something else now, or he wishes another layer."""
+    def demand(self, viewer: Viewer, usable_bps: float | None, wish: str = "auto", *, at_once: bool = False) -> None:
+        """A viewer's network carries something else now, or he wishes another layer; `at_once` for who has seen nothing yet."""
         want = self._wants.get(viewer)
         if want is None:
             return
         self._wants[viewer] = Want(usable_bps, want.current, wish)
-        if wish != want.wish:
+        if at_once or wish != want.wish:
             self._replan()
         elif usable_bps != want.usable_bps:
             self._replan_soon()
@@ -198,10 +200,10 @@ class Hub:
         return self.capabilities.live_bitrate or self.layers[name].info.encoded
 
     def _silent(self, layer: Layer, now: float) -> bool:
-        """Whether a layer that somebody needs gives nothing although another does."""
-        return (
-            bool(layer.subscribers) and now - max(layer.last_at, layer.wanted_since) > SILENT_S and now - self.last_frame_at < 1.0
-        )
+        """Whether a layer that somebody needs gives nothing although another does, or did so a short while ago."""
+        if layer.subscribers and now - max(layer.last_at, layer.wanted_since) > SILENT_S and now - self.last_frame_at < 1.0:
+            layer.silent_until = now + SILENT_FOR_S
+        return now < layer.silent_until and layer.last_at < layer.silent_until - SILENT_FOR_S
 
     def _facts(self, place: int, names: Sequence[str]) -> LayerFacts:
         name = names[place]
@@ -282,6 +284,10 @@ class Hub:
         packets = packetize(frame, self.epoch)
         state.measure(packets)
         self._keep(frame.layer, state, packets)
+        if frame.captured_at - self._looked_at > 1.0:
+            self._looked_at = frame.captured_at
+            if any(self._silent(layer, frame.captured_at) for layer in self.layers.values()):
+                self._replan_soon()
         for subscriber in tuple(state.subscribers):
             try:
                 subscriber.deliver(packets)

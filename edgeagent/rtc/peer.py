@@ -19,7 +19,7 @@ from aiortc import RTCDataChannel, RTCIceCandidate, RTCIceParameters
 from aiortc.rtcdtlstransport import RTCDtlsFingerprint, RTCDtlsParameters
 from aiortc.rtcsctptransport import RTCSctpCapabilities
 
-from edgeagent.core.bitrate import START_BPS, Estimator
+from edgeagent.core.bitrate import LATE_QUEUE_S, LAYERED_START_BPS, QUEUE_S, START_BPS, Estimator
 from edgeagent.core.ports import PeerEvents
 from edgeagent.core.silence import SilenceWatch, Verdict
 from edgeagent.core.uplink import beyond_lan
@@ -38,6 +38,8 @@ P = ParamSpec("P")
 
 PROBE_PACKETS = 6
 SHARE_EVERY_S = 0.05
+NEAR_S, NEAR_START_BPS = 0.008, 20e6
+"""A round trip below the first is one through the same house: there the picture begins at its best."""
 MAX_CHANNEL_MESSAGE = 65_536
 
 
@@ -181,7 +183,8 @@ class Peer:
     def _new_sender(self, stream: StreamPort, chosen: VideoFormat) -> VideoSender:
         """Its estimate begins low where the viewer will tell what gets through; who only counts packets gets all there is."""
         if self._estimator is None:
-            self._estimator = Estimator(START_BPS if chosen.transport_cc_id or chosen.remb else None)
+            start_bps = START_BPS if len(stream.capabilities.layers) == 1 else LAYERED_START_BPS
+            self._estimator = Estimator(start_bps if chosen.transport_cc_id else None)
         estimate = self._estimator.estimate_bps
         return VideoSender(stream, chosen, cname=self.sid, estimate_bps=estimate)
 
@@ -413,12 +416,16 @@ class Peer:
         return network_of(self._route.address[0])
 
     def _begin_estimate(self) -> None:
-        """Begin at what this viewer's network carried last time."""
+        """Begin at what this viewer's network carried last time, or high on a path so short that it is a local one."""
         if self._estimator is None or self._estimator.estimate_bps is None or not self._route.follow():
             return
         now = self._loop.time()
-        self._estimator = Estimator(self._settings.memory.start_bps(self._network, now))
-        self._share(now)
+        known = self._settings.memory.start_bps(self._network, now)
+        if known is None and self._connection.rtt_s < NEAR_S:
+            known = NEAR_START_BPS
+        if known is not None:
+            self._estimator = Estimator(known)
+            self._share(now)
 
     def _remember(self) -> None:
         if self._estimator is not None and self._estimator.heard and self._estimator.estimate_bps is not None:
@@ -431,6 +438,9 @@ class Peer:
         if now - at < SHARE_EVERY_S and estimate is not None and last is not None and 0.95 < estimate / last < 1.05:
             return
         self._shared = now, estimate
+        if self._estimator is not None:
+            late = bool(self.senders) and all(sender.queue.thin_bps is not None for sender in self.senders.values())
+            self._estimator.queue_limit_s = LATE_QUEUE_S if late else QUEUE_S
         left = estimate
         senders = sorted(self.senders.values(), key=lambda sender: sender.wanted_bps)
         for place, sender in enumerate(senders):

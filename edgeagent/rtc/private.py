@@ -92,6 +92,8 @@ class EdgeConnection(aioice.Connection):
     def __init__(self, options: IceOptions) -> None:
         super().__init__(ice_controlling=False)
         self.options = options
+        self.rtt_s = float("inf")
+        """The shortest round trip of a connectivity check that came back."""
         self.nominated = asyncio.Event()
         self.failed = asyncio.Event()
 
@@ -175,6 +177,12 @@ class EdgeConnection(aioice.Connection):
             self._pair_remote_candidate(remote)
         self.sort_check_list()
         return [candidate]
+
+    async def check_start(self, pair: aioice.ice.CandidatePair) -> None:
+        began = asyncio.get_running_loop().time()
+        await super().check_start(pair)
+        if pair.state == aioice.ice.CandidatePair.State.SUCCEEDED:
+            self.rtt_s = min(self.rtt_s, asyncio.get_running_loop().time() - began)
 
     def check_complete(self, pair: aioice.ice.CandidatePair) -> None:
         super().check_complete(pair)
@@ -358,7 +366,7 @@ def broken() -> list[str]:
             problems.append(f"{package} is {found}, written for {version}")
     problems += _attributes(
         aioice.Connection,
-        "check_complete gather_candidates sort_check_list _pair_remote_candidate connect close add_remote_candidate",
+        "check_complete check_start gather_candidates sort_check_list _pair_remote_candidate connect close add_remote_candidate",
     )
     problems += _attributes(
         aioice.ice, "StunProtocol server_reflexive_candidate relayed_candidate get_host_addresses CandidatePair"

@@ -40,6 +40,8 @@ PACE = 1.25
 """Of the estimate: what a large picture leaves at."""
 MEDIA_SHARE = 0.9
 """Of the estimate; the rest is for headers, repairs and probes."""
+THINNED_SHARE = 0.97
+"""Of the estimate, where nothing but thinned pictures is sent: they never take more than they are given."""
 BEYOND_REPAIR_S = 0.3
 """Where what was lost would take longer than this to send again, a keyframe is sooner."""
 MAX_REPAIR_DEBT_S = 0.1
@@ -98,6 +100,7 @@ class VideoSender:
         self.layer = ""
         self._next_layer = ""
         self._share = Share("")
+        self._set_pace()
         self._watch()
 
     @property
@@ -169,15 +172,25 @@ class VideoSender:
         self.uplink_limited = by_uplink
         if bps != self.estimate_bps:
             self.estimate_bps = bps
-            self.queue.pacer.set_rate(LAN_RATE_BPS if bps is None else min(LAN_RATE_BPS, bps * PACE))
+            self._set_pace()
             if not self.paused:
-                self.stream.demand(self, self.usable_bps, self.wish)
+                self.stream.demand(self, self.usable_bps, self.wish, at_once=self._writer is None)
+
+    def _set_pace(self) -> None:
+        """What is thinned out is sent all the time, and so no faster than the path carries."""
+        pace = None if self.estimate_bps is None else self.estimate_bps * (PACE if self.queue.thin_bps is None else 1.0)
+        self.queue.pacer.set_rate(LAN_RATE_BPS if pace is None else min(LAN_RATE_BPS, pace))
+
+    def _thin(self) -> None:
+        thin_bps = self._share.thin_bps
+        self.queue.thin_bps = None if thin_bps is None else thin_bps / MEDIA_SHARE * THINNED_SHARE
+        self._set_pace()
 
     def assign(self, share: Share) -> None:
         """See `media.hub.Viewer.assign`: another layer is taken with its first keyframe, until then the old one goes on."""
         self._share = share
         if share.layer == self.layer:
-            self.queue.thin_bps = share.thin_bps
+            self._thin()
             if self._next_layer:
                 self.stream.detach(self, self._next_layer)
                 self._next_layer = ""
@@ -195,12 +208,12 @@ class VideoSender:
         old, self.layer, self._next_layer = self.layer, self._next_layer, ""
         self.stream.detach(self, old)
         self.queue.reset()
-        self.queue.thin_bps = self._share.thin_bps
+        self._thin()
 
     def _watch(self) -> None:
         self._share = self.stream.watch(self, self.usable_bps, self.wish)
         self.layer, self._next_layer = self._share.layer, ""
-        self.queue.thin_bps = self._share.thin_bps
+        self._thin()
         self.stream.attach(self, self.layer)
 
     def _leave(self) -> None:
@@ -297,7 +310,7 @@ class VideoSender:
         self._ask_keyframe(now)
 
     def _ask_keyframe(self, now: float) -> None:
-        if now - self._keyframe_at >= KEYFRAME_EVERY_S:  # one viewer's trouble must not cost the others their bits
+        if self.layer and now - self._keyframe_at >= KEYFRAME_EVERY_S:  # one viewer's trouble must not cost the others their bits
             self._keyframe_at = now
             self.stream.request_keyframe(self.layer)
 
@@ -312,13 +325,10 @@ class VideoSender:
             self._repaired = {s: at for s, at in self._repaired.items() if now - at < 1.0}
         self.stats.nacked += len(lost)
         estimate = LAN_RATE_BPS if self.estimate_bps is None else self.estimate_bps
-        if self.stream.can_ask(self.layer) and len(lost) * 1200 * 8 > max(estimate, 400_000) * BEYOND_REPAIR_S:
-            self._beyond_repair = writer.sequence
-            self._ask_keyframe(now)
-        for sequence in lost:
-            if self._beyond_repair >= 0:  # the keyframe that was asked for makes up for it
-                if (self._beyond_repair - sequence - 1) & 0xFFFF < 0x8000:
-                    continue
+        newest = writer.sequence
+        lost = [sequence for sequence in lost if newest - ((newest - sequence) & 0xFFFF) >= self._beyond_repair]
+        hopeless = len(lost) * 1200 * 8 > max(estimate, 400_000) * BEYOND_REPAIR_S
+        for sequence in [] if hopeless and self.stream.can_ask(self.layer) else lost:
             if now - self._repaired.get(sequence, -1.0) < again:
                 continue
             if self.queue.pacer.ready_at(now) > now + MAX_REPAIR_DEBT_S:
@@ -328,6 +338,11 @@ class VideoSender:
             if size := writer.repair(sequence, now, MAX_AGE_S):
                 self.queue.pacer.spent(size)
                 self._repaired[sequence] = now
+            else:
+                hopeless = True  # too old by now; without it nothing behind it can be shown
+        if hopeless and self.stream.can_ask(self.layer):
+            self._beyond_repair = newest  # a keyframe makes up for what was sent before
+            self._ask_keyframe(now)
 
     def probe(self, packets: int, now: float) -> None:
         """Send old packets once more in one burst: how far they spread on the way tells the bottleneck's rate."""

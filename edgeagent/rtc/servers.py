@@ -21,11 +21,13 @@ from edgeagent.rtc.private import EdgeConnection
 log = logging.getLogger(__name__)
 
 PROBE_EVERY_S, PROBE_TIMEOUT_S, GATHER_TIMEOUT_S = 60.0, 2.0, 3.0
+PROBE_AGAIN_S = 2.0
+"""Until the next probe while no server is alive, as after a boot without network; doubled up to `PROBE_EVERY_S`."""
 
 
 @dataclass(slots=True)
 class IceServer:
-    """One server URL. `address` is set while it is known to be alive."""
+    """One server URL. `address` is set while it is known to be alive: its IP address, or its name where TLS checks that."""
 
     url: str
     username: str = ""
@@ -49,9 +51,15 @@ class IceServers:
 
     async def run(self) -> None:
         """Probe for ever; cancelled at the end."""
+        pause_s = PROBE_AGAIN_S
         while self.servers:
             await self.probe()
-            await asyncio.sleep(PROBE_EVERY_S)
+            if self.any_alive:
+                pause_s = PROBE_AGAIN_S  # for the day when all fall silent
+                await asyncio.sleep(PROBE_EVERY_S)
+            else:
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, PROBE_EVERY_S)
 
     async def probe(self) -> None:
         """Ask each server once, side by side."""
@@ -62,23 +70,24 @@ class IceServers:
         address: tuple[str, int] | None = None
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
-                loop = asyncio.get_running_loop()
-                infos = await loop.getaddrinfo(str(parsed["host"]), int(str(parsed["port"])), type=socket.SOCK_DGRAM)
-                # IPv4 first: server-reflexive candidates over IPv6 tell nothing that host candidates do not.
-                host, port = min(infos, key=lambda i: i[0] != socket.AF_INET)[4][:2]
+                host, port = str(parsed["host"]), int(str(parsed["port"]))
+                if parsed["scheme"] != "turns":  # its certificate is for the name
+                    infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+                    # IPv4 first: server-reflexive candidates over IPv6 tell nothing that host candidates do not.
+                    host = str(min(infos, key=lambda i: i[0] != socket.AF_INET)[4][0])
                 if parsed["scheme"] in ("stun", "stuns"):
-                    await binding_request((str(host), int(port)))
+                    await binding_request((host, port))
                 else:
                     transport, _ = await turn.create_turn_endpoint(
                         asyncio.DatagramProtocol,
-                        server_addr=(str(host), int(port)),
+                        server_addr=(host, port),
                         username=server.username,
                         password=server.credential,
                         ssl=parsed["scheme"] == "turns",
                         transport=str(parsed["transport"]),
                     )
                     transport.close()
-                address = (str(host), int(port))
+                address = (host, port)
         except (OSError, stun.TransactionError, TimeoutError, ValueError) as error:
             log.debug("ICE server %s: %r", server.url, error)
         if (address is None) != (server.address is None):

@@ -204,7 +204,7 @@ class RtpWriter:
     def probe(self, count: int, now: float) -> int:
         """Send `count` copies of the newest packet together, by RTX; how they spread on the way tells the bottleneck's rate.
 
-        Returns their size in bytes, 0 where there is no RTX or nothing was sent yet. The receiver drops them as repairs of what it has.
+        Returns their size in bytes, 0 where there is no RTX or nothing was sent yet. The receiver drops what it has already.
         """
         if not self.rtx_payload_type or not self._history or self._pending:
             return 0

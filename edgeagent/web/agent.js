@@ -8,7 +8,7 @@ import { retryDelay } from './backoff.js';
 import { preference } from './dom.js';
 import { wishFor } from './layers.js';
 import { Link } from './link.js';
-import { early, Peer } from './peer.js';
+import { early, Peer, playsH264 } from './peer.js';
 import { noSettings } from './settings.js';
 import { Store } from './store.js';
 import { WhepDoor } from './whep.js';
@@ -157,8 +157,8 @@ export class Agent {
 
   async #loadSurvey() {
     try {
-      const [{ Survey }] = await Promise.all([import('./survey.js'), import('./details.js'), import('./snapshot.js')]);
-      this.#survey = new Survey(this.store, this.#link, () => [...this.#watches].flatMap((watch) => (watch.active ? watch.camera : [])));
+      const [{ Survey }] = await Promise.all([import('./survey.js'), import('./details.js'), import('./snapshot.js'), import('./glide.js')]);
+      this.#survey = new Survey(this, this.#link, () => [...this.#watches].flatMap((watch) => (watch.active ? watch.camera : [])));
     } catch {
       setTimeout(() => void this.#loadSurvey(), 10_000);
     }
@@ -265,9 +265,9 @@ export class Agent {
     return this.#link.facts(camera, performance.now()).flow;
   }
 
-  /** @param {number} peer @param {string} mid */
-  frame(peer, mid) {
-    this.#dispatch({ type: 'frame', peer, mid });
+  /** @param {number} peer @param {string} mid @param {boolean} [decoded] only, not presented as far as is known */
+  frame(peer, mid, decoded) {
+    this.#dispatch({ type: 'frame', peer, mid, decoded });
   }
 
   /** @param {string} camera */
@@ -462,6 +462,11 @@ export class Agent {
         break;
       case 'offer': {
         const { sid, n, epoch, cameras } = effect;
+        if (!playsH264()) {
+          // Where this cannot be loaded, the attempt times out and is repeated.
+          void import('./codec.js').then(({ refusal }) => this.#dispatch({ type: 'message', peer: effect.peer, message: refusal(sid, navigator.userAgent) }), () => {});
+          break;
+        }
         const offer = /** @type {const} */ ({ v: 1, t: 'offer', sid, n, ...(epoch ? { epoch } : {}), sdp: peer.takeOffer(), cameras });
         mark('edge:offer', { peer: effect.peer, door: effect.door });
         if (effect.door === 'channel') peer.send(JSON.stringify(offer));
@@ -521,10 +526,7 @@ export class Agent {
     this.#peers.set(id, peer);
     peer.events = {
       connection: (state) => this.#dispatch({ type: 'connection', peer: id, state }),
-      channel: (open) => {
-        this.#dispatch({ type: 'channel', peer: id, open });
-        if (open) for (const delay of PINGS_MS) setTimeout(() => this.#ping(peer), delay);
-      },
+      channel: (open) => this.#dispatch({ type: 'channel', peer: id, open }),
       message: (text) => this.#fromChannel(id, text),
       candidates: (candidates, end) => this.#trickle(id, peer, candidates, end),
     };
@@ -548,7 +550,10 @@ export class Agent {
     } catch {
       return;
     }
-    if (message?.v === 1 && typeof message.t === 'string') this.#dispatch({ type: 'message', message, peer: id });
+    if (message?.v !== 1 || typeof message.t !== 'string') return;
+    this.#dispatch({ type: 'message', message, peer: id });
+    const peer = this.#peers.get(id);
+    if (peer && message.t === 'hello') for (const delay of PINGS_MS) setTimeout(() => this.#ping(peer), delay);
   }
 
   /** @param {number} id @param {Peer} peer @param {import('./types.js').Candidate[]} candidates @param {boolean} end */
@@ -562,8 +567,9 @@ export class Agent {
 
   /** @param {Peer} peer */
   #ping(peer) {
-    const sid = this.#link.summary.current?.sid;
-    if (!sid || this.#peers.get(this.#link.summary.current?.id ?? -1) !== peer) return;
+    const { current } = this.#link.summary;
+    if (!current?.open || this.#peers.get(current.id) !== peer) return;
+    const { sid } = current;
     this.#pinged = performance.now();
     peer.send(JSON.stringify({ v: 1, t: 'ping', sid, id: ++this.#pingIds, at: performance.now() }));
   }
@@ -578,11 +584,9 @@ export class Agent {
     const current = this.#link.summary.current;
     const peer = current && this.#peers.get(current.id);
     if (peer && current.open && now - this.#pinged > (this.measuring ? 1000 : 10_000)) this.#ping(peer);
-    for (const watch of this.#watches) watch.check(now);
     this.#tellViews();
     this.#survey?.tick(now, current?.id ?? -1, peer ?? null);
   }
-
 
   #visibility() {
     const visible = document.visibilityState === 'visible';
@@ -631,11 +635,6 @@ export class Watch {
   #active = true;
   #said = '';
   #toldAt = 0;
-  #presented = 0;
-  /** @type {{peer: number, mid: string} | null} */
-  #shown = null;
-  #decoded = 0;
-  #asking = false;
 
   /** @param {Agent} agent @param {string} camera @param {Sink} sink */
   constructor(agent, camera, sink) {
@@ -658,30 +657,9 @@ export class Watch {
   /** A frame was presented. @param {Attachment} attachment @param {boolean} first of this attachment */
   frame(attachment, first) {
     const now = performance.now();
-    this.#presented = now;
-    this.#shown = attachment;
     if (!first && now - this.#toldAt < 200) return;
     this.#toldAt = now;
     this.#agent.frame(attachment.peer, attachment.mid);
-  }
-
-  /**
-   * Frames that are decoded but not presented (a window behind another, a tile out of sight) still say that the link works.
-   * @param {number} now
-   */
-  check(now) {
-    if (!this.#shown || this.#asking || now - this.#presented < 900) return;
-    this.#asking = true;
-    void this.#agent
-      .reading(this.camera)
-      .catch(() => null)
-      .then((result) => {
-        const shown = this.#shown;
-        if (!result?.reading || !shown || result.peer !== shown.peer) return;
-        if (result.reading.frames > this.#decoded && this.#decoded) this.#agent.frame(shown.peer, shown.mid);
-        this.#decoded = result.reading.frames;
-      })
-      .finally(() => (this.#asking = false));
   }
 
   /** @param {CameraView} view */

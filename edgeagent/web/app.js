@@ -91,15 +91,11 @@ async function recall() {
 
 /** @param {Settings} settings @param {string} [problem] */
 async function ask(settings, problem) {
-  const [{ EdgeConnect }, { remember }] = await Promise.all([import('./connect.js'), import('./memory.js')]);
+  const { connect } = await import('./connect.js');
   if (form) return;
-  form = new EdgeConnect();
-  form.fill(settings, problem);
-  form.addEventListener('edge-connect', (event) => {
-    const { detail } = /** @type {CustomEvent<{settings: Settings, remember: boolean}>} */ (event);
-    remember(localStorage, detail.remember ? detail.settings : null);
+  form = connect(settings, problem, (chosen) => {
     changeButton.hidden = false;
-    use(detail.settings);
+    use(chosen);
   });
   main.replaceChildren(form);
   setText(heading, 'edgeagent');
@@ -174,14 +170,13 @@ document.addEventListener('fullscreenchange', () => {
 });
 
 // Over the picture the header fades, as the controls of a camera do.
-for (const event of ['pointermove', 'pointerdown', 'keydown', 'focusin']) {
-  document.addEventListener(event, () => {
-    document.body.classList.remove('idle');
-    clearTimeout(idleTimer);
-    idleTimer = window.setTimeout(() => header.querySelector(':focus-visible') || document.body.classList.add('idle'), IDLE_MS);
-  });
+function wake() {
+  document.body.classList.remove('idle');
+  clearTimeout(idleTimer);
+  idleTimer = window.setTimeout(() => header.querySelector(':focus-visible') || document.body.classList.add('idle'), IDLE_MS);
 }
-idleTimer = window.setTimeout(() => document.body.classList.add('idle'), IDLE_MS);
+for (const event of ['pointermove', 'pointerdown', 'keydown', 'focusin']) document.addEventListener(event, wake);
+wake();
 
 // ------------------------------------------------------------------ keyboard
 

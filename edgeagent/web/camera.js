@@ -45,7 +45,6 @@ import { titleOf, words } from './words.js';
 
 const IDLE_MS = 3000;
 const AWAY_MS = 2500;
-const DELAY_MS = 3000;
 
 export class EdgeCamera extends HTMLElement {
   static observedAttributes = ['src', 'device', 'broker', 'camera', 'token', 'paused', 'compact', 'fit'];
@@ -154,7 +153,6 @@ export class EdgeCamera extends HTMLElement {
       this.#picture.play();
       this.#sight(this.#onScreen);
     });
-    this.#dot.hidden = false;
   }
 
   // ------------------------------------------------------------------ what others may ask
@@ -202,7 +200,7 @@ export class EdgeCamera extends HTMLElement {
   }
 
   get samples() {
-    return this.#picture.samples;
+    return this.#picture.samples?.list ?? [];
   }
 
   /** `off`, `some` or `all` frames are read for their stamp. @param {'off' | 'some' | 'all'} sampling */
@@ -212,13 +210,9 @@ export class EdgeCamera extends HTMLElement {
 
   /** @returns {{ms: number, uncertainty: number, count: number} | null} median of the last three seconds */
   get delay() {
-    const clock = this.#agent?.clock.estimate(performance.now());
-    if (!clock) return null;
-    const from = performance.now() - DELAY_MS;
-    const ages = this.#picture.ages(from, clock.offset);
-    if (!ages.length) return null;
-    ages.sort((a, b) => a - b);
-    return { ms: ages[ages.length >> 1], uncertainty: clock.uncertainty, count: ages.length };
+    const now = performance.now();
+    const clock = this.#agent?.clock.estimate(now);
+    return (clock && this.#picture.samples?.delay(clock, now)) ?? null;
   }
 
   /** @returns {Promise<import('./stats.js').Figures | null>} rates since the last time it was asked */
@@ -282,7 +276,7 @@ export class EdgeCamera extends HTMLElement {
   toggleDetails(open = !this.#detailsOpen) {
     if (open === this.#detailsOpen) return;
     this.#detailsOpen = open;
-    if (this.#picture.sampling !== 'all') this.#picture.sampling = open ? 'some' : 'off';
+    this.#picture.sampling = open ? 'some' : 'off';
     if (this.#agent) this.#agent.measuring += open ? 1 : -1;
     this.#stage.classList.toggle('with-details', open);
     relabel(this.#detailsButton, open ? 'Hide details' : 'Details');
@@ -562,8 +556,8 @@ export class EdgeCamera extends HTMLElement {
   #tapped() {
     if (this.#quality) return void this.toggleQuality(false);
     if (this.compact) return this.#fire('edge-open', { camera: this.#name });
-    if (this.#stage.classList.contains('idle')) this.wakeControls();
-    else if (matchMedia('(hover: none)').matches && this.#view.phase === 'live') this.#stage.classList.add('idle');
+    const hide = !this.#stage.classList.contains('idle') && matchMedia('(hover: none)').matches && this.#view.phase === 'live';
+    if (hide) this.#stage.classList.add('idle');
     else this.wakeControls();
   }
 

@@ -1,6 +1,7 @@
 // @ts-check
 /** `<edge-connect>`: on a static host, asks where the agent is. Fires `edge-connect` with the settings. */
 import { el, setText } from './dom.js';
+import { remember } from './memory.js';
 import { brokerUrl, httpUrl, NAME, noSettings } from './settings.js';
 import { base, signin as style } from './styles.js';
 
@@ -77,3 +78,18 @@ function field(name, type, autocomplete) {
 }
 
 customElements.define('edge-connect', EdgeConnect);
+
+/**
+ * The form, filled in; what it gives is remembered where the person wants that.
+ * @param {Settings} settings @param {string | undefined} problem @param {(settings: Settings) => void} chosen
+ */
+export function connect(settings, problem, chosen) {
+  const form = new EdgeConnect();
+  form.fill(settings, problem);
+  form.addEventListener('edge-connect', (event) => {
+    const { detail } = /** @type {CustomEvent<{settings: Settings, remember: boolean}>} */ (event);
+    remember(localStorage, detail.remember ? detail.settings : null);
+    chosen(detail.settings);
+  });
+  return form;
+}

@@ -22,7 +22,6 @@ import { words } from './words.js';
 const WIDE = 900;
 const GAP = 4;
 const landscapePhone = matchMedia('(orientation: landscape) and (max-height: 500px)');
-const calm = matchMedia('(prefers-reduced-motion: reduce)');
 
 export class EdgeGrid extends HTMLElement {
   static observedAttributes = ['camera', 'fit', 'paused'];
@@ -209,23 +208,10 @@ export class EdgeGrid extends HTMLElement {
     this.tile(before)?.toggleDetails(false);
     this.#selected = camera;
     this.#update();
-    if (tile && from?.width && !(before && camera)) this.#glide(tile, from);
+    if (tile && from?.width && !(before && camera)) import('./glide.js').then(({ glide }) => glide(tile, from), () => {});
     if (!camera && tile) tile.scrollIntoView({ block: 'nearest' });
     tile?.wakeControls();
     if (focused || camera) tile?.focusPicture();
-  }
-
-  /** Grow from, or shrink to, where it was. @param {EdgeCamera} tile @param {DOMRect} from */
-  #glide(tile, from) {
-    const to = tile.getBoundingClientRect();
-    if (calm.matches || !to.width) return;
-    const scale = Math.max(from.width / to.width, from.height / to.height);
-    const x = from.x + from.width / 2 - (to.x + to.width / 2);
-    const y = from.y + from.height / 2 - (to.y + to.height / 2);
-    tile.animate([{ transform: `translate(${x}px, ${y}px) scale(${scale})`, zIndex: 2 }, { transform: 'none', zIndex: 2 }], {
-      duration: 180,
-      easing: 'cubic-bezier(.2, 0, 0, 1)',
-    });
   }
 
   #layout = () => {

@@ -50,6 +50,7 @@ import { retryDelay } from './backoff.js';
  * @property {string} door
  * @property {string | null} epoch of the agent it talks to
  * @property {boolean} open the data channel
+ * @property {boolean} greeted whether the agent has said hello over it, and so what it calls the session
  * @property {number} n number of the last offer
  * @property {string[] | null} adding cameras of the offer under way
  * @property {number} addingSince
@@ -231,7 +232,7 @@ export class Link {
         break;
       case 'frame': {
         const line = peer.lines.get(event.mid);
-        if (!line || line.switching) break;
+        if (!line || line.switching || (event.decoded && line.first === null)) break;
         line.first ??= now;
         line.last = now;
         const seen = this.#seen.get(line.camera);
@@ -329,6 +330,7 @@ export class Link {
   #hello(hello, peer, now) {
     if (peer) {
       peer.epoch = hello.epoch;
+      peer.greeted = true;
       if (hello.sid) peer.sid = hello.sid;
     }
     if (this.#agent.epoch !== hello.epoch) this.#epoch(hello.epoch, now);
@@ -511,6 +513,7 @@ export class Link {
       door: '',
       epoch: null,
       open: false,
+      greeted: false,
       n: 1,
       adding: null,
       addingSince: 0,
@@ -553,7 +556,7 @@ export class Link {
 
   /** Make the current peer carry what is wanted. @param {Peer} peer @param {number} now */
   #sync(peer, now) {
-    if (!peer.open) return;
+    if (!peer.open || !peer.greeted) return;
     const shown = this.#hiddenFor(now) < HIDE_MS;
     const active = this.#active();
     const wanted = new Set(this.#wanted.map((wish) => wish.camera));
@@ -783,7 +786,7 @@ export class Link {
         sid: peer.sid,
         stage: peer.stage,
         door: peer.door,
-        open: peer.open,
+        open: peer.open && peer.greeted,
         dead: peer.dead,
         lines: [...peer.lines.values()].map(({ mid, camera, layer, flow }) => ({ mid, camera, layer, flow })),
       };

@@ -35,6 +35,7 @@ export class Peer {
   #flushing = 0;
   #offered = false;
   #remote = false;
+  #buffer = 0;
   /** @type {Candidate[]} */
   #early = [];
   /** @type {Promise<void>} */
@@ -76,13 +77,23 @@ export class Peer {
         const transceiver = this.pc.addTransceiver('video', { direction: 'recvonly' });
         const codecs = wantedCodecs();
         if (codecs.length) transceiver.setCodecPreferences?.(codecs);
-        // Ask for the smallest buffer; Chromium lets it grow as far as the network's jitter demands.
-        const receiver = /** @type {RTCRtpReceiver & {jitterBufferTarget?: number | null}} */ (transceiver.receiver);
-        if ('jitterBufferTarget' in receiver) receiver.jitterBufferTarget = 0;
+        this.#hold(transceiver);
         this.#streams.push(new MediaStream([transceiver.receiver.track]));
       }
       await this.pc.setLocalDescription();
     });
+  }
+
+  /** Hold pictures back for so long, ms; Chromium does it longer where the network's jitter demands it. @param {number} ms */
+  set buffer(ms) {
+    if (ms === this.#buffer) return;
+    this.#buffer = ms;
+    for (const transceiver of this.#videos()) this.#hold(transceiver);
+  }
+
+  /** @param {RTCRtpTransceiver} transceiver */
+  #hold({ receiver }) {
+    if ('jitterBufferTarget' in receiver) receiver.jitterBufferTarget = this.#buffer;
   }
 
   /** Resolves when all that was asked for so far is done. */
@@ -191,12 +202,15 @@ let codecs = null;
 
 /**
  * H.264 with packetization-mode 1 and its retransmission: all that agents send, and an offer a fifth of the size.
- * Empty where the browser has no H.264: then it offers what it has, and the agent's answer says what is missing.
+ * Empty where the browser has no H.264, or does not say what it has.
  */
 function wantedCodecs() {
-  if (codecs) return codecs;
+  if (codecs?.length) return codecs;
   const all = RTCRtpReceiver.getCapabilities?.('video')?.codecs ?? [];
   const h264 = all.filter((each) => /^video\/h264$/i.test(each.mimeType) && /packetization-mode=1/.test(each.sdpFmtpLine ?? ''));
   codecs = h264.length ? [...h264, ...all.filter((each) => /^video\/rtx$/i.test(each.mimeType))] : [];
   return codecs;
 }
+
+/** Whether the browser may have H.264: some say nothing about it. */
+export const playsH264 = () => wantedCodecs().length > 0 || !RTCRtpReceiver.getCapabilities;

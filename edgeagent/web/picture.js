@@ -4,14 +4,6 @@
  * first frame is there; the last frame of one that ends stays on a canvas.
  *
  * @typedef {import('./agent.js').Attachment} Attachment
- * @typedef {import('./stamp.js').Stamp} Stamp
- *
- * @typedef {object} Sample a stamped frame on the screen
- * @property {number} frame its number
- * @property {number} time when it was taken, agent's Unix ms modulo 2^40
- * @property {number} display when it is expected on the screen, page's ms
- * @property {number} at when the page was told, page's ms
- * @property {number} width of the picture
  *
  * @typedef {object} Slot
  * @property {Attachment} attachment
@@ -26,11 +18,6 @@
  */
 import { el } from './dom.js';
 
-const KEEP_SAMPLES = 900;
-/** How often a picture is read for a stamp: while nothing says that it carries one; while it does. */
-const LOOK_MS = 1000;
-const READ_MS = 100;
-
 export class Picture {
   element = el('div', { class: 'pictures' });
   /** @type {Slot | null} */
@@ -39,14 +26,8 @@ export class Picture {
   #incoming = null;
   #last = el('canvas', { class: 'last', hidden: true });
   #events;
-  /** @type {typeof import('./stamp.js') | null} */
-  #stamps = null;
-  /** @type {import('./stamp.js').StampReader | null} */
-  #reader = null;
-  #readAt = 0;
-  #misses = 0;
-  /** @type {Sample[]} */
-  samples = [];
+  /** Once its frames are to be read for their stamps. @type {import('./stamp.js').Samples | null} */
+  samples = null;
   /** Frames presented since the page was opened. */
   frames = 0;
   #sampling = /** @type {'off' | 'some' | 'all'} */ ('off');
@@ -57,27 +38,14 @@ export class Picture {
     this.element.append(this.#last);
   }
 
-  /** `off`, `some` for a panel, `all` for a measurement. */
-  get sampling() {
-    return this.#sampling;
-  }
-
+  /** `off`, `some` for a panel, `all` for a measurement, which lasts. @param {'off' | 'some' | 'all'} sampling */
   set sampling(sampling) {
-    this.#sampling = sampling;
-    if (sampling === 'off' || this.#stamps) return;
+    if (this.#sampling !== 'all') this.#sampling = sampling;
+    if (sampling === 'off' || this.samples) return;
     import('./stamp.js').then(
-      (stamps) => {
-        this.#stamps = stamps;
-        this.#reader ??= new stamps.StampReader();
-      },
+      ({ Samples }) => (this.samples ??= new Samples()),
       () => {},
     );
-  }
-
-  /** Ages of the pictures on the screen since `from`, ms. @param {number} from page's ms @param {number} offset of the agent's clock */
-  ages(from, offset) {
-    const { stampAge } = this.#stamps ?? {};
-    return stampAge ? this.samples.filter((each) => each.at >= from).map((each) => stampAge(each.display + offset, each.time)) : [];
   }
 
   /** The video on show, or about to be. */
@@ -90,7 +58,6 @@ export class Picture {
     this.#remove(this.#incoming);
     const video = el('video', { class: 'incoming', 'aria-hidden': 'true', disableremoteplayback: true });
     video.muted = video.autoplay = video.playsInline = true;
-    video.controls = false;
     /** @type {Slot} */
     const slot = { attachment, video, frames: 0, timer: 0 };
     this.#incoming = slot;
@@ -125,8 +92,7 @@ export class Picture {
     this.#incoming = this.#shown = null;
     this.#last.width = this.#last.height = 0;
     this.#last.hidden = true;
-    this.samples = [];
-    this.#misses = 0;
+    this.samples?.clear();
   }
 
   /** Play after a gesture, where the browser wanted one. */
@@ -193,30 +159,8 @@ export class Picture {
       slot.video.classList.remove('incoming');
       this.#last.hidden = true;
     }
-    this.#sample(slot, at, display);
+    if (this.#sampling !== 'off' && Number.isFinite(display)) this.samples?.take(slot.video, at, display, this.#sampling === 'all');
     this.#events.frame(slot.attachment, first);
-  }
-
-  /** @param {Slot} slot @param {number} at @param {number} display */
-  #sample(slot, at, display) {
-    if (this.sampling === 'off' || !this.#reader || !Number.isFinite(display)) return;
-    const every = this.#misses > 2 ? LOOK_MS : READ_MS;
-    if (this.sampling === 'some' && at - this.#readAt < every) return;
-    this.#readAt = at;
-    /** @type {Stamp | null} */
-    let stamp = null;
-    try {
-      stamp = this.#reader.read(slot.video);
-    } catch {
-      // A frame that went away between the callback and the reading.
-    }
-    if (!stamp) {
-      this.#misses += 1;
-      return;
-    }
-    this.#misses = 0;
-    this.samples.push({ ...stamp, display, at, width: slot.video.videoWidth });
-    if (this.samples.length > KEEP_SAMPLES) this.samples.splice(0, this.samples.length - KEEP_SAMPLES);
   }
 
   /** @param {Slot | null} slot */

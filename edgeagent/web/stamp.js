@@ -11,7 +11,23 @@ export const ROWS = 2;
 const MAGIC = 0xea;
 const WRAP = 2 ** 40;
 
-/** @typedef {{frame: number, time: number}} Stamp frame number and Unix time in ms modulo 2^40 */
+/** How many are kept, and how long those count that a delay is drawn from. */
+const KEEP = 900;
+const DELAY_MS = 3000;
+/** How often a picture is read for a stamp: while nothing says that it carries one; while it does. */
+const LOOK_MS = 1000;
+const READ_MS = 100;
+
+/**
+ * @typedef {{frame: number, time: number}} Stamp frame number and Unix time in ms modulo 2^40
+ *
+ * @typedef {object} Sample a stamped frame on the screen
+ * @property {number} frame its number
+ * @property {number} time when it was taken, agent's Unix ms modulo 2^40
+ * @property {number} display when it is expected on the screen, page's ms
+ * @property {number} at when the page was told, page's ms
+ * @property {number} width of the picture
+ */
 
 /**
  * Side of a cell in pixels of the picture, `max(8, 8 * round(width / 640))` with halves to even.
@@ -93,5 +109,54 @@ export class StampReader {
     const [w, h] = [COLUMNS * small, ROWS * small];
     this.#context.drawImage(video, 0, video.videoHeight - height, width, height, 0, 0, w, h);
     return decodeStamp(this.#context.getImageData(0, 0, w, h).data, small);
+  }
+}
+
+/** The stamps of the frames that were shown. */
+export class Samples {
+  /** @type {Sample[]} */
+  list = [];
+  #reader = new StampReader();
+  #readAt = 0;
+  #misses = 0;
+
+  /**
+   * A frame is on show.
+   * @param {HTMLVideoElement} video
+   * @param {number} at page's ms
+   * @param {number} display page's ms
+   * @param {boolean} all whether none may be left out
+   */
+  take(video, at, display, all) {
+    if (!all && at - this.#readAt < (this.#misses > 2 ? LOOK_MS : READ_MS)) return;
+    this.#readAt = at;
+    /** @type {Stamp | null} */
+    let stamp = null;
+    try {
+      stamp = this.#reader.read(video);
+    } catch {
+      // A frame that went away between the callback and the reading.
+    }
+    this.#misses = stamp ? 0 : this.#misses + 1;
+    if (!stamp) return;
+    this.list.push({ ...stamp, display, at, width: video.videoWidth });
+    if (this.list.length > KEEP) this.list.splice(0, this.list.length - KEEP);
+  }
+
+  /**
+   * Glass to glass: the median of the last three seconds.
+   * @param {{offset: number, uncertainty: number}} clock the agent's
+   * @param {number} now page's ms
+   * @returns {{ms: number, uncertainty: number, count: number} | null}
+   */
+  delay({ offset, uncertainty }, now) {
+    const ages = this.list.filter((each) => each.at >= now - DELAY_MS).map((each) => stampAge(each.display + offset, each.time));
+    ages.sort((a, b) => a - b);
+    return ages.length ? { ms: ages[ages.length >> 1], uncertainty, count: ages.length } : null;
+  }
+
+  clear() {
+    this.list = [];
+    this.#misses = 0;
   }
 }

@@ -13,6 +13,7 @@
  * @property {number} buffered frames that left the jitter buffer
  * @property {number} freezes
  * @property {number} nacks
+ * @property {number | null} repaired packets that came again; null where the browser does not count them
  * @property {number} plis
  * @property {number} width
  * @property {number} height
@@ -68,6 +69,7 @@ export function readStats(report, mid) {
     buffered: inbound.jitterBufferEmittedCount ?? 0,
     freezes: inbound.freezeCount ?? 0,
     nacks: inbound.nackCount ?? 0,
+    repaired: inbound.retransmittedPacketsReceived ?? null,
     plis: inbound.pliCount ?? 0,
     width: inbound.frameWidth ?? 0,
     height: inbound.frameHeight ?? 0,

@@ -1,5 +1,9 @@
 // @ts-check
-/** Finds out twice a second who is at fault where a picture is bad (fault.js), and tells the store. */
+/**
+ * What the browser counts, twice a second: who is at fault where a picture is bad (fault.js) is told to the store, and how long
+ * pictures are to be held back (buffer.js) to the peer.
+ */
+import { BufferTarget } from './buffer.js';
 import { faultOf, FaultWatch, together } from './fault.js';
 import './health.js';
 import { readStats } from './stats.js';
@@ -8,31 +12,36 @@ import { titleOf } from './words.js';
 /**
  * @typedef {import('./fault.js').Fault} Fault
  * @typedef {import('./stats.js').Reading} Reading
- * @typedef {import('./store.js').Store<import('./agent.js').AgentState>} AgentStore
  */
 
-const MEASURE_MS = 2000;
+const JUDGE_MS = 2000;
+/** Where nothing is known of the path. */
+const RTT_MS = 50;
 
 export class Survey {
-  #store;
+  #agent;
   #link;
   #cameras;
   #watch = new FaultWatch();
-  #measuredAt = 0;
+  #buffer = new BufferTarget();
+  #reading = false;
+  /** @type {Map<string, number>} frames, by peer and mid */
+  #decoded = new Map();
+  #judgedAt = 0;
   /** @type {Map<string, {before: Reading | null, after: Reading | null}>} by peer and mid */
   #readings = new Map();
 
-  /** @param {AgentStore} store @param {import('./link.js').Link} link @param {() => string[]} cameras whose pictures are needed */
-  constructor(store, link, cameras) {
-    this.#store = store;
+  /** @param {import('./agent.js').Agent} agent @param {import('./link.js').Link} link @param {() => string[]} cameras whose pictures are needed */
+  constructor(agent, link, cameras) {
+    this.#agent = agent;
     this.#link = link;
     this.#cameras = cameras;
   }
 
   /** @param {number} now ms @param {number} id of the current peer @param {import('./peer.js').Peer | null} peer */
   tick(now, id, peer) {
-    if (now - this.#measuredAt >= MEASURE_MS) void this.#measure(now, id, peer);
-    const { lna, board, cameras, faults: said } = this.#store.state;
+    if (peer && !this.#reading) void this.#read(now, id, peer);
+    const { lna, board, cameras, faults: said } = this.#agent.store.state;
     /** @type {Record<string, Fault | null>} */
     const faults = {};
     for (const camera of this.#cameras()) {
@@ -43,21 +52,36 @@ export class Survey {
     }
     if (Object.keys({ ...faults, ...said }).every((camera) => faults[camera] === said[camera])) return;
     const named = cameras.filter(({ name }) => name in faults).map(({ name, title }) => ({ title: titleOf(name, title), fault: faults[name] }));
-    this.#store.set({ faults, fault: together(named) });
+    this.#agent.store.set({ faults, fault: together(named) });
   }
 
-  /** Read what the browser counts, for all cameras at once. @param {number} now @param {number} id @param {import('./peer.js').Peer | null} peer */
-  async #measure(now, id, peer) {
-    this.#measuredAt = now;
-    const report = await peer?.stats();
-    /** @type {Map<string, {before: Reading | null, after: Reading | null}>} */
-    const readings = new Map();
-    if (report && peer) {
+  /** @param {number} now @param {number} id @param {import('./peer.js').Peer} peer */
+  async #read(now, id, peer) {
+    this.#reading = true;
+    try {
+      const report = await peer.stats();
+      const readings = peer.mids.map((mid) => /** @type {[string, Reading | null]} */ ([`${id} ${mid}`, readStats(report, mid)]));
+      const known = readings.flatMap(([, reading]) => reading ?? []);
+      if (known.length) {
+        const nacks = known.reduce((sum, each) => sum + each.nacks, 0);
+        const repaired = known.reduce((sum, each) => (each.repaired === null ? sum : (sum ?? 0) + each.repaired), /** @type {number | null} */ (null));
+        const rtt = this.#agent.clock.estimate(now)?.rtt ?? known[0].rttMs ?? RTT_MS;
+        peer.buffer = this.#buffer.take({ nacks, repaired }, rtt, now);
+      }
+      // Frames that are decoded but not presented (a window behind another, a tile out of sight) still say that the link works.
+      const decoded = new Map(readings.map(([key, reading]) => [key, reading?.frames ?? 0]));
       for (const mid of peer.mids) {
         const key = `${id} ${mid}`;
-        readings.set(key, { before: this.#readings.get(key)?.after ?? null, after: readStats(report, mid) });
+        if ((decoded.get(key) ?? 0) > (this.#decoded.get(key) ?? Infinity)) this.#agent.frame(id, mid, true);
       }
+      this.#decoded = decoded;
+      if (now - this.#judgedAt < JUDGE_MS) return;
+      this.#judgedAt = now;
+      this.#readings = new Map(readings.map(([key, after]) => [key, { before: this.#readings.get(key)?.after ?? null, after }]));
+    } catch {
+      // A peer that was closed meanwhile.
+    } finally {
+      this.#reading = false;
     }
-    this.#readings = readings;
   }
 }

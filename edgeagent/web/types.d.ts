@@ -32,7 +32,7 @@ export type LinkEvent =
   | { type: 'unreachable'; peer: number }
   | { type: 'connection'; peer: number; state: string }
   | { type: 'channel'; peer: number; open: boolean }
-  | { type: 'frame'; peer: number; mid: string }
+  | { type: 'frame'; peer: number; mid: string; decoded?: boolean }
   | { type: 'broken'; peer: number; reason: string };
 
 /** What to do, in order. */

@@ -71,8 +71,8 @@ class Case:
     near: bool = False
     others: bool = False
 
-    def capacity(self, begin_s: float, end_s: float) -> float:
-        """Mbit/s that the link carries at most between two moments since the click."""
+    def capacity(self, begin_s: float, end_s: float, most: float = 1e3) -> float:
+        """Mbit/s that the link carries at most between two moments since the click, of a camera that sends `most`."""
         rate, since = self.impairment.get("rate", 0.0), 0.0
         steps: list[tuple[float, float]] = []
         for change in self.plan:
@@ -82,7 +82,7 @@ class Case:
         steps.append((since, rate))
         total = 0.0
         for (since, rate), (until, _) in pairwise([*steps, (float("inf"), 0.0)]):
-            total += max(0.0, min(end_s, until) - max(begin_s, since)) * (rate or 1e6)
+            total += max(0.0, min(end_s, until) - max(begin_s, since)) * min(rate or 1e6, most * 1000 / self.share)
         return self.share * total / (end_s - begin_s) / 1000
 
 
@@ -258,7 +258,7 @@ def _link_row(watched: Watched, traffic: Traffic, case: Case) -> Row:
     sent, carried = traffic.mbps(clicked_s + since_s, clicked_s + end_s)
     row: Row = {
         "sent Mbit/s": sent,
-        "use %": carried / min(CAMERA_MBPS, case.capacity(since_s, end_s)) * 100,
+        "use %": carried / case.capacity(since_s, end_s, CAMERA_MBPS) * 100,
         "camera %": carried / CAMERA_MBPS * 100,
         "sent/carried 2 s": worst_ratio(traffic, clicked_s, case.capacity, end_s=end_s),
         "over 1.3x s": overloaded_s(traffic, clicked_s, case.capacity, end_s=end_s),

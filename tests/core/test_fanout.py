@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.core.fanout import REPLAY_STEP, KeyframeGate, Pacer, ViewerQueue
+from edgeagent.core.fanout import MIN_BURST, REPLAY_STEP, KeyframeGate, Pacer, ViewerQueue
 
 
 @dataclass(eq=False)
@@ -93,7 +93,7 @@ def test_a_full_queue_skips_to_the_next_keyframe_and_asks_for_it() -> None:
 
 
 def test_a_frame_half_sent_is_finished_after_a_skip() -> None:
-    queue: ViewerQueue[Frame] = ViewerQueue(Pacer(rate_bps=8e3, depth=1), max_delay_s=0.1, min_bytes=20_000)
+    queue: ViewerQueue[Frame] = ViewerQueue(Pacer(rate_bps=8e3, depth=50_000), max_delay_s=0.1, min_bytes=20_000)
     big = Frame(60)
     queue.push(big, keyframe=True)
     first = queue.pop(0.0)
@@ -153,7 +153,7 @@ def test_whatever_happens_packets_are_in_order_bounded_and_begin_with_a_keyframe
 
 
 def test_a_frame_of_one_burst_leaves_straight_away_when_nothing_waits() -> None:
-    queue: ViewerQueue[Frame] = ViewerQueue(Pacer(rate_bps=8e6, depth=40_000))
+    queue: ViewerQueue[Frame] = ViewerQueue(Pacer(rate_bps=8e6, depth=48_000))
     assert not queue.straight(Frame(3), 0.0)  # a newcomer waits for a keyframe
     queue.push(Frame(1, keyframe=True), keyframe=True)
     assert not queue.straight(Frame(3), 0.0)  # behind what is queued
@@ -161,7 +161,8 @@ def test_a_frame_of_one_burst_leaves_straight_away_when_nothing_waits() -> None:
     assert queue.straight(Frame(30), 0.0)
     assert not queue.straight(Frame(49), 1.0)
     assert queue.straight(Frame(48), 1.0)
-    assert not queue.straight(Frame(1), 1.0)  # the pacer is in debt
+    assert queue.straight(Frame(1), 1.0)  # the bucket is even: one more may run into debt
+    assert not queue.straight(Frame(1), 1.0)
 
 
 def test_keyframe_requests_are_coalesced_and_none_is_lost() -> None:
@@ -176,3 +177,99 @@ def test_keyframe_requests_are_coalesced_and_none_is_lost() -> None:
     gate.request(12.0)
     gate.seen(12.0)
     assert not gate.due(12.0)
+
+
+def test_a_changed_pace_changes_what_may_leave_together() -> None:
+    pacer = Pacer()
+    pacer.set_rate(1e6)
+    assert pacer.depth == MIN_BURST
+    pacer.spent(MIN_BURST + 1_250)
+    assert pacer.ready_at(0.0) == 0.01  # the debt of 1,250 bytes at 125,000 a second
+    pacer.set_rate(8e6)
+    assert pacer.depth == 40_000
+    assert pacer.ready_at(0.0) == 0.00125
+    pacer.set_rate(1e9)
+    assert pacer.depth == 60_000
+    assert pacer.ready_at(0.0) <= 0.0001  # a new pace is no new credit
+
+
+@given(st.lists(st.tuples(st.floats(6e4, 1e8), st.integers(0, 60_000), st.floats(0, 1)), min_size=1, max_size=40))
+def test_no_change_of_pace_lets_more_leave_than_the_fastest(changes: list[tuple[float, int, float]]) -> None:
+    pacer, now, sent = Pacer(_at=100.0), 100.0, 0
+    for rate, size, wait in changes:
+        pacer.set_rate(rate)
+        if pacer.ready_at(now) <= now:
+            pacer.spent(size)
+            sent += size
+        now += wait
+    assert sent <= 60_000 + max(rate for rate, _, _ in changes) / 8 * (now - 100.0) + 60_000
+
+
+def play(queue: ViewerQueue[Frame], frames: list[Frame], now: float, step_s: float) -> list[Frame]:
+    """Push frames at a steady rate as a sender does, and return those that began to leave."""
+    left: list[Frame] = []
+    for frame in frames:
+        if queue.straight(frame, now):
+            left.append(frame)
+        else:
+            queue.push(frame, frame.keyframe)
+        left += [burst[0] for burst in drain(queue, now) if burst[1] == 0]
+        now += step_s
+    return left
+
+
+gops = st.lists(st.tuples(st.integers(3, 60), st.integers(3, 40), st.integers(1, 12)), min_size=1, max_size=12)
+
+
+def source(shape: list[tuple[int, int, int]]) -> list[Frame]:
+    """GOPs of frames at 30 a second: how many, packets of the keyframe, packets of the others."""
+    sizes = [(key if n == 0 else other, n == 0) for count, key, other in shape for n in range(count)]
+    return [Frame(size, 90_000 + n * 3000, key) for n, (size, key) in enumerate(sizes)]
+
+
+def check_decodable(frames: list[Frame], left: list[Frame]) -> None:
+    before = None
+    for frame in left:
+        place = frames.index(frame)
+        assert frame.keyframe or (before is not None and place == before + 1)
+        before = place
+
+
+@given(gops, st.floats(6e4, 3e6))
+def test_a_thinned_stream_keeps_to_its_rate_and_can_be_decoded(shape: list[tuple[int, int, int]], bps: float) -> None:
+    frames = source(shape)
+    queue: ViewerQueue[Frame] = ViewerQueue(Pacer())
+    queue.thin_bps = bps
+    left = play(queue, frames, 10.0, 1 / 30)
+    check_decodable(frames, left)
+    assert len(left) + queue.dropped == len(frames)
+    # Two seconds' room to begin with, and a quarter more for the keyframe of one that is nearly too large.
+    longest = max(2.0, *(count / 30 for count, _, _ in shape))
+    assert sum(frame.size for frame in left) * 8 <= bps * (len(frames) / 30 + 2.0 + 0.5 * longest) + 1
+
+
+@given(gops, st.lists(st.tuples(st.integers(0, 400), st.none() | st.floats(6e4, 3e6)), max_size=5), st.floats(2e5, 5e7))
+def test_thinned_or_not_nothing_leaves_whose_predecessor_did_not(
+    shape: list[tuple[int, int, int]], changes: list[tuple[int, float | None]], pace: float
+) -> None:
+    frames = source(shape)
+    queue: ViewerQueue[Frame] = ViewerQueue(Pacer())
+    queue.pacer.set_rate(pace)
+    left, begun = [], 0
+    for place, thin in [*sorted(changes, key=lambda change: change[0]), (len(frames), None)]:
+        left += play(queue, frames[begun:place], 10.0 + begun / 30, 1 / 30)
+        begun = max(begun, min(place, len(frames)))
+        queue.thin_bps = thin
+    left += [burst[0] for burst in drain(queue, 1000.0) if burst[1] == 0]
+    check_decodable(frames, left)
+
+
+def test_the_end_of_each_gop_is_what_is_left_out() -> None:
+    frames = source([(30, 10, 2)] * 6)  # 68 kB a second
+    queue: ViewerQueue[Frame] = ViewerQueue(Pacer())
+    queue.thin_bps = 8 * 34_000.0
+    left = play(queue, frames, 10.0, 1 / 30)
+    places = [frames.index(frame) % 30 for frame in left]
+    assert places.count(0) == 6
+    assert 60 <= len(left) <= 100
+    assert sum(frame.size for frame in left) <= 34_000 * 7.5

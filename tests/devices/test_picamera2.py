@@ -194,3 +194,15 @@ def test_copies_pictures_with_padded_lines(pixels: str, format_name: str) -> Non
     else:
         planes = chroma.reshape(2, height // 2, stride // 2)[:, :, : width // 2]
         assert np.array_equal(packed[height:].reshape(2, height // 2, width // 2), planes)
+
+
+def test_cameras_on_usb_are_left_to_their_own_driver() -> None:
+    usb = ["/base/axi/pcie@120000/rp1/usb@200000-1:1.0-046d:0825", r"\_SB_.PC00.XHCI.RHUB.HS05-5.1:1.0-0bda:5634"]
+
+    class Seen:
+        class Picamera2:
+            @staticmethod
+            def global_camera_info() -> list[dict[str, Any]]:
+                return [*({"Id": one, "Model": "webcam", "Num": 0} for one in usb), *PI5]
+
+    assert board.find(Seen) == PI5

@@ -100,6 +100,20 @@ def test_no_picture_is_held_back_beyond_its_b_frames(kind: str, held: int) -> No
     assert (info.width, info.height, info.fps, info.encoded) == (320, 240, FPS, True)
 
 
+@pytest.mark.parametrize("kind", ["h264 b-frames", "h265 b-frames"])
+def test_b_frames_that_are_stamped_in_order_of_decoding_keep_their_rate(kind: str) -> None:
+    rig = Rig()
+    transcoder = Transcoder(rig, CODECS[kind][0], bitrate=600_000)  # type: ignore[arg-type]
+    stamps = [FRAME * number for number in range(90)]
+    items = [(data, stamp) for (data, _), stamp in zip(units(kind) * 2, stamps, strict=True)]
+    assert sum(feed(transcoder, rig, items)) >= 86
+    transcoder.close()
+    assert {made[2] for made in rig.made} == {FPS}, "the encoder is told the true rate"
+    steps = [after.timestamp - before.timestamp for before, after in itertools.pairwise(rig.frames)]
+    assert min(steps) > 0
+    assert steps[5:] == [FRAME] * len(steps[5:]), "once it is found out"
+
+
 def test_the_capture_time_stays_with_its_picture() -> None:
     rig = Rig()
     transcoder = Transcoder(rig, "h264", bitrate=600_000, fps=FPS)

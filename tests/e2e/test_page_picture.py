@@ -109,3 +109,26 @@ def test_where_the_pictures_stand(size: tuple[int, int], column: bool) -> None:
             assert abs(other["width"] / other["height"] - 4 / 3) < 0.02
         # Nothing jumps when a camera's state changes.
         assert shown.page.evaluate("() => document.documentElement.scrollWidth") <= size[0]
+
+
+def test_a_browser_without_h264_is_told_so_before_anything_is_offered() -> None:
+    without = """(() => {
+        const all = RTCRtpReceiver.getCapabilities;
+        window.whole = false;
+        RTCRtpReceiver.getCapabilities = (kind) => {
+          const found = all.call(RTCRtpReceiver, kind);
+          return window.whole ? found : {...found, codecs: found.codecs.filter((each) => !/h264/i.test(each.mimeType))};
+        };
+    })()"""
+    with page_agent() as agent, chromium() as browser, viewer(browser) as shown:
+        offers: list[str] = []
+        shown.page.on("request", lambda request: offers.append(request.url) if request.method == "POST" else None)
+        shown.page.add_init_script(without)
+        shown.page.goto(f"{agent.url}#camera=gate")
+        shown.wait_said("gate", "This browser has no H.264 for live video")
+        assert offers == []
+        # As with a plugin that is switched on now.
+        shown.page.evaluate("() => { window.whole = true; }")
+        shown.tile("gate").get_by_role("button", name="Try again").click()
+        shown.wait_live("gate")
+        assert shown.complaints == []

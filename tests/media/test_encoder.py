@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
+from typing import Any
+from unittest.mock import MagicMock
 
 import av
 import numpy as np
@@ -164,5 +167,23 @@ def test_impossible_settings_are_refused(size: tuple[int, int], fps: float, bitr
 
 
 def test_unknown_options_are_a_fault() -> None:
-    with pytest.raises(DeviceFault, match="does not start"):
+    with pytest.raises(DeviceFault, match="does not start") as caught:
         make_encoder(width=320, height=240, fps=30, bitrate=100_000, options={"preset": "no such"})
+    assert not caught.value.retry
+    assert "tune" not in caught.value.message, "a reason, not all settings"
+
+
+def test_what_may_pass_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    create = av.CodecContext.create
+
+    def short_of_memory(*arguments: Any) -> Any:
+        context = create(*arguments)
+        proxy = MagicMock(wraps=context)
+        proxy.__class__ = type(context)
+        proxy.open.side_effect = av.FFmpegError(errno.ENOMEM, "Cannot allocate memory")
+        return proxy
+
+    monkeypatch.setattr(av.CodecContext, "create", short_of_memory)
+    with pytest.raises(DeviceFault, match=r"does not start \(Cannot allocate memory\)") as caught:
+        X264Encoder(width=320, height=240, fps=30, bitrate=100_000)
+    assert caught.value.retry

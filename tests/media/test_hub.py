@@ -18,6 +18,7 @@ class Source:
 
     def __init__(self) -> None:
         self.log: list[str] = []
+        self.wanted: dict[str, bool] = {}
 
     def start(self) -> None:
         self.log.append("start")
@@ -30,7 +31,10 @@ class Source:
         self.log.append("keyframe")
 
     def set_bitrate(self, layer: str, bps: int) -> None:
-        self.log.append(f"bitrate {bps}")
+        self.log.append(f"bitrate {layer} {bps}")
+
+    def set_wanted(self, layer: str, wanted: bool) -> None:
+        self.wanted[layer] = wanted
 
 
 class Viewer:

@@ -13,19 +13,28 @@ from typing import Any
 import pylibsrtp
 import pytest
 from aiortc import rtp
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from edgeagent.core.layers import Share
+from edgeagent.media.hub import Hub
 from edgeagent.media.packetize import Packets, packetize
-from edgeagent.model import EncodedFrame, StreamInfo
+from edgeagent.model import Capabilities, EncodedFrame, StreamInfo
 from edgeagent.rtc.private import SrtpContext
 from edgeagent.rtc.rtcp import Report
 from edgeagent.rtc.sdp import VideoFormat
 from edgeagent.rtc.sender import VideoSender
-from edgeagent.rtc.writer import RtpWriter, ntp_time
+from edgeagent.rtc.settings import StreamPort
+from edgeagent.rtc.writer import RtpWriter, TransportNumbers, ntp_time
 
 KEY = bytes(range(44))
 GCM = pylibsrtp.Policy.SRTP_PROFILE_AEAD_AES_256_GCM
 FORMAT = VideoFormat(108, 109, 2, True, True, "", ("nack", "goog-remb"))
 IDR = b"\0\0\0\1\x67sps\0\0\0\1\x68p\0\0\0\1\x65"
+
+
+ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
+TRANSPORT_CC = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
 
 
 class Srtp(SrtpContext):
@@ -59,8 +68,8 @@ class Wire:
         self.seen, self.lose = 0, -1
         self.congested = False
         self._extensions = rtp.HeaderExtensionsMap()
-        uri = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
-        self._extensions.configure(SimpleNamespace(headerExtensions=[SimpleNamespace(id=2, uri=uri)]))  # type: ignore[arg-type]
+        known = [SimpleNamespace(id=2, uri=ABS_SEND_TIME), SimpleNamespace(id=5, uri=TRANSPORT_CC)]
+        self._extensions.configure(SimpleNamespace(headerExtensions=known))  # type: ignore[arg-type]
 
     def follow(self) -> bool:
         return True
@@ -94,14 +103,41 @@ class Wire:
 
 
 class Stream:
-    def __init__(self, name: str = "cam", gop: Sequence[Packets] = ()) -> None:
+    """A camera of one layer, or of two whose share the test sets; `log` is what was asked of it."""
+
+    def __init__(self, name: str = "cam", gop: Sequence[Packets] = (), layers: tuple[str, ...] = ("main",)) -> None:
         self.name, self.gop, self.log = name, gop, list[str]()
+        self.capabilities = Capabilities(layers=layers)
+        self.share = Share(layers[0])
+        self.askable = True
+        self.on: list[str] = []
+        self.best = 3e6
+        self.watched: list[tuple[float | None, str]] = []
+
+    def watch(self, viewer: object, usable_bps: float | None, wish: str = "auto") -> Share:
+        self.watched.append((usable_bps, wish))
+        return self.share
+
+    def unwatch(self, viewer: object) -> None:
+        self.watched.clear()
+
+    def demand(self, viewer: object, usable_bps: float | None, wish: str = "auto", *, at_once: bool = False) -> None:
+        assert self.watched
+        self.watched.append((usable_bps, wish))
+
+    def can_ask(self, layer: str) -> bool:
+        return self.askable
+
+    def best_bps(self) -> float:
+        return self.best
 
     def attach(self, subscriber: object, layer: str = "main") -> None:
         self.log.append("attach")
+        self.on.append(layer)
 
     def detach(self, subscriber: object, layer: str = "main") -> None:
         self.log.append("detach")
+        self.on.remove(layer)
 
     def catch_up(self, layer: str = "main") -> Sequence[Packets]:
         self.log.append("catch up")
@@ -114,12 +150,12 @@ class Stream:
         return StreamInfo()
 
 
-def frame(n: int, *, key: bool = False, size: int = 3000, epoch: int = 0) -> Packets:
+def frame(n: int, *, key: bool = False, size: int = 3000, epoch: int = 0, layer: str = "main") -> Packets:
     data = (IDR if key else b"\0\0\0\1\x41") + bytes(1 + (i * 7 + n) % 250 for i in range(size))
-    return packetize(EncodedFrame(data, key, n * 3000, 1000.0 + n / 30), epoch)
+    return packetize(EncodedFrame(data, key, n * 3000, 1000.0 + n / 30, layer), epoch)
 
 
-def begin(stream: Stream, chosen: VideoFormat = FORMAT) -> tuple[VideoSender, Wire]:
+def begin(stream: StreamPort, chosen: VideoFormat = FORMAT, numbers: TransportNumbers | None = None) -> tuple[VideoSender, Wire]:
     wire = Wire()
     sender = VideoSender(stream, chosen, cname="me")
     writer = RtpWriter(
@@ -130,6 +166,8 @@ def begin(stream: Stream, chosen: VideoFormat = FORMAT) -> tuple[VideoSender, Wi
         rtx_ssrc=sender.rtx_ssrc,
         rtx_payload_type=chosen.rtx_payload_type,
         extension=chosen.abs_send_time_id,
+        transport=numbers,
+        transport_extension=chosen.transport_cc_id,
     )
     sender.start(writer)
     return sender, wire
@@ -253,11 +291,11 @@ async def test_one_viewers_trouble_asks_for_one_keyframe_a_second() -> None:
 
 async def test_repairs_count_against_the_path() -> None:
     sender, wire = begin(Stream())
-    sender.queue.pacer.rate_bps = 1e5
     sender.deliver(frame(0, key=True, size=40_000))
+    sender.limit(80_000.0)
     sent = len(wire.packets)
-    sender.on_nack([p.sequence_number for p in wire.packets])
-    assert len(wire.packets) - sent < 5
+    sender.on_nack([p.sequence_number for p in wire.packets[:8]])
+    assert 0 < len(wire.packets) - sent <= 6
     sender.close()
 
 
@@ -373,3 +411,228 @@ async def test_muted_and_paused_senders_send_nothing() -> None:
     sender.pause(False)
     assert stream.log[-2:] == ["attach", "catch up"]
     sender.close()
+
+
+@pytest.mark.parametrize("abs_send_time_id", [2, 0])
+@pytest.mark.parametrize("gso", [True, False])
+async def test_every_packet_has_a_transport_wide_number_of_its_own(abs_send_time_id: int, gso: bool) -> None:
+    told: list[tuple[int, int, int]] = []
+    numbers = TransportNumbers(lambda *burst: told.append(burst))
+    numbers.next = 65_500  # so that it wraps
+    chosen = VideoFormat(108, 109, abs_send_time_id, True, True, "", ("nack", "transport-cc"), 5)
+    sender, wire = begin(Stream(), chosen, numbers)
+    wire.gso = gso
+    sender.deliver(frame(0, key=True))
+    sender.deliver(frame(1, size=30_000))
+    sender.on_nack([wire.packets[3].sequence_number])
+    sender.probe(6, asyncio.get_running_loop().time())
+    sender.deliver(frame(2, size=20_000))
+    seen = [packet.extensions.transport_sequence_number for packet in wire.packets]
+    assert seen == [n & 0xFFFF for n in range(65_500, 65_500 + len(seen))]
+    assert 65_535 in seen and 0 in seen
+    assert {packet.extensions.abs_send_time is None for packet in wire.packets} == {not abs_send_time_id}
+    assert [first for first, _, _ in told] == [65_500 + n for n in itertools.accumulate([0] + [count for _, count, _ in told[:-1]])]
+    assert sum(count for _, count, _ in told) == len(seen)
+    plain = [p for p in wire.packets if p.payload_type == 108]
+    assert [p.payload for p in plain] == [
+        p for n, size in ((0, 3000), (1, 30_000), (2, 20_000)) for p in frame(n, key=not n, size=size).payloads
+    ]
+    repairs = [rtp.unwrap_rtx(p, payload_type=108, ssrc=sender.ssrc) for p in wire.packets if p.payload_type == 109]
+    assert len(repairs) == 7
+    assert repairs[0].payload == plain[3].payload
+    originals = {p.sequence_number: p for p in plain}
+    for repair in repairs:  # a receiver that has them already drops them as what it asked for
+        original = originals[repair.sequence_number]
+        assert (repair.payload, repair.timestamp) == (original.payload, original.timestamp)
+    sender.close()
+
+
+async def test_without_rtx_or_before_the_first_frame_nothing_is_probed() -> None:
+    sender, wire = begin(Stream())
+    sender.probe(6, 1000.0)
+    other, other_wire = begin(Stream(), VideoFormat(96, 0, 0, False, True, "", ("nack",)))
+    other.deliver(frame(0, key=True))
+    count = len(other_wire.packets)
+    other.probe(6, 1000.0)
+    assert (len(wire.packets), len(other_wire.packets)) == (0, count)
+    sender.close()
+    other.close()
+
+
+def layered() -> Stream:
+    return Stream(layers=("main", "low"))
+
+
+async def test_another_layer_is_taken_with_its_first_keyframe_and_time_runs_on() -> None:
+    stream = layered()
+    sender, wire = begin(stream)
+    sender.deliver(frame(0, key=True))
+    sender.assign(Share("low"))
+    assert stream.on == ["main", "low"] and stream.log[-1] == "keyframe"
+    sender.deliver(frame(1))
+    sender.deliver(frame(1, layer="low"))
+    before = len(wire.packets)
+    assert before == len(frame(0, key=True)) + len(frame(1))
+    sender.deliver(frame(2, key=True, layer="low", size=500))
+    assert stream.on == ["low"] and sender.layer == "low"
+    sender.deliver(frame(2))
+    sender.deliver(frame(3, layer="low", size=500))
+    assert len(wire.packets) == before + len(frame(2, key=True, size=500)) + len(frame(3, size=500))
+    assert [b - a for a, b in itertools.pairwise(sorted({p.timestamp for p in wire.packets}))] == pytest.approx([3000] * 3, abs=1)
+    numbers = [p.sequence_number for p in wire.packets]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    sender.close()
+    assert stream.on == []
+
+
+async def test_a_layer_that_is_no_longer_meant_is_left_before_it_came() -> None:
+    stream = layered()
+    sender, _ = begin(stream)
+    sender.deliver(frame(0, key=True))
+    sender.assign(Share("low"))
+    sender.assign(Share("main", 5e5))
+    assert stream.on == ["main"] and sender.queue.thin_bps is not None
+    sender.deliver(frame(1, key=True, layer="low"))
+    assert sender.layer == "main"
+    sender.assign(Share("low"))
+    sender.pause(True)
+    assert stream.on == [] and stream.watched == []
+    sender.pause(False)
+    assert stream.on == ["main"]
+    sender.close()
+    assert stream.on == [] and stream.watched == []
+
+
+async def test_who_has_nothing_to_go_on_with_takes_the_other_layer_at_once() -> None:
+    stream = layered()
+    sender, wire = begin(stream)
+    stream.gop = [frame(0, key=True, layer="low")]
+    sender.assign(Share("low"))
+    assert stream.on == ["low"] and len(wire.packets) == len(frame(0, key=True))
+    sender.close()
+
+
+async def test_what_is_beyond_repair_is_made_up_for_by_one_keyframe() -> None:
+    stream = Stream()
+    sender, wire = begin(stream)
+    sender.limit(400_000.0)
+    for n in range(12):
+        sender.deliver(frame(n, key=n == 0))
+        await asyncio.sleep(0.1)
+    lost = [p.sequence_number for p in wire.packets[-20:]]
+    count = len(wire.packets)
+    for _ in range(5):
+        sender.on_nack(lost)
+        await asyncio.sleep(0.05)
+    assert stream.log.count("keyframe") == 1
+    assert len(wire.packets) == count
+    sender.deliver(frame(12, key=True))
+    await asyncio.sleep(0.2)
+    last = wire.packets[-1]
+    sender.on_nack([last.sequence_number])  # what is sent from then on is repaired
+    assert rtp.unwrap_rtx(wire.packets[-1], payload_type=108, ssrc=sender.ssrc).payload == last.payload
+    sender.close()
+
+
+async def test_repairs_of_a_camera_that_cannot_be_asked_keep_to_their_share() -> None:
+    stream = Stream()
+    stream.askable = False
+    sender, wire = begin(stream)
+    sender.limit(400_000.0)
+    for n in range(20):
+        sender.deliver(frame(n, key=n == 0, size=1000))
+        await asyncio.sleep(0.05)
+    count = len(wire.packets)
+    sender.on_nack([p.sequence_number for p in wire.packets])
+    assert 0 < len(wire.packets) - count <= 6  # 8 kB
+    assert stream.log.count("keyframe") == 0
+    sender.close()
+
+
+async def test_the_page_is_told_how_the_video_is_sent() -> None:
+    stream = layered()
+    sender, _ = begin(stream)
+    assert (sender.flow("0", 7).limit, sender.flow("0", 7).kbps, sender.flow("0", 7).estimate_kbps) == ("none", 7, None)
+    sender.limit(1e6)
+    flow = sender.flow("0", 900)
+    assert (flow.layer, flow.limit, flow.estimate_kbps) == ("main", "network", 1000)
+    assert "network" in flow.text
+    sender.limit(1e6, by_uplink=True)
+    assert (sender.flow("0", 900).limit, "limit for viewers outside" in sender.flow("0", 900).text) == ("uplink", True)
+    sender.limit(5e6)
+    assert sender.flow("0", 900).limit == "none"
+    sender.assign(Share("main", 5e5))
+    assert (sender.flow("0", 900).limit, "left out" in sender.flow("0", 900).text) == ("camera", True)
+    stream.share = Share("low")
+    sender.pause(True)
+    assert (sender.flow("0", 0).layer, sender.flow("0", 0).limit, sender.wanted_bps) == ("", "none", 0)
+    sender.choose("low")
+    assert (sender.flow("0", 900).layer, sender.flow("0", 900).limit) == ("low", "wish")
+    assert stream.watched[-1] == (sender.usable_bps, "low")
+    sender.choose("auto")
+    assert sender.flow("0", 900).limit == "network"
+    sender.close()
+
+
+class Silent:
+    """A camera behind a real hub that is told by the test when a frame comes."""
+
+    def __init__(self) -> None:
+        self.wanted: dict[str, bool] = {}
+
+    def start(self) -> None: ...
+    async def stop(self) -> None: ...
+    def request_keyframe(self, layer: str = "main") -> None: ...
+    def set_bitrate(self, layer: str, bps: int) -> None:
+        assert bps > 0
+
+    def set_wanted(self, layer: str, wanted: bool) -> None:
+        self.wanted[layer] = wanted
+
+
+WHAT = ["frame", "frame", "key", "pause", "resume", "choose", "switch", "limit", "mute", "unmute", "nack", "wait"]
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.sampled_from(WHAT), st.integers(0, 5)), max_size=40))
+async def test_whatever_a_viewer_does_he_leaves_nothing_behind(acts: list[tuple[str, int]]) -> None:
+    can = Capabilities(keyframe_on_demand=True, live_bitrate=True, layers=("main", "low"), bitrates=(3_000_000, 1_000_000))
+    hubs = [Hub("a", can), Hub("b", can), Hub("c", Capabilities())]
+    sources = [Silent() for _ in hubs]
+    for hub, source in zip(hubs, sources, strict=True):
+        hub.connect(source)
+    sender, wire = begin(hubs[0])
+    loop = asyncio.get_running_loop()
+    for number, (act, arg) in enumerate(acts):
+        if act in ("frame", "key"):
+            hub = hubs[arg % 3]
+            layer = hub.capabilities.layers[arg % len(hub.capabilities.layers)]
+            data = IDR if act == "key" else b"\0\0\0\1\x41"
+            hub.on_frame(EncodedFrame(data + b"x" * 900 * arg, act == "key", number * 3000, loop.time(), layer))
+        elif act in ("pause", "resume"):
+            sender.pause(act == "pause")
+        elif act == "choose":
+            sender.choose(("auto", "main", "low")[arg % 3])
+        elif act == "switch":
+            sender.switch(hubs[arg % 3])
+        elif act == "limit":
+            sender.limit((None, 60_000.0, 4e5, 9e5, 2e6, 1e7)[arg], by_uplink=number % 2 == 0)
+        elif act in ("mute", "unmute"):
+            sender.mute(act == "mute")
+        elif act == "nack":
+            sender.on_nack([p.sequence_number for p in wire.packets[-4 * arg - 1 :]])
+        await asyncio.sleep(0.2 if act == "wait" else 0.01)
+        own = [hub for hub in hubs if hub.viewers]
+        assert own == ([] if sender.paused else [sender.stream])
+        for hub, source in zip(hubs, sources, strict=True):
+            assert source.wanted == {name: bool(layer.subscribers) for name, layer in hub.layers.items()}
+        if not sender.paused:
+            assert sender.stream.viewers == (2 if sender._next_layer else 1)  # type: ignore[attr-defined]
+        sender.flow("0", 1)
+    sender.close()
+    await asyncio.sleep(0.2)
+    for hub in hubs:
+        assert hub.viewers == 0 and not hub._wants
+        await hub.close()
+    times = [p.timestamp for p in wire.packets if p.payload_type == 108]
+    assert all((b - a) & 0xFFFFFFFF < 1 << 31 for a, b in itertools.pairwise(times))

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+LOOPBACK = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
 _CHUNK = 65_536
 
 
@@ -28,14 +29,15 @@ class TlsDoor:
     Args:
         port: Of the plain server, on 127.0.0.1.
         folder: For the certificate, `cert.pem`.
+        address: Whether the certificate is for 127.0.0.1, or for localhost.
     """
 
-    def __init__(self, port: int, folder: Path) -> None:
+    def __init__(self, port: int, folder: Path, *, address: bool = True) -> None:
         self.certificate = folder / "cert.pem"
         self._target = port
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         key = folder / "key.pem"
-        _write_certificate(self.certificate, key)
+        _write_certificate(self.certificate, key, address=address)
         self._context.load_cert_chain(self.certificate, key)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
@@ -83,7 +85,7 @@ class TlsDoor:
                     key.data.sendall(data)
 
 
-def _write_certificate(certificate: Path, key: Path) -> None:
+def _write_certificate(certificate: Path, key: Path, *, address: bool) -> None:
     private = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "camera")])
     now = datetime.datetime.now(datetime.UTC)
@@ -95,7 +97,7 @@ def _write_certificate(certificate: Path, key: Path) -> None:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=2))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([LOOPBACK if address else x509.DNSName("localhost")]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(private, hashes.SHA256())
     )

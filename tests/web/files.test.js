@@ -34,7 +34,7 @@ function startup() {
   return [...needed].sort();
 }
 
-test('the page starts with less than 100 kB of our own script, comments aside; it travels in less than 48 kB, all there is in less than 66', () => {
+test('the page starts with less than 100 kB of our own script, comments aside; it travels in less than 48 kB, all there is in less than 68', () => {
   const code = startup()
     .filter((name) => name !== 'styles.js')
     .map((name) => read(name).replace(/^\s*(\/\*\*[\s\S]*?\*\/|\/\/.*)\s*$/gm, '').replace(/\/\*\* @\w+[^\n]*?\*\/ ?/g, '').replace(/^\s+/gm, ''));
@@ -42,7 +42,7 @@ test('the page starts with less than 100 kB of our own script, comments aside; i
   assert.ok(size > 50_000 && size < 100_000, `${size}`);
   const travels = (/** @type {string[]} */ names) => gzipSync(names.map(read).join('\n')).length;
   assert.ok(travels(startup()) < 48_000, `${travels(startup())}`);
-  assert.ok(travels(modules) > 20_000 && travels(modules) < 66_000, `${travels(modules)}`);
+  assert.ok(travels(modules) > 20_000 && travels(modules) < 68_000, `${travels(modules)}`);
 });
 
 test('a policy without inline script and style holds', () => {
@@ -64,7 +64,7 @@ test('nothing is loaded from elsewhere', () => {
 
 test('what the connection bar needs is fetched while the agent still answers', () => {
   // Loaded by agent.js soon after the start, all in one.
-  for (const name of ['fault.js', 'health.js', 'stats.js']) assert.ok(imports(read('survey.js')).includes(name), name);
+  for (const name of ['buffer.js', 'fault.js', 'health.js', 'stats.js']) assert.ok(imports(read('survey.js')).includes(name), name);
 });
 
 test('every module that the page needs is fetched at once, and every file named is there', () => {
@@ -81,7 +81,7 @@ test('every module is type-checked', () => {
 });
 
 test('decisions touch no browser object', () => {
-  for (const name of ['link.js', 'backoff.js', 'clock.js', 'store.js', 'words.js', 'units.js', 'layout.js', 'layers.js', 'fault.js', 'stats.js']) {
+  for (const name of ['link.js', 'backoff.js', 'clock.js', 'store.js', 'words.js', 'units.js', 'layout.js', 'layers.js', 'fault.js', 'stats.js', 'buffer.js', 'codec.js']) {
     const code = read(name).replace(/\/\*\*[\s\S]*?\*\/|\/\/.*$/gm, '');
     assert.doesNotMatch(code, /\b(document|window|navigator|setTimeout|setInterval|performance|Date|fetch)\b|Math\.random\(/, name);
   }

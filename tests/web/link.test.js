@@ -441,6 +441,41 @@ describe('other cameras', () => {
     assert.equal(sim.effects('answer').length, answers + 1);
   });
 
+  test('nothing is asked of a session before the agent has said what it is called', () => {
+    const sim = new Sim();
+    sim.event({ type: 'hello', hello: sim.hello() });
+    sim.event({ type: 'wanted', cameras: [{ camera: 'a', active: true, layer: 'low' }] });
+    sim.event({ type: 'door', door: 'whep', ready: true });
+    sim.agent.up = false;
+    sim.event({ type: 'prepared', peer: 1, mids: ['0'] });
+    const sid = sim.peers.get(1)?.sid;
+    sim.event({ type: 'message', message: { t: 'answer', sid, n: 1, sdp: '', cameras: { 0: 'a' } } });
+    sim.event({ type: 'connection', peer: 1, state: 'connected' });
+    sim.event({ type: 'channel', peer: 1, open: true });
+    const wishes = () => sim.effects('send').filter(({ message }) => message.t === 'quality').map(({ message }) => message.sid);
+    assert.deepEqual(wishes(), []);
+    sim.event({ type: 'message', peer: 1, message: { ...sim.hello(), sid: 'as-the-agent-calls-it' } });
+    assert.deepEqual(wishes(), ['as-the-agent-calls-it']);
+  });
+
+  test('frames that are only decoded keep a picture alive, but are not its first', () => {
+    const sim = new Sim();
+    sim.event({ type: 'hello', hello: sim.hello() });
+    sim.want('a');
+    sim.event({ type: 'door', door: 'whep', ready: true });
+    sim.agent.frozen.add('a');
+    sim.run(300);
+    sim.event({ type: 'frame', peer: 1, mid: '0', decoded: true });
+    assert.equal(sim.link.view('a', sim.now).phase, 'connecting');
+    sim.event({ type: 'frame', peer: 1, mid: '0' });
+    for (let i = 0; i < 20; i++) {
+      sim.run(500);
+      sim.event({ type: 'frame', peer: 1, mid: '0', decoded: true });
+    }
+    assert.equal(sim.link.view('a', sim.now).phase, 'live');
+    assert.equal(sim.opened, 1);
+  });
+
   test('frames that come before a switch is done are of the camera before', () => {
     const sim = new Sim({ cameras: ['a', 'b'] });
     sim.event({ type: 'hello', hello: sim.hello() });

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { retryDelay } from '../../edgeagent/web/backoff.js';
 import { AgentClock } from '../../edgeagent/web/clock.js';
+import { refusal } from '../../edgeagent/web/codec.js';
 import { Store } from '../../edgeagent/web/store.js';
 import { bitrateText, delayText, pathText } from '../../edgeagent/web/units.js';
 import { duration, summary, titleOf, words } from '../../edgeagent/web/words.js';
@@ -149,4 +150,9 @@ describe('words', () => {
     assert.deepEqual([850, 64_000, 999_600, 3_020_000, 12_340_000].map(bitrateText), ['1 kbit/s', '64 kbit/s', '1.00 Mbit/s', '3.02 Mbit/s', '12.3 Mbit/s']);
     assert.deepEqual(['host', 'srflx', 'relay', ''].map(pathText), ['Direct, in your network', 'Direct, over the internet', 'Through a relay', '']);
   });
+});
+
+test('a browser without H.264 is told what helps', () => {
+  assert.match(refusal('x', 'Mozilla/5.0 (X11; Linux aarch64; rv:140.0) Gecko/20100101 Firefox/140.0').message, /^Firefox has no H\.264 here.*OpenH264.*Plugins/);
+  assert.match(refusal('x', 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Safari/537.36').message, /^This browser has no H\.264.*use /);
 });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { describe, test } from 'node:test';
-import { cellSize, COLUMNS, crc8, decodeStamp, ROWS, stampAge } from '../../edgeagent/web/stamp.js';
+import { cellSize, COLUMNS, crc8, decodeStamp, ROWS, Samples, stampAge } from '../../edgeagent/web/stamp.js';
 import { seeded } from './support/sim.js';
 
 /** The grid as pixels. @param {number} frame @param {number} time @param {number} cell @param {(level: number) => number} [noise] */
@@ -84,4 +84,15 @@ describe('stamp', () => {
     }
     sizes.forEach((/** @type {number} */ size, /** @type {number} */ i) => assert.equal(cellSize(320 + 16 * i), size));
   });
+});
+
+test('the delay is the median of the last three seconds, with the uncertainty of the clock', () => {
+  const samples = new Samples();
+  const clock = { offset: 1000, uncertainty: 2 };
+  assert.equal(samples.delay(clock, 0), null);
+  // Shown at 50 ms intervals; one that is too old to count, then 40, 90 and 60 ms old.
+  for (const [at, age] of [[100, 900], [5000, 40], [5050, 90], [5100, 60]]) samples.list.push({ frame: at, time: at + 1000 - age, display: at, at, width: 640 });
+  assert.deepEqual(samples.delay(clock, 5150), { ms: 60, uncertainty: 2, count: 3 });
+  samples.clear();
+  assert.equal(samples.delay(clock, 5150), null);
 });

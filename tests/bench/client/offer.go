@@ -31,10 +31,13 @@ var codecSets = map[string][]string{
 }
 
 // newConnection makes a peer connection that asks for one video of the codec set, with the extensions and the
-// feedback that a browser offers.
+// feedback that a browser offers, but for estimates of the rate unless -remb gives them.
 func newConnection(o *options, impair *impairment) (*webrtc.PeerConnection, error) {
 	media := &webrtc.MediaEngine{}
-	feedback := []webrtc.RTCPFeedback{{Type: "goog-remb"}, {Type: "ccm", Parameter: "fir"}, {Type: "nack", Parameter: "pli"}}
+	feedback := []webrtc.RTCPFeedback{{Type: "ccm", Parameter: "fir"}, {Type: "nack", Parameter: "pli"}}
+	if o.remb > 0 { // who promises an estimate is sent little until it comes
+		feedback = append(feedback, webrtc.RTCPFeedback{Type: "goog-remb"})
+	}
 	if o.nack {
 		feedback = append(feedback, webrtc.RTCPFeedback{Type: "nack"})
 	}
