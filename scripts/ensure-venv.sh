@@ -38,7 +38,9 @@ fi
 rm -f .venv/.stamp-*
 echo "installing $lock"
 pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
-pip install --quiet --require-hashes --only-binary :all: -r "$lock"
-# The back end is pinned in the lock, so nothing is fetched here.
+# The back end first: it is pinned in the lock, so that nothing is fetched to build the one package that comes as source only (pure
+# Python) and, below, our own.
+pip install --quiet --require-hashes --only-binary :all: -r <(sed -n '/^setuptools==/,/^[a-z].*==/{/^setuptools\|^ /p}' "$lock")
+pip install --quiet --require-hashes --only-binary :all: --no-binary wsdiscovery --no-build-isolation -r "$lock"
 pip install --quiet --no-build-isolation --no-deps --editable .
 stamp_of "$lock" > ".venv/.stamp-$mode"
