@@ -64,6 +64,9 @@ def _power(power: Power | None) -> list[Finding]:
 
 def _temperature(health: BoardHealth, ailing: dict[str, str]) -> list[Finding]:
     celsius = health.temperature_c
+    if celsius is None and "hot" in ailing:  # the firmware says so, and there is no thermometer to read
+        text = "The processor is too hot and slows down."
+        return [problem("board.temperature", text, "Give the board air, a heat sink or a fan.")]
     if celsius is None:
         return []
     if "hot" in ailing:

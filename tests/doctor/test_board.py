@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgeagent.doctor.board import judge
@@ -70,6 +70,7 @@ def test_each_trouble(change: dict[str, object], check: str, level: Level, said:
         clock_set=st.sampled_from([None, True, False]),
     )
 )
+@example(replace(WELL, power=Power(hot_now=True), temperature_c=None))
 def test_whatever_viewers_are_told_of_the_doctor_says_too(health: BoardHealth) -> None:
     found = findings_of(health)
     if troubles(health):
