@@ -113,7 +113,7 @@ class Reencoder:
             self._encoder = None
 
     def _fitting_encoder(self, picture: VideoFrame) -> VideoEncoder:
-        size = _fit((picture.width, picture.height), self._max_size)
+        size = fitted((picture.width, picture.height), self._max_size)
         measured = self._measured_fps()
         misfit = measured and not 1 / _FPS_FIT < measured / self._fps < _FPS_FIT
         if misfit:
@@ -363,7 +363,7 @@ def _limited(picture: VideoFrame, size: tuple[int, int]) -> VideoFrame:
     return picture.reformat(*size, "yuv420p", src_color_range="JPEG", dst_color_range="MPEG")
 
 
-def _fit(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
+def fitted(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
     """An even size of the same shape within the box, the box turned for an upright picture."""
     (width, height), (long, short) = size, (max(box), min(box))
     scale = min(1.0, long / max(width, height), short / min(width, height))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from edgeagent_devices._transcode import fitted
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from edgeagent.drivers import (
@@ -40,7 +41,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _SCANNED = 900  # packets looked at before a clip is passed through; a B-frame later on still ends that
-_LONG_SIDE, _SHORT_SIDE = 1920, 1080  # larger pictures are scaled down when they have to be encoded
+_LARGEST = (1920, 1080)  # larger pictures are scaled down when they have to be encoded
 _KEYFRAME_S = 2.0  # between keyframes of what is encoded here
 _AHEAD = 30  # pictures read at once
 _LATE_S = 0.25  # by which a picture may be late before it is left out
@@ -279,7 +280,8 @@ def _examine(container: InputContainer, path: Path) -> _Plan:
     if first is None:
         raise DeviceFault(f"The file {path.name} holds no picture that can be decoded.")
     plan.turn = -round(getattr(first, "rotation", 0) / 90) * 90 % 360
-    plan.size = _fit(*((first.height, first.width) if plan.turn in (90, 270) else (first.width, first.height)))
+    size = (first.height, first.width) if plan.turn in (90, 270) else (first.width, first.height)
+    plan.size = fitted(size, _LARGEST)
     plan.reason = _reason_to_encode(stream, plan, sent)
     return plan
 
@@ -305,12 +307,6 @@ def _reason_to_encode(stream: VideoStream, plan: _Plan, sent: list[int]) -> str:
     if sps.chroma_format_idc != 1 or sps.bit_depth != 8 or not sps.frame_mbs_only:
         return "it is not progressive 4:2:0 with 8 bits"
     return ""
-
-
-def _fit(width: int, height: int) -> tuple[int, int]:
-    """An even size of the same shape that fits a Full HD picture, upright or not."""
-    scale = min(1.0, _LONG_SIDE / max(width, height), _SHORT_SIDE / min(width, height))
-    return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Any]:

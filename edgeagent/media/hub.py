@@ -113,6 +113,7 @@ class Hub:
         self._stopping: asyncio.Task[None] | None = None
         self._linger: asyncio.TimerHandle | None = None
         self._wants: dict[Viewer, Want] = {}
+        self._shares: dict[Viewer, Share] = {}
         self._replan_timer: asyncio.TimerHandle | None = None
         self._looked_at = 0.0
 
@@ -136,7 +137,7 @@ class Hub:
         return self.capabilities.keyframe_on_demand or self.layers[layer].info.encoded
 
     def best_bps(self) -> float:
-        """What the best layer takes at most, in bit/s; 0 while it is neither set nor measured."""
+        """What the best layer takes at most, in bit/s; `UNKNOWN_BPS` while it is neither set nor measured."""
         return self._facts(0, self.capabilities.layers).max_bps
 
     def watch(self, viewer: Viewer, usable_bps: float | None, wish: str = "auto") -> Share:
@@ -144,10 +145,11 @@ class Hub:
         self._wants[viewer] = Want(usable_bps, "", wish)
         share = self._replan(but=viewer).get(viewer)
         share = share or Share(self.capabilities.layers[0])
-        self._wants[viewer] = Want(usable_bps, share.layer, wish)
+        self._note(viewer, share)
         return share
 
     def unwatch(self, viewer: Viewer) -> None:
+        self._shares.pop(viewer, None)
         if self._wants.pop(viewer, None) is not None:
             self._replan_soon()
 
@@ -177,12 +179,14 @@ class Hub:
         for name, layer in self.layers.items():
             self._set_rate(name, layer, rates.get(name))
         for viewer, share in shares.items():
-            if viewer is but:
-                continue
-            want = self._wants[viewer]
-            self._wants[viewer] = Want(want.usable_bps, share.layer, want.wish)
-            viewer.assign(share)
+            if viewer is not but and share != self._shares.get(viewer):
+                self._note(viewer, share)
+                viewer.assign(share)
         return shares
+
+    def _note(self, viewer: Viewer, share: Share) -> None:
+        want = self._wants[viewer]
+        self._wants[viewer], self._shares[viewer] = Want(want.usable_bps, share.layer, want.wish), share
 
     def _set_rate(self, name: str, layer: Layer, bps: float | None) -> None:
         """Tell the camera a layer's rate; what nobody with a known network watches runs at its best."""

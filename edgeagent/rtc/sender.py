@@ -327,8 +327,10 @@ class VideoSender:
         estimate = LAN_RATE_BPS if self.estimate_bps is None else self.estimate_bps
         newest = writer.sequence
         lost = [sequence for sequence in lost if newest - ((newest - sequence) & 0xFFFF) >= self._beyond_repair]
-        hopeless = len(lost) * 1200 * 8 > max(estimate, 400_000) * BEYOND_REPAIR_S
-        for sequence in [] if hopeless and self.stream.can_ask(self.layer) else lost:
+        hopeless, askable = len(lost) * 1200 * 8 > max(estimate, 400_000) * BEYOND_REPAIR_S, self.stream.can_ask(self.layer)
+        if hopeless and askable:
+            lost = []
+        for sequence in lost:
             if now - self._repaired.get(sequence, -1.0) < again:
                 continue
             if self.queue.pacer.ready_at(now) > now + MAX_REPAIR_DEBT_S:
@@ -340,7 +342,7 @@ class VideoSender:
                 self._repaired[sequence] = now
             else:
                 hopeless = True  # too old by now; without it nothing behind it can be shown
-        if hopeless and self.stream.can_ask(self.layer):
+        if hopeless and askable:
             self._beyond_repair = newest  # a keyframe makes up for what was sent before
             self._ask_keyframe(now)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -178,14 +179,19 @@ def test_what_is_no_packet_is_ignored(packet: bytes) -> None:
 
 @given(st.integers(0, 2**32), st.floats(0, 0.3), st.floats(0, 0.3))
 def test_whatever_is_lost_or_late_the_pictures_are_whole_and_in_order(seed: int, loss: float, late: float) -> None:
-    chance = random.Random(seed)
-    items = movie(60, gop=8)
-    original = {unit.timestamp: unit for unit in feed(Depacketizer(PT), packets(items))}
+    check_lost_or_late(Depacketizer, movie(60, gop=8), random.Random(seed), loss, late)
+
+
+def check_lost_or_late(
+    kind: Callable[[int], _rtp.Depacketizer], items: list[Packet], chance: random.Random, loss: float, late: float
+) -> None:
+    """Of a movie with a keyframe every 8 pictures."""
+    original = {unit.timestamp: unit for unit in feed(kind(PT), packets(items))}
     arriving: list[tuple[float, bytes]] = []
     for position, packet in enumerate(packets(items)):
         if chance.random() >= loss:
             arriving.append((position + (chance.randrange(8) if chance.random() < late else 0), packet))
-    units = feed(Depacketizer(PT), [packet for _, packet in sorted(arriving, key=lambda pair: pair[0])])
+    units = feed(kind(PT), [packet for _, packet in sorted(arriving, key=lambda pair: pair[0])])
     for unit in units:  # parameter sets may be lost: the camera's SDP has them too
         assert unit.nals[-1:] == original[unit.timestamp].nals[-1:]
     times = [unit.timestamp // 3000 for unit in units]

@@ -9,7 +9,7 @@ from edgeagent_devices._rtp_h265 import AccessUnit, Depacketizer, parameter_sets
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.devices.test_rtp_h264 import PT, Packet, feed, packets
+from tests.devices.test_rtp_h264 import PT, Packet, check_lost_or_late, feed, packets
 
 TRAIL, IDR, CRA, VPS, SPS, PPS, AUD = 1, 19, 21, 32, 33, 34, 35
 
@@ -104,21 +104,7 @@ def test_parameter_sets_of_an_sdp() -> None:
 
 @given(st.integers(0, 2**32), st.floats(0, 0.3), st.floats(0, 0.3))
 def test_whatever_is_lost_or_late_the_pictures_are_whole_and_in_order(seed: int, loss: float, late: float) -> None:
-    chance = random.Random(seed)
-    items = movie(40, gop=8)
-    original = {unit.timestamp: unit for unit in feed(Depacketizer(PT), packets(items))}
-    arriving = [
-        (position + (chance.randrange(8) if chance.random() < late else 0), packet)
-        for position, packet in enumerate(packets(items))
-        if chance.random() >= loss
-    ]
-    units = feed(Depacketizer(PT), [packet for _, packet in sorted(arriving, key=lambda pair: pair[0])])
-    for unit in units:  # parameter sets may be lost: the camera's SDP has them too
-        assert unit.nals[-1:] == original[unit.timestamp].nals[-1:]
-    times = [unit.timestamp // 3000 for unit in units]
-    assert times == sorted(set(times))
-    for before, after in pairwise(times):
-        assert after == before + 1 or after % 8 == 0, "nothing follows a gap but a keyframe"
+    check_lost_or_late(Depacketizer, movie(40, gop=8), random.Random(seed), loss, late)
 
 
 @given(st.lists(st.binary(max_size=60)))
