@@ -40,14 +40,13 @@ from edgeagent.rtc.settings import PeerSettings, make_certificate
 from edgeagent.runtime import board, loopwatch, notify
 from edgeagent.runtime import log as agent_log
 from edgeagent.runtime.board_sources import BoardReader
-from edgeagent.runtime.leaving import BoundedPool, deaf_to, leave_within
+from edgeagent.runtime.leaving import BoundedPool, leave_within, told_by
 from edgeagent.runtime.memory import keep_small
 from edgeagent.runtime.watchdog import Watchdog
 from edgeagent.wire.messages import CameraState, Hello, LayerState
 
 log = logging.getLogger(__name__)
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _LEAVE_S = 3.0
 _EXIT_BUG = 70  # EX_SOFTWARE, as in the CLI
 
@@ -299,23 +298,18 @@ async def serve(config: Config, *, on_ready: Callable[[], None] = lambda: None) 
     Raises:
         EdgeAgentError: It cannot start; the text says why.
     """
-    loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, stop.set)
     try:
-        agent = Agent(config)
-        async with agent.running():
-            on_ready()
-            notify.ready(agent.status_line())
-            await stop.wait()
-            log.info("stopping")
-            notify.stopping("stopping")
+        with told_by(signal.SIGTERM, signal.SIGINT, then=stop.set):
+            agent = Agent(config)
+            async with agent.running():
+                on_ready()
+                notify.ready(agent.status_line())
+                await stop.wait()
+                log.info("stopping")
+                notify.stopping("stopping")
     except* EdgeAgentError as group:
         raise first(group) from None
-    finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
 
 
 def first(group: BaseExceptionGroup[EdgeAgentError]) -> EdgeAgentError:
@@ -332,10 +326,7 @@ def run(config: Config) -> int:
 
     async def main() -> None:
         asyncio.get_running_loop().set_default_executor(BoundedPool())
-        try:
-            await serve(config)
-        finally:
-            deaf_to(*_SIGNALS)
+        await serve(config)
 
     keep_small()
     code = _EXIT_BUG

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["BoundedPool", "deaf_to", "leave_within", "prepare"]
+__all__ = ["BoundedPool", "leave_within", "prepare", "told_by"]
 
+import asyncio
 import contextlib
 import faulthandler
 import os
 import signal
+import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import ParamSpec, TypeVar
 
@@ -58,7 +60,31 @@ def leave_within(seconds: float, code: int) -> None:
     timer.start()
 
 
-def deaf_to(*signals: signal.Signals) -> None:
-    """From now on these signals change nothing: the process is ending anyway."""
+@contextlib.contextmanager
+def told_by(*signals: signal.Signals, then: Callable[[], object]) -> Iterator[None]:
+    """Call `then` in the running loop at each of these signals; afterwards they change nothing: the process is ending anyway.
+
+    `loop.add_signal_handler` will not do: its end, and the loop's, give the signal back to the system for a moment, and
+    one that comes in that moment kills the process in the middle of its leaving.
+    """
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)  # as `set_wakeup_fd` demands
+
+    def told() -> None:
+        numbers = ours.recv(64)
+        if any(number in signals for number in numbers):
+            then()
+
+    loop.add_reader(ours, told)
+    before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     for number in signals:
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        loop.remove_reader(ours)
+        ours.close()
+        theirs.close()

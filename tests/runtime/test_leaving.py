@@ -57,9 +57,28 @@ def test_the_loop_waits_for_what_soon_ends() -> None:
 
 
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
-def test_deaf(number: str) -> None:
-    done = run(f"leaving.deaf_to(signal.{number}); signal.raise_signal(signal.{number}); print('still here')")
-    assert (done.returncode, done.stdout) == (0, "still here\n")
+def test_told_once_and_deaf_to_all_that_follow(number: str) -> None:
+    """A thread sends the signal without a pause, until the process has ended: no moment is left in which it kills."""
+    done = run(
+        f"""
+        import os
+        async def main():
+            stop = asyncio.Event()
+            with leaving.told_by(signal.{number}, then=stop.set):
+                started.set()
+                await stop.wait()
+            print("told", flush=True)
+        def send():
+            started.wait()
+            while True:
+                os.kill(os.getpid(), signal.{number})
+        started = threading.Event()
+        threading.Thread(target=send, daemon=True).start()
+        asyncio.run(main())
+        never.wait(0.2)
+        """
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "told\n", "")
 
 
 def test_a_signal_before_there_is_an_agent_ends_well() -> None:
