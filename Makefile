@@ -1,4 +1,4 @@
-# make demo [ARGS="--no-browser --port 18080"]   two cameras in a browser
+# make demo [ARGS="--no-browser --port 18080"]   cameras and a rover to drive, in a browser
 # make test                                      everything that CI checks
 # make soak [ARGS="--minutes 120 --seed 1"]      an agent under faults for two hours, by hand or at night; needs root
 # make vm-test                                   drivers on a kernel of their own, in QEMU
@@ -10,6 +10,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := test
 export PYTHON ?= python3
+# Agents start faster with their bytecode kept.
+export PYTHONDONTWRITEBYTECODE :=
 ARGS ?=
 BIN := .venv/bin
 WEB_TESTS = $(shell find tests/web -name '*.test.js' -not -path '*/node_modules/*' 2>/dev/null | sort)
@@ -19,20 +21,22 @@ TEST_PACKAGES := python3-venv chromium ffmpeg firefox-esr fonts-dejavu-core gola
 	gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good
 VM_PACKAGES := python3-venv kmod mmdebstrap qemu-system-x86
 
-.PHONY: demo test vm-test check bench soak lock generate clean run-env dev-env packages
+.PHONY: demo test vm-test check static bench soak lock generate clean run-env dev-env packages
 
 demo: run-env
 	@$(BIN)/edgeagent demo $(ARGS)
 
-# pytest comes last: its closing line is the result.
-test: packages check
-	$(BIN)/pytest $(ARGS)
+# pytest comes last: its closing line is the result. Two processes, a file at a time: tests of whole programs mostly wait.
+test: packages static
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-check: dev-env node_modules/.stamp
+check: static
+	$(BIN)/pytest -q tests/test_architecture.py
+
+static: dev-env node_modules/.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q tests/test_architecture.py
 	node_modules/.bin/tsc --noEmit --project tsconfig.json
 	$(if $(WEB_TESTS),node --test $(WEB_TESTS),@echo "no tests of the page")
 

@@ -72,7 +72,7 @@ def load() -> Any:
 @contextlib.contextmanager
 def _our_turn() -> Iterator[None]:
     if not _turn.acquire(timeout=_TURN_S):
-        raise DeviceFault("Another camera of this board hangs while it is opened or closed. Restart the agent.")
+        raise DeviceFault("Another camera of this board hangs while it is opened or closed. Restart the agent.", restart=True)
     try:
         yield
     finally:
@@ -148,7 +148,7 @@ class OpenCamera:
         if closer.is_alive():
             atexit.unregister(self.cam.close)  # or the agent would hang at its end, too
             _hung.append((self.camera_id, closer, self.cam))
-            raise DeviceFault(_HANGS)
+            raise DeviceFault(_HANGS, restart=True)
 
     def _close(self, stop_encoders: Sequence[Callable[[], object]]) -> None:
         """First picamera2's event loop: ended this way, it need not answer, as for `Picamera2.stop()` it must."""
@@ -185,7 +185,7 @@ def open_camera(picamera2: Any, options: Picamera2Options, wanted: int | str, sa
     """
     _hung[:] = [entry for entry in _hung if entry[1].is_alive()]
     if any(hung_id == wanted for hung_id, _, _ in _hung):
-        raise DeviceFault(_HANGS)
+        raise DeviceFault(_HANGS, restart=True)
     with _our_turn():
         tuning = _tuning(picamera2.Picamera2, options.tuning_file, say)
         try:

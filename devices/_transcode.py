@@ -14,7 +14,7 @@ import logging
 import statistics
 from bisect import insort
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgeagent.drivers import CameraIO, DeviceFault, StreamInfo, VideoEncoder, h264, stream_info
@@ -76,6 +76,11 @@ class Reencoder:
         self._rested = False
         self._info: StreamInfo | None = None
 
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody watches."""
+        return self._io.wanted(self._layer)
+
     def take(self, picture: VideoFrame, timestamp: int, captured_at: float) -> int:
         """Encode and hand over one picture, unless nobody watches; returns how many frames were handed over.
 
@@ -85,7 +90,7 @@ class Reencoder:
             captured_at: `CameraIO.now()` of the picture.
         """
         self._measure(timestamp)
-        if not self._io.wanted(self._layer):
+        if not self.wanted:
             self._io.alive()
             self.rest()
             return 0
@@ -160,6 +165,7 @@ class Transcoder:
         codec: What comes.
         extradata: Parameter sets from outside the stream, in Annex B form.
         name: The camera's, for the log.
+        others: Further layers of the same pictures.
 
     Raises:
         DeviceFault: This installation cannot decode it.
@@ -176,11 +182,13 @@ class Transcoder:
         layer: str = "main",
         name: str = "",
         max_size: tuple[int, int] = (1920, 1080),
+        others: Sequence[Reencoder] = (),
     ) -> None:
-        self._io, self._codec, self._layer, self._name = io, codec, layer, name
+        self._io, self._codec, self._name = io, codec, name
         self._decoder = _open_decoder(codec, extradata)
         colorspace = "smpte170m" if codec == "mjpeg" else ""
-        self._encoder = Reencoder(io, bitrate=bitrate, fps=fps, layer=layer, max_size=max_size, colorspace=colorspace)
+        main = Reencoder(io, bitrate=bitrate, fps=fps, layer=layer, max_size=max_size, colorspace=colorspace)
+        self._encoders = (main, *others)
         self._lag = Lag()
         self._stamps = _Stamps()
         self._kept: list[tuple[bytes, int, float]] = []
@@ -202,7 +210,7 @@ class Transcoder:
         """
         lag_s = self._lag.of(timestamp, self._io.now())
         keyframe = self._codec == "mjpeg" or starts_here(self._codec, data)
-        if not self._io.wanted(self._layer):
+        if not any(encoder.wanted for encoder in self._encoders):
             self._keep(data, timestamp, captured_at, keyframe)
             return 0
         count = self._catch_up(keyframe)
@@ -215,7 +223,7 @@ class Transcoder:
             if self._holding and now - self._emitted_at < _AT_LEAST_S:
                 continue
             self._emitted_at = now
-            count += self._encoder.take(picture, at, captured)
+            count += self._encode(picture, at, captured)
         if self._io.now() - self._pictured_at > _BLIND_S:
             raise DeviceFault("The camera's video cannot be decoded.")
         return count
@@ -223,12 +231,17 @@ class Transcoder:
     def close(self) -> None:
         """Drop what is in flight."""
         self._kept.clear()
-        self._encoder.close()
+        for encoder in self._encoders:
+            encoder.close()
+
+    def _encode(self, picture: VideoFrame, timestamp: int, captured_at: float) -> int:
+        return sum(encoder.take(picture, timestamp, captured_at) for encoder in self._encoders)
 
     def _keep(self, data: bytes, timestamp: int, captured_at: float, keyframe: bool) -> None:
         """Nobody watches: keep what the next picture depends on."""
         self._io.alive()
-        self._encoder.rest()
+        for encoder in self._encoders:
+            encoder.rest()
         self._pictured_at = self._io.now()
         if keyframe:
             self._kept, self._kept_bytes = [], 0
@@ -245,7 +258,7 @@ class Transcoder:
         if not kept or keyframe:
             return 0
         newest = deque((picture for unit in kept for picture in self._pictures(*unit)), maxlen=1)
-        return sum(self._encoder.take(*picture) for picture in newest)
+        return sum(self._encode(*picture) for picture in newest)
 
     def _judge(self, lag_s: float, keyframe: bool) -> None:
         """Decide what to leave out."""

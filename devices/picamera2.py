@@ -53,8 +53,9 @@ class Picamera2Camera(Camera):
     @property
     def capabilities(self) -> Capabilities:
         """Keyframes and rates as asked, for one layer or two."""
-        layers = ("main", "lores") if self.options.lores_size else ("main",)
-        return Capabilities(keyframe_on_demand=True, live_bitrate=True, layers=layers)
+        lores = self.options.lores_size
+        layers, sizes = ("main", "lores") if lores else ("main",), (self.options.size, lores) if lores else (self.options.size,)
+        return Capabilities(keyframe_on_demand=True, live_bitrate=True, layers=layers, sizes=sizes)
 
     def prepare(self) -> None:
         """Load picamera2: a second or two on a board."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 __all__ = ["V4l2Camera"]
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ from edgeagent.drivers import (
     Found,
     ParameterSets,
     PictureSize,
+    Renditions,
     StreamInfo,
     h264,
     stream_info,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _TICKS_PER_S = 90_000
+_USUAL = (1280, 720)  # what is taken where the owner names no size, or a little less
 _POLL_S = 0.2  # how soon `stopping` is noticed
 _SILENT_S = 4.0
 _NO_KEYFRAME_S = 12.0
@@ -87,8 +90,11 @@ class V4l2Camera(Camera):
     @property
     def capabilities(self) -> Capabilities:
         """What is certain before the camera was asked; `StreamInfo.encoded` says the rest."""
-        encoded = self.options.format in ("mjpeg", "yuyv")
-        return Capabilities(keyframe_on_demand=encoded, live_bitrate=encoded)
+        options = self.options
+        if options.format not in ("mjpeg", "yuyv"):  # H.264 may come, and then there is no other layer
+            return Capabilities()
+        can = Renditions(*(options.size or _USUAL), options.fps, options.bitrate).capabilities
+        return can if options.size else dataclasses.replace(can, sizes=())
 
     def run(self, io: CameraIO) -> None:
         """Deliver the camera's pictures until `io.stopping`."""
@@ -146,7 +152,7 @@ class V4l2Camera(Camera):
         return Stream(node, mode)
 
     def _play(self, io: CameraIO, stream: Stream, mode: Mode) -> None:
-        sink = _sink(io, stream, mode, self.options, self.name)
+        sink = self._sink(io, stream, mode)
         heard_at = io.now()
         try:
             while not io.stopping.is_set():
@@ -159,6 +165,11 @@ class V4l2Camera(Camera):
                     raise DeviceFault("The USB camera sends no pictures; unplug it and plug it in again.")
         finally:
             sink.close()
+
+    def _sink(self, io: CameraIO, stream: Stream, mode: Mode) -> _PassThrough | _Encoding:
+        if mode.offer.kind == "h264":
+            return _PassThrough(io, mode.fps)
+        return _Encoding(io, stream, mode, self.options, self.name, low="low" in self.capabilities.layers)
 
 
 class _Unfit(Exception):
@@ -229,9 +240,9 @@ class _PassThrough:
 
 
 class _Encoding:
-    """MJPEG or raw pictures, encoded here."""
+    """MJPEG or raw pictures, encoded here, and where `low` is true in a small layer, too."""
 
-    def __init__(self, io: CameraIO, stream: Stream, mode: Mode, options: V4l2Camera.Options, name: str) -> None:
+    def __init__(self, io: CameraIO, stream: Stream, mode: Mode, options: V4l2Camera.Options, name: str, *, low: bool) -> None:
         from edgeagent_devices._transcode import Reencoder, Transcoder
 
         self._offer, self._stride, self._clock = mode.offer, stream.bytes_per_line, _Clock()
@@ -239,11 +250,17 @@ class _Encoding:
         self._slack_s = 0.5 / mode.fps
         self._due = float("-inf")
         fps = min(mode.fps, options.fps) if self._interval_s else mode.fps
-        self._transcoder = self._reencoder = None
+        self._transcoder: Transcoder | None = None
+        self._reencoders: list[Reencoder] = []
+        bitrate, colorspace = options.bitrate, "smpte170m"
+        can = Renditions(mode.offer.width, mode.offer.height, fps, bitrate).capabilities
+        if low:
+            size, rate = can.sizes[-1], can.bitrates[-1]
+            self._reencoders.append(Reencoder(io, bitrate=rate, fps=fps, layer="low", max_size=size, colorspace=colorspace))
         if mode.offer.kind == "mjpeg":
-            self._transcoder = Transcoder(io, "mjpeg", bitrate=options.bitrate, fps=fps, name=name)
+            self._transcoder = Transcoder(io, "mjpeg", bitrate=bitrate, fps=fps, name=name, others=self._reencoders)
         else:
-            self._reencoder = Reencoder(io, bitrate=options.bitrate, fps=fps, colorspace="smpte170m")
+            self._reencoders.insert(0, Reencoder(io, bitrate=bitrate, fps=fps, colorspace=colorspace))
 
     def take(self, captured: Captured) -> None:
         """Encode one picture, unless the camera is faster than wanted."""
@@ -254,11 +271,12 @@ class _Encoding:
         timestamp = self._clock(at)
         if self._transcoder:
             self._transcoder.feed(captured.data, timestamp, at)
-        elif self._reencoder and (picture := raw_picture(captured.data, self._offer, self._stride)):
-            self._reencoder.take(picture, timestamp, at)
+        elif picture := raw_picture(captured.data, self._offer, self._stride):
+            for encoder in self._reencoders:
+                encoder.take(picture, timestamp, at)
 
     def close(self) -> None:
-        for part in (self._transcoder, self._reencoder):
+        for part in (self._transcoder, *self._reencoders):
             if part:
                 part.close()
 
@@ -289,10 +307,6 @@ def raw_picture(data: bytes, offer: Offer, stride: int) -> VideoFrame | None:
         np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, :width] = lines  # type: ignore[call-overload]
         position += line * plane.height
     return picture
-
-
-def _sink(io: CameraIO, stream: Stream, mode: Mode, options: V4l2Camera.Options, name: str) -> _PassThrough | _Encoding:
-    return _PassThrough(io, mode.fps) if mode.offer.kind == "h264" else _Encoding(io, stream, mode, options, name)
 
 
 def _offers_of(nodes: Sequence[str], size: tuple[int, int] | None) -> list[Offer]:

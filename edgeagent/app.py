@@ -13,8 +13,10 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import quote
 
-from edgeagent import __version__
+from edgeagent import __version__, board
+from edgeagent.board_sources import BoardReader
 from edgeagent.config import CameraConfig, Config, Mqtt
+from edgeagent.controls import Controls
 from edgeagent.core.ports import PeerEvents, PeerPort
 from edgeagent.core.ratelimit import Rate
 from edgeagent.core.session_events import SessionConfig
@@ -37,9 +39,8 @@ from edgeagent.rtc.private import IceOptions, broken
 from edgeagent.rtc.servers import IceServer, IceServers
 from edgeagent.rtc.sessions import Sessions
 from edgeagent.rtc.settings import PeerSettings, make_certificate
-from edgeagent.runtime import board, loopwatch, notify
 from edgeagent.runtime import log as agent_log
-from edgeagent.runtime.board_sources import BoardReader
+from edgeagent.runtime import loopwatch, notify
 from edgeagent.runtime.leaving import BoundedPool, leave_within, told_by
 from edgeagent.runtime.memory import keep_small
 from edgeagent.runtime.watchdog import Watchdog
@@ -73,6 +74,9 @@ class Agent:
                 for url in server.urls
             ]
         )
+        self.controls = Controls(config, self, self.captured_at) if config.devices else None
+        if self.controls is not None:
+            agent_log.hide(self.controls.secrets)
         self.sessions = Sessions(
             SessionConfig(
                 device=config.device,
@@ -80,11 +84,13 @@ class Agent:
                 version=__version__,
                 title=config.title,
                 ice_servers=tuple(server.wire() for server in config.webrtc.ice_servers),
+                devices=len(config.devices),
                 max_viewers=config.limits.viewers,
                 # A full house may come at once, as after a restart.
                 offers=Rate(config.limits.offers_per_s, config.limits.viewers + 4 * config.limits.offers_per_s),
             ),
             self._make_peer,
+            viewers=self.controls.desk if self.controls is not None else None,
         )
         self.mqtt = self._mqtt_door(config.mqtt) if config.mqtt else None
         self.http = HttpDoor(
@@ -94,6 +100,7 @@ class Agent:
                 token=config.http.token.get_secret_value() if config.http.token else None,
                 cors=tuple(config.http.cors),
                 mqtt_url=config.mqtt.web_url if config.mqtt else None,
+                operators={name: operator.token.get_secret_value() for name, operator in config.control.operators.items()},
             ),
             device=config.device,
             signaling=self.sessions,
@@ -110,15 +117,27 @@ class Agent:
                 watchdog=self.watchdog,
                 temperature_c=lambda: self.board.temperature_c if self.board else None,
             ),
+            ticket=self._ticket,
         )
         self._peer_settings: PeerSettings | None = None
         self._peer_class: type[Peer] | type[AiortcPeer] = Peer
 
     def _add_camera(self, name: str, settings: CameraConfig) -> None:
-        camera = registry.load(settings.driver)(name, settings.options)
+        camera = registry.load_camera(settings.driver, self.config.drivers_dir)(name, settings.options)
         agent_log.hide(camera.secrets())
         hub = Hub(name, camera.capabilities, on_change=lambda _: self._cameras_changed())
         self.hubs[name], self.cameras[name] = hub, camera
+
+    def send_data(self, viewer: str, label: str, text: str) -> bool:
+        """See `core.ports.ViewerChannels`."""
+        return self.sessions.send_data(viewer, label, text)
+
+    def captured_at(self, viewer: str, mid: str, rtp: int) -> float | None:
+        """See `core.ports.CapturedAt`."""
+        return self.sessions.captured_at(viewer, mid, rtp)
+
+    def _ticket(self, operator: str | None, local: bool) -> str | None:
+        return self.controls.desk.page_ticket(operator, local) if self.controls is not None else None
 
     def _mqtt_door(self, settings: Mqtt) -> MqttDoor:
         scheme, _, rest = settings.url.partition("://")
@@ -174,8 +193,8 @@ class Agent:
                     stamped=self.cameras[name].stamped,
                     viewers=hub.viewers,
                     layers=[
-                        LayerState(name=layer, width=hub.info(layer).width, height=hub.info(layer).height)
-                        for layer in hub.capabilities.layers
+                        LayerState(name=layer, width=width, height=height)
+                        for layer, (width, height) in ((layer, hub.size(layer)) for layer in hub.capabilities.layers)
                     ],
                 )
             )
@@ -230,6 +249,7 @@ class Agent:
                 frames=hub.frames,
                 runs=self.runners[name].runs,
                 hung=self.runners[name].hung,
+                lost=self.runners[name].lost,
             )
             for name, hub in self.hubs.items()
         ]
@@ -284,8 +304,10 @@ class Agent:
                 )
                 hub.connect(self.runners[name])
             tasks.append(group.create_task(self.watchdog.run(), name="watchdog"))
+            controls = self.controls.running() if self.controls is not None else contextlib.nullcontext()
             try:
-                yield
+                async with controls:  # whatever moves stands still before anybody is sent away
+                    yield
             finally:
                 await self.sessions.close()  # while the broker can still carry the goodbyes
                 for task in tasks:

@@ -17,6 +17,8 @@ from edgeagent import __version__
 from edgeagent.errors import ConfigError, EdgeAgentError
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from edgeagent.config import Config
 
 EXIT_FAILED = 1
@@ -68,7 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
 
     demo = commands.add_parser(
-        "demo", help="show two cameras that need no hardware", description="Show two cameras that need no hardware."
+        "demo",
+        help="show cameras and a rover that need no hardware",
+        description="Show cameras, and a rover to drive, that need no hardware.",
     )
     demo.add_argument("--port", type=_port, default=8080, metavar="N", help="port of the page on this machine (default: 8080)")
     demo.add_argument("--no-browser", action="store_true", help="only print the address")
@@ -90,9 +94,15 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(command=_doctor)
 
     drivers = commands.add_parser(
-        "drivers", help="list the camera drivers and their options", description="List the camera drivers."
+        "drivers",
+        help="list the drivers and their options, tell all about one, or begin one of your own",
+        usage="edgeagent drivers [NAME] [--dir DIR]\n       edgeagent drivers new NAME [--kind sensor|actuator|switch] [--dir DIR]",
+        description="List the drivers with their options; with NAME tell all about one; with `new` write one to begin with.",
     )
-    drivers.set_defaults(command=_drivers)
+    drivers.add_argument("words", nargs="*", metavar="[new] NAME", help="a driver, or `new` and the name of one to be written")
+    drivers.add_argument("--dir", type=Path, metavar="DIR", help="directory of your own drivers (with `new`: drivers)")
+    drivers.add_argument("--kind", choices=("sensor", "actuator", "switch"), help="what `new` begins with (default: sensor)")
+    drivers.set_defaults(command=_drivers, parser=drivers)
 
     discover = commands.add_parser(
         "discover", help="find cameras and print what to write for them", description="Find cameras and print YAML to paste."
@@ -158,8 +168,12 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     config = _load(options.file)
-    cameras = ", ".join(f"{name} ({camera.driver})" for name, camera in config.cameras.items())
-    print(f"{options.file} is right. Device {config.device}, page at {config.http.listen}, cameras: {cameras}.")
+    parts = [f"Device {config.device}", f"page at {config.http.listen}"]
+    if config.cameras:
+        parts.append("cameras: " + ", ".join(f"{name} ({camera.driver})" for name, camera in config.cameras.items()))
+    if config.devices:
+        parts.append("devices: " + ", ".join(f"{name} ({device.driver})" for name, device in config.devices.items()))
+    print(f"{options.file} is right. {', '.join(parts)}.")
     return 0
 
 
@@ -173,22 +187,43 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _drivers(options: argparse.Namespace) -> int:
-    from edgeagent.drivers import registry
+    words: list[str] = options.words
+    if words[:1] == ["new"]:
+        if len(words) != 2:
+            options.parser.error("write a name behind `new`, like `edgeagent drivers new garden-lamp`")
+        return _new_driver(words[1], options.kind or "sensor", options.dir or Path("drivers"))
+    if len(words) > 1 or options.kind:
+        options.parser.error("write one name, or `new` and a name")
+    from edgeagent.drivers import folder, listing
 
-    for driver in registry.summaries():
-        print(f"{driver.name}: {driver.summary or driver.problem}")
-        if driver.problem:
-            continue
-        described = registry.load(driver.name).Options.model_json_schema()
-        for name, field in described.get("properties", {}).items():
-            must = " (required)" if name in described.get("required", ()) else ""
-            default = f" (default: {field['default']})" if field.get("default") not in (None, "", []) else ""
-            print(f"    {name}{must}: {field.get('description', '')}{default}")
+    if options.dir and (sentence := folder.refusal(options.dir)):
+        raise EdgeAgentError(sentence)
+    for line in listing.about(words[0], options.dir) if words else listing.overview(options.dir):
+        print(line)
+    if words:
+        return 0
     from edgeagent import discover
 
     if found := discover.of_this_machine():
         print("\nCameras of this machine, to be pasted (`edgeagent discover cameras` looks in the network, too):\n")
         print(discover.yaml_of(found), end="")
+    return 0
+
+
+def _new_driver(name: str, kind: str, folder: Path) -> int:
+    from edgeagent.drivers import skeleton
+
+    driver, test = skeleton.write(name, kind, folder)
+    print(
+        f"{driver} is a driver that works as it stands, {test} its test. What to do next:\n"
+        f"1. Test it: {sys.executable} {test}\n"
+        f"2. Put your hardware in where {driver} says TODO, and test again. docs/drivers.md tells more.\n"
+        f"3. Write into the configuration (the directory as seen from that file):\n\n"
+        f"drivers_dir: {folder}\n"
+        f"devices:\n"
+        f"  {name}: {{driver: {name}}}\n\n"
+        f"4. edgeagent check FILE, then restart the agent."
+    )
     return 0
 
 
@@ -221,8 +256,12 @@ def _schema(options: argparse.Namespace) -> int:
     from edgeagent.config.schema import schema
     from edgeagent.drivers import registry
 
-    usable = [driver.name for driver in registry.summaries() if not driver.problem]
-    print(json.dumps(schema({name: registry.load(name).Options for name in usable}), indent=2, ensure_ascii=False))
+    cameras: dict[str, type[BaseModel]] = {}
+    devices: dict[str, type[BaseModel]] = {}
+    for driver in registry.summaries():
+        if not driver.problem:
+            (cameras if driver.kind == "camera" else devices)[driver.name] = registry.load(driver.name).Options
+    print(json.dumps(schema(cameras, devices), indent=2, ensure_ascii=False))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`edgeagent demo`: two cameras, a broker on loopback and the page, with nothing to configure."""
+"""`edgeagent demo`: cameras, a rover to drive, a broker on loopback and the page, with nothing to configure."""
 
 from __future__ import annotations
 
@@ -113,6 +113,11 @@ mqtt: {{url: "mqtt://127.0.0.1:{mqtt_port}", web_url: "ws://127.0.0.1:{ws_port}"
 cameras:
   test: {{driver: test-pattern, title: Test pattern}}
   clip: {{driver: file, title: Garden, path: "{CLIP}"}}
+  rover: {{driver: sim-rover-camera, title: Rover, rover: rover}}
+devices:
+  rover: {{driver: sim-rover, title: Rover}}
+  weather: {{driver: sim-sensor, title: Weather}}
+  board: {{driver: system, title: This computer}}
 """
 
 
@@ -126,7 +131,7 @@ async def serve(port: int, open_browser: bool) -> None:
         address = f"http://localhost:{port}/"
 
         def ready() -> None:
-            print(f"\n  Two live cameras: {address}\n  Ctrl-C ends it.\n", flush=True)
+            print(f"\n  Live cameras, and a rover to drive: {address}\n  Ctrl-C ends it.\n", flush=True)
             if open_browser and has_screen():
                 webbrowser.open(address)
 

@@ -36,7 +36,7 @@ def run(timeout_s: float, login: Callable[[list[str]], Login | None]) -> int:
         timeout_s: How long to wait for answers.
         login: Gives user and password for the cameras of these titles, None where there are none to be had.
     """
-    drivers = {one.name: registry.load(one.name) for one in registry.summaries() if not one.problem}
+    drivers = registry.cameras()
     print("Looking for cameras …", file=sys.stderr)
     found: list[tuple[str, Found]] = []
     with ThreadPoolExecutor(max_workers=len(drivers) or 1) as pool:
@@ -59,10 +59,10 @@ def run(timeout_s: float, login: Callable[[list[str]], Login | None]) -> int:
 def of_this_machine() -> list[tuple[str, Found]]:
     """What the drivers find without asking the network; a driver that cannot look is left out."""
     found: list[tuple[str, Found]] = []
-    for one in registry.summaries():
-        if not one.problem and not (driver := registry.load(one.name)).networked:
+    for name, driver in registry.cameras().items():
+        if not driver.networked:
             with contextlib.suppress(DeviceFault):
-                found += [(one.name, camera) for camera in driver.discover()]
+                found += [(name, camera) for camera in driver.discover()]
     return found
 
 

@@ -68,9 +68,11 @@ class DeviceFault(EdgeAgentError):
     Args:
         message: What failed and, where it helps, what to do. Never carries credentials.
         retry: Whether opening the device again can help; false for what only a changed configuration mends.
+        restart: Whether the device is lost to this process, as where a thread hangs in it: a restart of the agent may help.
     """
 
-    def __init__(self, message: str, *, retry: bool = True) -> None:
+    def __init__(self, message: str, *, retry: bool = True, restart: bool = False) -> None:
         super().__init__(message)
         self.message = message
         self.retry = retry
+        self.restart = restart

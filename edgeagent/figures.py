@@ -138,6 +138,7 @@ class Figures:
         yield Metric("camera_phase", "1 for the phase that the camera is in.", phases)
         yield self._per_camera("camera_viewers", "Who takes the camera's pictures now.", lambda n: self.hubs[n].viewers)
         yield self._per_camera("camera_frames", "Frames from the camera.", lambda n: self.hubs[n].frames, "counter")
+        yield from self._layers()
         now = asyncio.get_running_loop().time()
         yield self._per_camera(
             "camera_frame_age_seconds",
@@ -151,6 +152,22 @@ class Figures:
             yield self._per_camera("camera_frames_lost", lost, lambda n: runners[n].dropped, "counter")
             hung = "Threads of the driver that were given up and have not returned."
             yield self._per_camera("camera_hung_threads", hung, lambda n: runners[n].hung)
+
+    def _layers(self) -> Iterator[Metric]:
+        every = [(hub, name, {"camera": camera, "layer": name}) for camera, hub in self.hubs.items() for name in hub.layers]
+
+        def each(name: str, text: str, value: Callable[[Hub, str], float | None], kind: Any = "gauge") -> Metric:
+            found = [(labels, value(hub, layer)) for hub, layer, labels in every]
+            return Metric(name, text, [(labels, math.nan if number is None else float(number)) for labels, number in found], kind)
+
+        yield each("camera_layer_viewers", "Who takes this layer now.", lambda hub, layer: len(hub.layers[layer].subscribers))
+        text = "Bytes of this layer's pictures; their rate is its bitrate."
+        yield each("camera_layer_bytes", text, lambda hub, layer: hub.layers[layer].octets, "counter")
+        text = "Bitrate that the encoder was asked for last; NaN where none was, as of a camera that encodes itself."
+        yield each("camera_layer_target_bits_per_second", text, lambda hub, layer: hub.layers[layer].target_bps)
+        for place, side in enumerate(("width", "height")):
+            text = f"The {side} of the pictures, planned or delivered; 0 while unknown."
+            yield each(f"camera_layer_{side}_pixels", text, lambda hub, layer, place=place: hub.size(layer)[place])  # type: ignore[misc]
 
     def _per_camera(self, name: str, text: str, value: Callable[[str], float], kind: Any = "gauge") -> Metric:
         return Metric(name, text, [({"camera": camera}, float(value(camera))) for camera in self.hubs], kind)

@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
-__all__ = ["CameraPhase", "CameraStatus", "Capabilities", "EncodedFrame", "StreamInfo"]
+__all__ = [
+    "CameraPhase",
+    "CameraStatus",
+    "Capabilities",
+    "DevicePhase",
+    "EncodedFrame",
+    "Principal",
+    "Right",
+    "StreamInfo",
+    "Value",
+]
 
 import enum
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Value: TypeAlias = float | bool | str
+"""What a sensor's reading may be."""
+Right: TypeAlias = Literal["watch", "operate", "admin"]
+
+
+@dataclass(slots=True, frozen=True)
+class Principal:
+    """Who somebody is, and what he may do. Everybody may watch, and stop whatever moves.
+
+    Attributes:
+        name: For people and for the log; "" for whoever has not said who he is.
+        rights: `operate`: drive, switch, end an emergency stop; `admin`: also take a lease from its holder.
+    """
+
+    name: str = ""
+    rights: frozenset[Right] = frozenset({"watch"})
 
 
 @dataclass(slots=True, frozen=True)
@@ -57,6 +85,15 @@ class CameraPhase(enum.StrEnum):
     FAILED = "failed"  # only a changed configuration should help; looked at again after ten minutes all the same
 
 
+class DevicePhase(enum.StrEnum):
+    """Where a sensor or an actuator is in its life: as a camera, but never off."""
+
+    STARTING = "starting"
+    LIVE = "live"
+    RETRYING = "retrying"
+    FAILED = "failed"
+
+
 @dataclass(slots=True, frozen=True)
 class CameraStatus:
     """A camera's phase and, where it is not live, the reason in one sentence for a homeowner."""
@@ -77,6 +114,7 @@ class Capabilities:
         layers: Names of the renditions, best first.
         bitrates: The highest rate of each layer in bit/s, as the owner set it; 0, or a shorter list, where only measuring tells.
         always_on: The source is kept open when nobody watches (an IP camera that takes long to open).
+        sizes: Width and height that each layer is planned to have; (0, 0), or a shorter list, where only opening the camera tells.
     """
 
     keyframe_on_demand: bool = False
@@ -84,3 +122,4 @@ class Capabilities:
     layers: tuple[str, ...] = ("main",)
     bitrates: tuple[int, ...] = ()
     always_on: bool = False
+    sizes: tuple[tuple[int, int], ...] = ()

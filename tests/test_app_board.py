@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from edgeagent import app
+from edgeagent.board import TEXTS
 from edgeagent.config import Drivers, load
-from edgeagent.runtime.board import TEXTS
-from tests.runtime.test_board import UNDERVOLTED
 from tests.support.broker import free_port
+from tests.test_board import UNDERVOLTED
 
 
 @pytest.mark.realtime(block_limit_s=5)

@@ -29,6 +29,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": set(),
     "errors": set(),
     "v4l2": EVERYONE,  # the kernel's interface to cameras and encoders
+    "board": EVERYONE,  # how the board fares
+    "board_sources": EVERYONE | {"board"},
     "wire": EVERYONE,
     "core": SHELL,
     "config": SHELL | {"drivers"},  # drivers: how rates and sizes are written
@@ -36,13 +38,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rtc": SHELL | {"media"},
     "mqtt": SHELL,
     "http": SHELL,
-    "drivers": SHELL | {"v4l2"},
+    "drivers": SHELL | {"v4l2", "board", "board_sources"},
+    "keeper": SHELL | {"drivers"},  # a process of its own, and the agent's side of it
     "runtime": SHELL,
     "figures": SHELL | {"media", "rtc", "mqtt", "http", "drivers", "runtime"},  # what an agent counts, read from all its parts
-    "app": SHELL | {"config", "media", "rtc", "mqtt", "http", "drivers", "runtime", "figures"},
+    "desk": SHELL,
+    "controls": SHELL | {"config", "desk", "drivers", "keeper"},
+    "app": SHELL
+    | {"controls", "board", "board_sources", "config", "media", "rtc", "mqtt", "http", "drivers", "runtime", "figures"},
     "demo": SHELL | {"config", "drivers", "runtime", "app"},
     "discover": EVERYONE | {"drivers"},
-    "doctor": SHELL | {"config", "media", "rtc", "mqtt", "drivers", "runtime"},
+    "doctor": SHELL | {"board", "board_sources", "config", "media", "rtc", "mqtt", "drivers", "runtime"},
     "cli": EVERYONE | {"config", "drivers", "runtime", "app", "demo", "discover", "doctor"},
     "__main__": {"cli"},
 }
@@ -57,11 +63,14 @@ HOMES: dict[str, set[str]] = {
     "amqtt": {"demo"},
     "av": {"media", "devices", "rtc"},  # rtc: aiortc's own sender, the fallback, takes packets of av
     "cryptography": {"rtc"},
+    "gpiozero": {"devices"},
     "numpy": {"media", "devices"},
     "onvif": {"devices"},
     "paho": {"mqtt"},
     "prometheus_client": {"http"},
     "pylibsrtp": {"rtc"},
+    "serial": {"devices"},
+    "smbus2": {"devices"},
     "wsdiscovery": {"devices"},
     "yaml": {"config"},
     "zeep": {"devices"},
@@ -156,35 +165,29 @@ def is_module(dotted: str) -> bool:
 
 
 def imports(path: Path) -> Iterator[Import]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    lazy = {
-        inner
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        for inner in ast.walk(node)
-        if isinstance(inner, ast.Import | ast.ImportFrom)
-    }
-    typing_only = {
-        inner
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
-        at_top = node not in lazy and node not in typing_only
+    # One walk: this module is read whenever tests are collected.
+    where_of = f"{path.relative_to(ROOT)}:{{}}".format
+    part = part_of(path)
+    waiting: list[tuple[ast.AST, bool]] = [(ast.parse(path.read_text(encoding="utf-8")), True)]
+    while waiting:
+        node, at_top = waiting.pop()
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield Import(part_of(path), alias.name, where, at_top)
+                yield Import(part, alias.name, where_of(node.lineno), at_top)
         elif isinstance(node, ast.ImportFrom):
+            where = where_of(node.lineno)
             assert node.level == 0, f"{where}: relative import; write the full name"
             assert node.module is not None
             for alias in node.names:
                 # `from edgeagent import model` imports a module, `from edgeagent import __version__` does not.
                 inside = f"{node.module}.{alias.name}"
-                yield Import(
-                    part_of(path), inside if node.module == "edgeagent" and is_module(inside) else node.module, where, at_top
-                )
+                yield Import(part, inside if node.module == "edgeagent" and is_module(inside) else node.module, where, at_top)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or (
+            isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        ):
+            waiting += ((child, False) for child in ast.iter_child_nodes(node))
+        elif not isinstance(node, ast.expr):  # none holds an import
+            waiting += ((child, at_top) for child in ast.iter_child_nodes(node))
 
 
 IMPORTS = [found for folder in ("edgeagent", "devices") for path in modules(folder) for found in imports(path)]

@@ -149,6 +149,66 @@ def test_drivers_with_a_camera_plugged_in(capsys: Output, monkeypatch: pytest.Mo
     }  # fmt: skip
 
 
+def test_one_driver(capsys: Output) -> None:
+    assert cli.main(["drivers", "relay"]) == 0
+    text = capsys.readouterr().out
+    for part in (
+        "    actuator, of edgeagent",
+        "Options:",
+        "pin (required)",
+        "Readings, every",
+        "Commands:",
+        "switch(on: boolean)",
+        "Wiring:",
+    ):
+        assert part in text
+    assert "  relay: {driver: relay, pin: …}" in text
+    assert cli.main(["drivers", "test-pattern"]) == 0
+    assert "    cameras:" in capsys.readouterr().out
+    assert cli.main(["drivers", "relais"]) == 1
+    assert "There is no driver `relais`; did you mean `relay`?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["sensor", "actuator", "switch"])
+def test_a_driver_of_ones_own(kind: str, tmp_path: Path, capsys: Output) -> None:
+    """From nothing to a configuration that is right, by what is printed."""
+    folder = tmp_path / "own"
+    assert cli.main(["drivers", "new", "my-thing", "--kind", kind, "--dir", str(folder)]) == 0
+    _, _, rest = capsys.readouterr().out.partition("3. Write into the configuration")
+    written = "drivers_dir" + rest.partition("drivers_dir")[2].partition("4. ")[0]
+    (file := tmp_path / "edgeagent.yaml").write_text(written)
+    assert cli.main(["check", str(file)]) == 0
+    assert "devices: my-thing (my-thing)." in capsys.readouterr().out
+    assert cli.main(["drivers", "my-thing", "--dir", str(folder)]) == 0
+    assert {"actuator": "throttle: -1 to 1", "sensor": "load: a number", "switch": "switch(on: boolean)"}[
+        kind
+    ] in capsys.readouterr().out
+    assert cli.main(["drivers", "new", "my-thing", "--kind", kind, "--dir", str(folder)]) == 1
+    assert "is there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["new", "Mein Ding"], 1, "is no name for a driver"),
+        (["new", "class"], 1, "is no name for a driver"),
+        (["new", "relay"], 1, "There is a driver `relay` already"),
+        (["relay", "led"], 2, "write one name"),
+        (["new"], 2, "write a name behind `new`"),
+        (["--kind", "sensor"], 2, "write one name, or `new`"),
+        (["--dir", "no/such/place"], 1, "cannot be used: No such file"),
+    ],
+)
+def test_drivers_asked_for_wrongly(arguments: list[str], code: int, said: str, capsys: Output) -> None:
+    try:
+        got = cli.main(["drivers", *arguments])
+    except SystemExit as end:
+        assert isinstance(end.code, int)
+        got = end.code
+    assert got == code
+    assert said in capsys.readouterr().err
+
+
 def test_schema(capsys: Output) -> None:
     assert cli.main(["schema"]) == 0
     assert "driver.test-pattern" in json.loads(capsys.readouterr().out)["$defs"]

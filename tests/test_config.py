@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -14,9 +16,21 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, field_validator
 
-from edgeagent.config import Config, Drivers, Listen, PortRange, load
+from edgeagent.config import AxisLimits, Config, Control, Drivers, Listen, PortRange, load
 from edgeagent.config.schema import schema
-from edgeagent.drivers import Bitrate, PictureSize, registry
+from edgeagent.drivers import (
+    Actuator,
+    Axis,
+    Bitrate,
+    Camera,
+    Driver,
+    PictureSize,
+    Reading,
+    Readings,
+    Sensor,
+    registry,
+    skeleton,
+)
 from edgeagent.errors import ConfigError, ConfigProblem, DeviceFault
 
 ROOT = Path(__file__).parents[1]
@@ -301,9 +315,191 @@ def test_drivers_that_fail(settings: str, path: str, said: str) -> None:
 
 
 def test_no_camera() -> None:
-    assert "cameras: is missing" in problems("device: a")["cameras"]
-    assert "at least 1 entries" in problems("cameras: {}")["cameras"]
+    assert "at least one camera" in problems("device: a")["cameras"]
+    assert "at least one camera" in problems("cameras: {}")["cameras"]
     assert problems("cameras: [a]")["cameras"] == "cameras: write settings below it, `key: value` (found a list)"
+
+
+class Plain(BaseModel, extra="forbid"):
+    pin: int = Field(ge=0, le=27, description="The pin")
+    safe: str = "off"
+
+
+class Probe(Sensor):
+    Options = Plain  # type: ignore[assignment]
+    readings: Mapping[str, Reading] = {}
+
+    def open(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def read(self) -> Readings:
+        return {}
+
+
+class Lamp(Actuator):
+    Options = Plain  # type: ignore[assignment]
+    moves = False
+
+    def open(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class Rover(Lamp, Sensor):
+    moves = True
+    readings: Mapping[str, Reading] = {}
+
+    @property
+    def axes(self) -> Mapping[str, Axis]:
+        return {"throttle": Axis(), "steer": Axis()}
+
+    def apply(self, values: Mapping[str, float]) -> None: ...
+
+    def read(self) -> Readings:
+        return {}
+
+
+class Shy(Rover):
+    @property
+    def axes(self) -> Mapping[str, Axis]:
+        raise KeyError("pin")
+
+
+class TestDevices:
+    """Sensors and actuators, and who may move them."""
+
+    kinds: ClassVar[dict[str, type[Driver]]] = {"probe": Probe, "lamp": Lamp, "rover": Rover, "shy": Shy}
+    drivers = Drivers(
+        [*kinds, "rtsp", "broken"],
+        lambda driver: TestDevices.kinds[driver].Options if driver in TestDevices.kinds else options(driver),
+        kinds.get,
+    )
+
+    def good(self, text: str, **variables: str) -> Config:
+        return load(text, variables, self.drivers)
+
+    def problems(self, text: str, **variables: str) -> dict[str, str]:
+        with pytest.raises(ConfigError) as caught:
+            load(text, variables, self.drivers)
+        return {problem.path: str(problem) for problem in caught.value.problems}
+
+    def test_devices_alone_are_enough(self) -> None:
+        config = self.good(
+            """
+            cameras:
+            devices:
+              lamp: {driver: lamp, pin: 17, safe: keep, title: Lamp}
+              rover: {driver: rover, pin: 1, interval_s: 0.1, limits: {throttle: {top: 0.6, slew: 2, invert: true}}}
+              arm: {driver: rover, pin: 2, group: arm}
+            """
+        )
+        lamp, rover, arm = config.devices.values()
+        assert (lamp.title, lamp.group, lamp.interval_s, lamp.limits) == ("Lamp", "", None, {})
+        assert lamp.options == Plain(pin=17, safe="keep")
+        assert (rover.group, rover.interval_s, rover.options.pin) == ("drive", 0.1, 1)
+        assert rover.limits["throttle"] == AxisLimits(top=0.6, slew=2.0, invert=True)
+        assert arm.group == "arm"
+        assert config.cameras == {}
+        assert config.control == Control()
+
+    @pytest.mark.parametrize(
+        ("settings", "path", "said"),
+        [
+            ("{driver: lamp}", "pin", "is missing: write `pin: …`. The pin"),
+            ("{driver: lamp, pin: 99}", "pin", "write 27 or less (found 99)"),
+            ("{driver: lamp, pin: 1, pni: 2}", "pni", "there is no such key; did you mean `pin`?"),
+            ("{driver: lamp, pin: 1, group: a}", "group", "leave it out: this driver moves nothing"),
+            ("{driver: lamp, pin: 1, interval_s: 1}", "interval_s", "leave it out: this driver reads nothing"),
+            ("{driver: probe, pin: 1, interval_s: 0}", "interval_s", "write 0.01 or more"),
+            ("{driver: lamp, pin: 1, limits: {throttle: {top: 1}}}", "limits.throttle", "no such axis; this driver has none"),
+            ("{driver: rover, pin: 1, limits: {trottle: {top: 1}}}", "limits.trottle", "did you mean `throttle`?"),
+            ("{driver: rover, pin: 1, limits: {throttle: {top: 2}}}", "limits.throttle.top", "write 1 or less"),
+            ("{driver: rover, pin: 1, limits: {throttle: {topp: 1}}}", "limits.throttle.topp", "did you mean `top`?"),
+            ("{driver: shy, pin: 1}", "", "the driver fails with these options (KeyError)"),
+            ("{driver: rtsp}", "driver", "this driver is a camera: move x from `devices:` to `cameras:`"),
+            ("{driver: lmap}", "driver", "there is no such driver; did you mean `lamp`?"),
+            ("{driver: rtps}", "driver", "known are broken, lamp, probe, rover, shy"),
+            ("{driver: broken}", "driver", "cannot be loaded"),
+        ],
+    )
+    def test_mistakes(self, settings: str, path: str, said: str) -> None:
+        found = self.problems(f"devices: {{x: {settings}}}")
+        place = f"devices.x.{path}".rstrip(".")
+        assert list(found) == [place]
+        assert said in found[place]
+
+    def test_a_sensor_is_no_camera(self) -> None:
+        found = self.problems("cameras: {x: {driver: probe, pin: 1}}")["cameras.x.driver"]
+        assert "this driver is no camera: move x from `cameras:` to `devices:`" in found
+
+    def test_environment(self) -> None:
+        config = self.good(
+            "devices: {front-rover: {driver: rover, pin: 1}}",
+            EDGEAGENT_DEVICES__FRONT_ROVER__LIMITS__THROTTLE__TOP="0.5",
+            EDGEAGENT_DEVICES__FRONT_ROVER__PIN="3",
+            EDGEAGENT_CONTROL__OPERATORS__ANNA__TOKEN="1234567890123456",
+            EDGEAGENT_CONTROL__EXPIRY_MS="500",
+        )
+        assert config.devices["front-rover"].limits["throttle"].top == 0.5
+        assert config.devices["front-rover"].options.pin == 3
+        assert config.control.expiry_ms == 500
+        assert "1234567890123456" in config.secrets()
+
+    def test_control(self) -> None:
+        camera = CAMERA + "\n"
+        operators = "{anna: {token: 1234567890123456, role: admin}}"
+        config = self.good(camera + f"control: {{max_picture_age_ms: 0, local: watch, operators: {operators}}}")
+        anna = config.control.operators["anna"]
+        assert (anna.token.get_secret_value(), anna.role) == ("1234567890123456", "admin")
+        for text, path, said in [
+            ("{expiry_ms: 99}", "expiry_ms", "write 100 or more"),
+            ("{expiry_ms: 2001}", "expiry_ms", "write 2000 or less"),
+            ("{max_picture_age_ms: 50}", "max_picture_age_ms", "or 0 to turn the check off"),
+            ("{operators: {anna: {token: short}}}", "operators.anna.token", "at least 16 characters (found ***)"),
+            ("{operators: {anna: {token: 1234567890123456, role: boss}}}", "operators.anna.role", "'operate' or 'admin'"),
+            ("{local: all}", "local", "'admin', 'operate' or 'watch'"),
+        ]:
+            assert said in self.problems(camera + "control: " + text)[f"control.{path}"]
+        twice = "{anna: {token: 1234567890123456}, ben: {token: 1234567890123456}}"
+        assert "the same token" in self.problems(camera + f"control: {{operators: {twice}}}")["control.operators"]
+        same = "http: {token: 1234567890123456}\ncontrol: {operators: {anna: {token: 1234567890123456}}}"
+        said = self.problems(camera + same)["control"]
+        assert "has the token of `http`" in said and "1234567890123456" not in said
+
+    def test_own_drivers(self, tmp_path: Path) -> None:
+        folder = tmp_path / "own"
+        folder.mkdir(mode=0o755)
+        _, _ = skeleton.write("my-lamp", "switch", folder)
+        (file := tmp_path / "edgeagent.yaml").write_text("drivers_dir: own\ndevices: {lamp: {driver: my-lamp, pin: 5}}")
+        config = load(file, {}, Drivers.installed())
+        assert config.drivers_dir == folder
+        assert config.devices["lamp"].options.pin == 5
+        assert load(file, {"EDGEAGENT_DEVICES__LAMP__PIN": "6"}, Drivers.installed()).devices["lamp"].options.pin == 6
+        folder.chmod(0o777)
+        found = problems_of(file)
+        assert "may be written to by others" in found["drivers_dir"]
+        assert "there is no such driver" in found["devices.lamp.driver"]
+        file.write_text("drivers_dir: [own]" + CAMERA)
+        assert "write the path of a directory" in problems_of(file)["drivers_dir"]
+        file.write_text("drivers_dir: owm" + CAMERA)
+        assert "No such file or directory" in problems_of(file)["drivers_dir"]
+
+    def test_schema(self) -> None:
+        described = schema({"rtsp": Rtsp}, {"lamp": Plain})
+        lamp = described["$defs"]["driver.lamp"]
+        assert lamp["required"] == ["driver", "pin"] and {"pin", "group", "limits"} <= lamp["properties"].keys()
+        assert described["properties"]["devices"]["additionalProperties"]["allOf"][0]["then"] == {"$ref": "#/$defs/driver.lamp"}
+        assert described["anyOf"] == [{"required": ["cameras"]}, {"required": ["devices"]}]
+        assert "patternProperties" not in json.dumps(described)
+
+
+def problems_of(file: Path) -> dict[str, str]:
+    with pytest.raises(ConfigError) as caught:
+        load(file, {}, Drivers.installed())
+    return {problem.path: str(problem) for problem in caught.value.problems}
 
 
 SECRET = "s3cr3t-Word"
@@ -396,14 +592,15 @@ class TestEnvironment:
 def tree_drivers() -> Drivers:
     """The drivers of this repository, whatever else is installed."""
     names = list(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][registry.GROUP])
-    return Drivers(names, lambda name: registry.load(name).Options if name in names else None)
+    return dataclasses.replace(Drivers.installed(), names=names)
 
 
 def test_shipped_schema_is_current() -> None:
-    drivers = tree_drivers()
-    current = schema({name: registry.load(name).Options for name in drivers.names})
+    loaded = {name: registry.load(name) for name in tree_drivers().names}
+    cameras = {name: driver.Options for name, driver in loaded.items() if issubclass(driver, Camera)}
+    devices = {name: driver.Options for name, driver in loaded.items() if issubclass(driver, Driver)}
     shipped = json.loads((ROOT / "edgeagent" / "config.schema.json").read_text())
-    assert shipped == current, "run: edgeagent schema > edgeagent/config.schema.json"
+    assert shipped == schema(cameras, devices), "run: edgeagent schema > edgeagent/config.schema.json"
 
 
 def test_schema_knows_what_the_drivers_take() -> None:
@@ -428,8 +625,10 @@ def test_example() -> None:
 
 def test_example_with_everything_switched_on() -> None:
     text = re.sub(r"^( *)#(\S)", r"\1\2", EXAMPLE.read_text(), flags=re.MULTILINE).replace("  open: false\n", "")
+    text = text.replace("drivers_dir: drivers\n", "")
     config = load(text, {}, tree_drivers())
     assert config.cameras.keys() >= {"test", "gate", "front", "desk"}
+    assert config.devices.keys() >= {"rover", "lamp", "drive"}
     assert config.webrtc.ports == PortRange(50000, 50099)
     assert config.http.token is not None
 

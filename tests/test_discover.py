@@ -62,7 +62,7 @@ class Broken(Finder):
 def drivers(monkeypatch: pytest.MonkeyPatch) -> dict[str, type[Camera]]:
     known: dict[str, type[Camera]] = {"v4l2": Usb, "rtsp": Network, "csi": Broken}
     Network.asked = None
-    monkeypatch.setattr(registry, "summaries", lambda: [registry.DriverSummary(name, "", "") for name in known])
+    monkeypatch.setattr(registry, "summaries", lambda: [registry.DriverSummary(name, "", "", kind="camera") for name in known])
     monkeypatch.setattr(registry, "load", known.__getitem__)
     monkeypatch.setattr("edgeagent.runtime.log.setup", lambda *_: None)
     return known

@@ -6,9 +6,22 @@
 
 from __future__ import annotations
 
-__all__ = ["CameraConfig", "Config", "Drivers", "IceServerConfig", "Listen", "Mqtt", "PortRange", "load"]
+__all__ = [
+    "AxisLimits",
+    "CameraConfig",
+    "Config",
+    "Control",
+    "DeviceConfig",
+    "Drivers",
+    "IceServerConfig",
+    "Listen",
+    "Mqtt",
+    "Operator",
+    "PortRange",
+    "load",
+]
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,14 +29,19 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ValidationError
 
 from edgeagent.config import document, environ
-from edgeagent.config.model import CameraConfig, Config, IceServerConfig, Mqtt
-from edgeagent.config.problems import nearest, of_validation, path_text, shown
+from edgeagent.config.model import AxisLimits, CameraConfig, Config, Control, DeviceConfig, IceServerConfig, Mqtt, Operator
+from edgeagent.config.problems import nearest, of_validation, path_text, printable, shown
 from edgeagent.config.schema import schema
 from edgeagent.config.values import Listen, PortRange
 from edgeagent.core.redact import redact
+from edgeagent.drivers.device import Actuator, Driver, Sensor
 from edgeagent.errors import ConfigError, ConfigProblem, DeviceFault
 
-_COMMON = {"driver", "title"}
+_COMMON = {
+    "cameras": {"driver", "title"},
+    "devices": {"driver", "title", "group", "interval_s", "limits"},
+}
+_DEFAULT_GROUP = "drive"
 
 
 class OptionsOf(Protocol):
@@ -37,20 +55,41 @@ class Drivers:
     """What the configuration must know of drivers, so that it need not know the registry.
 
     Attributes:
-        names: All that are installed.
+        names: All that there are.
         options: The `Options` of one, None where there is none so called. May raise DeviceFault where it cannot be loaded.
+        device: The class of a sensor's or an actuator's driver, None for a camera's.
+        own: The same together with those in a folder. Raises DeviceFault where that cannot be used.
     """
 
     names: Sequence[str]
     options: OptionsOf
+    device: Callable[[str], type[Driver] | None] = lambda driver: None
+    own: Callable[[Path], Drivers] | None = None
 
     @classmethod
-    def installed(cls) -> Drivers:
-        """Those of the registry; each is imported when its options are asked for."""
+    def installed(cls, folder: Path | None = None) -> Drivers:
+        """Those of the registry; each is imported when its options are asked for.
+
+        Raises:
+            DeviceFault: The folder with the owner's own cannot be used.
+        """
+        from edgeagent.drivers import folder as own_files
         from edgeagent.drivers import registry
 
-        names = registry.names()
-        return cls(names, lambda driver: registry.load(driver).Options if driver in names else None)
+        if folder:
+            own_files.found(folder)
+        names = registry.names(folder)
+
+        def device(driver: str) -> type[Driver] | None:
+            loaded = registry.load(driver, folder)
+            return loaded if issubclass(loaded, Driver) else None
+
+        return cls(
+            names,
+            lambda driver: registry.load(driver, folder).Options if driver in names else None,
+            device,
+            cls.installed if folder is None else None,
+        )
 
 
 def load(source: Path | str, variables: Mapping[str, str], drivers: Drivers) -> Config:
@@ -66,21 +105,37 @@ def load(source: Path | str, variables: Mapping[str, str], drivers: Drivers) -> 
     """
     folder = source.parent if isinstance(source, Path) else Path()
     data = document.parse(_read(source) if isinstance(source, Path) else source)
-    problems: list[ConfigProblem] = []
+    drivers, problems = _with_own(drivers, variables.get(f"{environ.PREFIX}DRIVERS_DIR", data.get("drivers_dir")), folder)
     if any(name.startswith(environ.PREFIX) for name in variables):
-        data, problems = environ.override(data, variables, schema(_loadable(drivers)))
+        data, found = environ.override(data, variables, schema(*_loadable(drivers)))
+        problems += found
     # A section whose lines are all comments is empty in YAML, and means its defaults.
     data = {key: value for key, value in data.items() if value is not None}
     context = {"folder": folder}
-    cameras, found = _cameras(data.get("cameras"), drivers, context)
-    problems += found
+    checked = dict(data)
+    for section in _COMMON:
+        if section in data:
+            checked[section], found = _entries(section, data[section], drivers, context)
+            problems += found
+    if not (data.get("cameras") or data.get("devices")):
+        problems.append(ConfigProblem("cameras", "write at least one camera here, or a sensor or an actuator below `devices:`"))
     try:
-        config = Config.model_validate({**data, "cameras": cameras} if "cameras" in data else data, context=context)
+        config = Config.model_validate(checked, context=context)
     except ValidationError as error:
         raise ConfigError(_in_order(problems + of_validation(error, Config), data)) from None
     if problems:
         raise ConfigError(_in_order(problems, data))
     return config
+
+
+def _with_own(drivers: Drivers, folder: Any, beside: Path) -> tuple[Drivers, list[ConfigProblem]]:
+    """The drivers with the owner's own, where he has named their folder."""
+    if not isinstance(folder, str) or not folder or "\0" in folder or drivers.own is None:
+        return drivers, []
+    try:
+        return drivers.own(beside / folder), []
+    except DeviceFault as fault:
+        return drivers, [ConfigProblem("drivers_dir", fault.message)]
 
 
 def _read(path: Path) -> str:
@@ -99,61 +154,113 @@ def _read(path: Path) -> str:
     raise ConfigError([ConfigProblem("", text)])
 
 
-def _loadable(drivers: Drivers) -> dict[str, type[BaseModel]]:
-    found = {}
+def _loadable(drivers: Drivers) -> tuple[dict[str, type[BaseModel]], dict[str, type[BaseModel]]]:
+    """`Options` by name, of cameras and of other devices."""
+    cameras: dict[str, type[BaseModel]] = {}
+    devices: dict[str, type[BaseModel]] = {}
     for name in drivers.names:
         try:
             options = drivers.options(name)
-        except DeviceFault:  # said again, and to whom it concerns, when a camera uses it
+            if options is not None:
+                (devices if drivers.device(name) else cameras)[name] = options
+        except DeviceFault:  # said again, and to whom it concerns, when something uses it
             continue
-        if options is not None:
-            found[name] = options
-    return found
+    return cameras, devices
 
 
-def _cameras(data: Any, drivers: Drivers, context: dict[str, Any]) -> tuple[Any, list[ConfigProblem]]:
-    """Cameras with their options checked by their drivers; what is no mapping goes on to be refused by the model."""
+def _entries(section: str, data: Any, drivers: Drivers, context: dict[str, Any]) -> tuple[Any, list[ConfigProblem]]:
+    """Cameras or devices with their options checked by their drivers; what is no mapping goes on to be refused by the model."""
     if not isinstance(data, dict):
         return data, []
     problems: list[ConfigProblem] = []
-    cameras: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for name, settings in data.items():
-        cameras[name], found = _camera(str(name), settings, drivers, context)
+        entries[name], found = _entry(section, str(name), settings, drivers, context)
         problems += found
-    return cameras, problems
+    return entries, problems
 
 
-def _camera(name: str, settings: Any, drivers: Drivers, context: dict[str, Any]) -> tuple[Any, list[ConfigProblem]]:
-    path = ("cameras", name)
+def _entry(section: str, name: str, settings: Any, drivers: Drivers, context: dict[str, Any]) -> tuple[Any, list[ConfigProblem]]:
+    path = (section, name)
     place = path_text(path)
     driver = settings.get("driver") if isinstance(settings, dict) else None
     if not isinstance(settings, dict) or not isinstance(driver, str):
-        # A stand-in that the model takes, so that the camera is complained of once.
+        # A stand-in that the model takes, so that the entry is complained of once.
         stand_in = {"driver": ""}
         if not isinstance(settings, dict):
             problem = ConfigProblem(place, "write settings below it, at least `driver: …`", shown(settings, path))
         elif "driver" in settings:
-            problem = ConfigProblem(f"{place}.driver", f"write a driver's name; {nearest('', drivers.names)}", shown(driver, path))
+            problem = ConfigProblem(f"{place}.driver", f"write a driver's name; {_known(section, drivers)}", shown(driver, path))
         else:
-            problem = ConfigProblem(f"{place}.driver", f"is missing: write `driver: …`; {nearest('', drivers.names)}")
+            problem = ConfigProblem(f"{place}.driver", f"is missing: write `driver: …`; {_known(section, drivers)}")
         return stand_in, [problem]
-    common = {key: value for key, value in settings.items() if key in _COMMON}
+    common = {key: value for key, value in settings.items() if key in _COMMON[section]}
     try:
         model = drivers.options(driver)
+        kind = drivers.device(driver) if model else None
     except DeviceFault as fault:
         return common, [ConfigProblem(f"{place}.driver", redact(fault.message), shown(driver, path))]
     if model is None:
-        sentence = f"there is no such driver; {nearest(driver, drivers.names)}"
+        sentence = f"there is no such driver; {_known(section, drivers, driver)}"
+        return common, [ConfigProblem(f"{place}.driver", sentence, shown(driver, path))]
+    if (kind is None) != (section == "cameras"):
+        here, there = ("cameras", "devices") if section == "cameras" else ("devices", "cameras")
+        what = "is no camera" if section == "cameras" else "is a camera"
+        sentence = f"this driver {what}: move {printable(name)} from `{here}:` to `{there}:`"
         return common, [ConfigProblem(f"{place}.driver", sentence, shown(driver, path))]
     # A driver may have an option `title` itself: then it is told the camera's.
-    own = {key: value for key, value in settings.items() if key not in _COMMON or (key in model.model_fields and key != "driver")}
+    taken = {key for key in model.model_fields if key != "driver"}
+    own = {key: value for key, value in settings.items() if key not in _COMMON[section] or key in taken}
     try:
-        return {**common, "options": model.model_validate(own, context=context)}, []
+        options = model.model_validate(own, context=context)
     except ValidationError as error:
         return common, of_validation(error, model, path)
     except Exception as error:  # a driver's own check may fail in any way
-        kind = type(error).__name__
-        return common, [ConfigProblem(place, f"the driver {driver} could not check these options ({kind}); mend or remove them")]
+        kind_of_error = type(error).__name__
+        sentence = f"the driver {driver} could not check these options ({kind_of_error}); mend or remove them"
+        return common, [ConfigProblem(place, sentence)]
+    problems = _unfitting(kind, name, options, common, path) if kind else []
+    if kind and issubclass(kind, Actuator) and kind.moves:
+        common.setdefault("group", _DEFAULT_GROUP)
+    return {**common, "options": options}, problems
+
+
+def _known(section: str, drivers: Drivers, word: str = "") -> str:
+    """Half a sentence that helps with a driver's name, of those that may stand in this section."""
+    cameras, devices = _loadable(drivers)
+    here, there = (cameras, devices) if section == "cameras" else (devices, cameras)
+    broken = [name for name in drivers.names if name not in here and name not in there]
+    return nearest(word, [*here, *broken])
+
+
+def _unfitting(
+    kind: type[Driver], name: str, options: BaseModel, common: dict[str, Any], path: tuple[str, str]
+) -> list[ConfigProblem]:
+    """Common keys that this driver has no use for: nobody shall rely on a limit that limits nothing."""
+    problems = []
+    moves = issubclass(kind, Actuator) and kind.moves
+    if common.get("interval_s") is not None and not issubclass(kind, Sensor):
+        problems.append(ConfigProblem(path_text((*path, "interval_s")), "leave it out: this driver reads nothing"))
+    if common.get("group") and not moves:
+        problems.append(ConfigProblem(path_text((*path, "group")), "leave it out: this driver moves nothing"))
+    try:
+        driver = kind(name, options)
+        axes = sorted(driver.axes) if isinstance(driver, Actuator) and moves else []
+        _ = driver.readings if isinstance(driver, Sensor) else {}
+    except DeviceFault as fault:
+        return [*problems, ConfigProblem(path_text(path), redact(fault.message))]
+    except Exception as error:  # a driver may fail in any way
+        kind_of_error = type(error).__name__
+        return [
+            *problems,
+            ConfigProblem(path_text(path), f"the driver fails with these options ({kind_of_error}); mend them or it"),
+        ]
+    limits = common.get("limits")
+    for axis in limits if isinstance(limits, dict) else ():
+        if axis not in axes:
+            known = nearest(str(axis), axes) if axes else "this driver has none"
+            problems.append(ConfigProblem(path_text((*path, "limits", str(axis))), f"there is no such axis; {known}"))
+    return problems
 
 
 def _in_order(problems: list[ConfigProblem], data: dict[str, Any]) -> list[ConfigProblem]:

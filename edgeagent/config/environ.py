@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = ["PREFIX", "override"]
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,7 +53,9 @@ def _set(here: Any, path: list[str], value: str, schema: dict[str, Any], root: M
     if key is None:
         if not schema.get("additionalProperties"):
             raise ConfigError([ConfigProblem("", f"there is no setting `{printable(path[0].lower())}`; {nearest(path[0], known)}")])
-        key = path[0].lower().replace("_", "-")
+        key = path[0].lower()
+        if not re.search(schema.get("propertyNames", {}).get("pattern", "^$"), key):
+            key = key.replace("_", "-")
     inner = known.get(key) or schema.get("additionalProperties") or {}
     inner = _resolve(inner if isinstance(inner, dict) else {}, root)
     if len(path) == 1:

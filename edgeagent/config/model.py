@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["CameraConfig", "Config", "Http", "IceServerConfig", "Limits", "Log", "Media", "Mqtt", "WebRtc"]
+__all__ = [
+    "AxisLimits",
+    "CameraConfig",
+    "Config",
+    "Control",
+    "DeviceConfig",
+    "Http",
+    "IceServerConfig",
+    "Limits",
+    "Log",
+    "Media",
+    "Mqtt",
+    "Operator",
+    "WebRtc",
+]
 
 import re
 import socket
@@ -34,11 +48,18 @@ from edgeagent.config.values import (
     WebUrl,
     split_credentials,
 )
+from edgeagent.wire.control import Key
 from edgeagent.wire.messages import IceServer, Name
 
 
 def _secret(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _beside_the_file(value: Any, info: ValidationInfo) -> Any:
+    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
+        raise ValueError("write the path of a directory")
+    return Path((info.context or {}).get("folder", ".")) / value
 
 
 def _listed(value: Any) -> Any:
@@ -239,6 +260,94 @@ class CameraConfig(Section):
     """An instance of the driver's `Options`."""
 
 
+class AxisLimits(Section):
+    """How far and how fast one axis of a device goes, whoever drives. Shares are of the way from neutral to the end of the axis."""
+
+    top: Annotated[float, Field(ge=0.01, le=1, allow_inf_nan=False)] = 1.0
+    """Largest share that is given: 0.6 makes a fast robot one for a living room."""
+
+    expo: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    """0 is straight; up to 1 it is finer around neutral."""
+
+    dead_zone: Annotated[float, Field(ge=0, le=0.9, allow_inf_nan=False)] = 0.0
+    """Share around neutral that counts as neutral."""
+
+    slew: Annotated[float, Field(ge=0.01, le=1000, allow_inf_nan=False)] | None = None
+    """Largest change in shares a second; no limit by default."""
+
+    invert: bool = False
+    """Turn the direction round."""
+
+    trim: Annotated[float, Field(ge=-0.5, le=0.5, allow_inf_nan=False)] = 0.0
+    """Where neutral lies, for axes that hold a position."""
+
+    reverse_delay_s: Annotated[float, Field(ge=0, le=5, allow_inf_nan=False)] = 0.0
+    """Seconds of rest before the axis goes the other way: for gears and motor bridges."""
+
+
+class DeviceConfig(Section):
+    """One sensor or actuator. In the file the driver's options stand beside these keys."""
+
+    driver: str
+    """What reads or moves it; `edgeagent drivers` lists them."""
+
+    title: Text = ""
+    """The name that people see; the device's own by default."""
+
+    group: Name | Literal[""] = ""
+    """What moves together under one operator; `drive` by default. For what moves only."""
+
+    interval_s: Annotated[float, Field(ge=0.01, le=86_400, allow_inf_nan=False)] | None = None
+    """Seconds from one reading to the next; the driver's own by default."""
+
+    limits: Annotated[dict[Key, AxisLimits], Field(max_length=16)] = {}
+    """By axis: dead zone, expo, top speed and more."""
+
+    options: Any = None
+    """An instance of the driver's `Options`."""
+
+
+class Operator(Section):
+    """Who may drive and switch, from any page that reaches this machine."""
+
+    token: Annotated[Secret, Field(min_length=16, max_length=200)]
+    """What he shows; at least 16 characters, another one for each."""
+
+    role: Literal["operate", "admin"] = "operate"
+    """`admin` may also take the lease from another operator."""
+
+
+class Control(Section):
+    """Who may move what, and when it stops by itself."""
+
+    expiry_ms: Annotated[int, Field(ge=100, le=2000)] = 300
+    """Milliseconds that a command to move counts; without a newer one everything stops."""
+
+    max_picture_age_ms: Annotated[int, Field(ge=0, le=10_000)] = 1000
+    """Nobody drives by an older picture than this, in milliseconds; 0 turns the check off."""
+
+    operators: Annotated[dict[Name, Operator], Field(max_length=64)] = {}
+    """By name. Everyone else watches, and may stop."""
+
+    local: Literal["admin", "operate", "watch"] = "admin"
+    """What a page of this machine (loopback) may do."""
+
+    @field_validator("max_picture_age_ms")
+    @classmethod
+    def _not_shorter_than_a_picture(cls, value: int) -> int:
+        if 0 < value < 100:
+            raise ValueError("write 100 or more, or 0 to turn the check off")
+        return value
+
+    @field_validator("operators")
+    @classmethod
+    def _each_a_token_of_his_own(cls, value: dict[str, Operator]) -> dict[str, Operator]:
+        tokens = [operator.token.get_secret_value() for operator in value.values()]
+        if len(set(tokens)) < len(tokens):
+            raise ValueError("two operators have the same token; give each one of his own")
+        return value
+
+
 def default_device() -> str:
     """The host's name, made a valid one."""
     name = re.sub(r"[^a-z0-9]+", "-", socket.gethostname().split(".")[0].lower())[:64].strip("-")
@@ -261,10 +370,28 @@ class Config(Section):
     limits: Limits = Field(default_factory=Limits)
     log: Log = Field(default_factory=Log)
 
-    cameras: Annotated[dict[Name, CameraConfig], Field(min_length=1, max_length=32)]
+    cameras: Annotated[dict[Name, CameraConfig], Field(max_length=32)] = {}
     """The cameras by name: a-z, 0-9 and hyphens."""
+
+    drivers_dir: Annotated[Path, BeforeValidator(_beside_the_file)] | None = None
+    """Directory with your own drivers, a file each; relative to this file. Refused where others may write to it."""
+
+    devices: Annotated[dict[Name, DeviceConfig], Field(max_length=64)] = {}
+    """Sensors and actuators by name: a-z, 0-9 and hyphens."""
+
+    control: Control = Field(default_factory=Control)
+
+    @field_validator("control")
+    @classmethod
+    def _watching_is_not_driving(cls, value: Control, info: ValidationInfo) -> Control:
+        http: Http | None = info.data.get("http")
+        token = http.token.get_secret_value() if http and http.token else None
+        if any(operator.token.get_secret_value() == token for operator in value.operators.values()):
+            raise ValueError("an operator has the token of `http`, by which everybody watches; give him one of his own")
+        return value
 
     def secrets(self) -> list[str]:
         """Every secret in the file, for the log's filter; drivers name theirs by `Camera.secrets`."""
         found = [self.http.token, self.mqtt.password if self.mqtt else None, *(s.credential for s in self.webrtc.ice_servers)]
+        found += [operator.token for operator in self.control.operators.values()]
         return [secret.get_secret_value() for secret in found if secret is not None]

@@ -9,7 +9,8 @@ event                               estimate
 queue above `QUEUE_S`               0.85 of what is delivered, less what drains the queue; then held until that can show
 loss above 20 %                     less by half of the share lost, once a second; less loss may be the air's, and is repaired
 queue below half of it              towards 0.9 of the bottleneck's rate within half a second where bursts show it, else 30 %;
-                                    8 % beyond, 4 % near what got through when a queue last stood; never above twice what arrives
+                                    8 % beyond, 4 % near what got through when a queue last stood; never above twice what was
+                                    sent and arrives, nor, where pictures are late anyway, above 1.05 of what bursts show
 a rise that soon ended in a queue   that bottleneck's rate is doubted for 2, 4, 8 … 30 s: the rise is 8 % a second meanwhile
 no feedback for a second            halved each second
 """
@@ -36,6 +37,7 @@ SAMPLE_PACKETS = 4
 
 _BACK_TO = 0.85
 _OF_CAPACITY = 0.9
+_LATE_OF_CAPACITY, _LATE_SAMPLES = 1.05, 2  # what is thinned out is sent all the time: more fills the queue before that is told
 _QUEUE_WINDOW_S = 0.25
 _RATE_WINDOW_S = 0.5
 _BASE_WINDOW_S = 10.0
@@ -189,6 +191,23 @@ class Estimator:
                 self._last_cut, self._cut_queue_s = now, 0.0
         elif self.queue_s < self.queue_limit_s / 2 and not held:
             self._rise(now, interval)
+        if self.queue_limit_s > QUEUE_S and len(self._samples) >= _LATE_SAMPLES:
+            median = sorted(rate for _, rate, _ in self._samples)[len(self._samples) // 2]
+            self._rate = self._clamp(min(self._rate, median * _LATE_OF_CAPACITY))
+
+    @property
+    def _sure(self) -> bool:
+        """Whether more than one burst tells the bottleneck's rate."""
+        return sum(packets for *_, packets in self._samples) > SAMPLE_PACKETS
+
+    def _through_bps(self, now: float) -> float:
+        """What gets through: a receiver that was held up takes a second's packets from its socket at once."""
+        sent = 0
+        for burst in reversed(self._bursts):
+            if now - burst.at > _RATE_WINDOW_S:
+                break
+            sent += burst.size * burst.packets
+        return min(self.delivered_bps, sent * 8 / _RATE_WINDOW_S)
 
     def _cut(self, now: float) -> None:
         """A queue stands: fall below what gets through, so that it drains."""
@@ -212,9 +231,8 @@ class Estimator:
     def _rise(self, now: float, interval: float) -> None:
         assert self._rate is not None
         capacity = self.capacity_bps
-        bound = max(self._rate, 2 * self.delivered_bps + 100_000)  # whatever bursts show, it must be seen to get through
-        sure = sum(packets for *_, packets in self._samples) > SAMPLE_PACKETS
-        if now - self._last_cut > _CEILING_S or (capacity is not None and sure and capacity > 1.5 * self._ceiling_bps):
+        bound = max(self._rate, 2 * self._through_bps(now) + 100_000)  # whatever bursts show, it must be seen to get through
+        if now - self._last_cut > _CEILING_S or (capacity is not None and self._sure and capacity > 1.5 * self._ceiling_bps):
             self._ceiling_bps = MAX_BPS
         near = self._rate > _OF_CAPACITY * self._ceiling_bps
         if capacity is None or now < self._doubt_until:

@@ -118,11 +118,12 @@ class Described:
 
 @dataclass(slots=True, frozen=True)
 class Ended:
-    """The driver's `run` returned (`fault` is "") or raised; `fault` is a sentence for people."""
+    """The driver's `run` returned (`fault` is "") or raised; `fault` is a sentence for people, the rest as of `DeviceFault`."""
 
     run: int
     fault: str = ""
     retry: bool = True
+    restart: bool = False
 
 
 @dataclass(slots=True, frozen=True)
@@ -181,6 +182,7 @@ class CameraLife:
         self._run = 0
         self._alive = False  # whether the newest run has neither ended nor been given up
         self._hung: set[int] = set()
+        self._lost = False
         self._live_since = self._last_frame = 0.0
         self._text = ""
         self._info = StreamInfo()
@@ -205,6 +207,11 @@ class CameraLife:
         """How many runs were given up and have not ended yet."""
         return len(self._hung)
 
+    @property
+    def lost(self) -> bool:
+        """Whether the driver said last that only a restart of the agent may help, and has delivered nothing since."""
+        return self._lost
+
     def next_deadline(self) -> float | None:
         """When `tick` must be called at the latest; None while nothing is awaited."""
         return self._deadline
@@ -221,12 +228,12 @@ class CameraLife:
             case Described(run, info) if self._counts(run) and info != self._info:
                 self._info = info
                 return [Report(self.status)] if self._state is LifeState.LIVE else []
-            case Ended(run, fault, retry):
+            case Ended(run, fault, retry, restart):
                 self._hung.discard(run)
                 if self._state is LifeState.FAILED and self._text == _HANGS:  # the device let go of it after all
                     return self._wait("The camera hung for a while.", now, random01)
                 if self._counts(run):
-                    self._alive = False
+                    self._alive, self._lost = False, restart
                     return self._ended(fault, retry, now, random01)
         return []
 
@@ -281,6 +288,7 @@ class CameraLife:
 
     def _frames(self, now: float) -> list[Effect]:
         self._last_frame = now
+        self._lost = False
         if self._state is LifeState.LIVE:
             self._deadline = now + self._policy.stall_s
         elif self._state is LifeState.STARTING:

@@ -19,15 +19,18 @@ __all__ = ["Burst", "FramePort", "KeyframeGate", "Pacer", "ViewerQueue"]
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from edgeagent.core.thinning import FIRST_OTHERS, REPLAY_STEP, Thinner
 
 MAX_BURST = 48
 """Packets that leave together: 48 of 1,200 bytes fit one UDP_SEGMENT send (64 kB)."""
 BURST_S, MIN_BURST = 0.04, 6_000
 """What may leave together, in seconds of the pace; in bytes at least: five packets, which tell the bottleneck's rate."""
 MAX_REPLAY_S = 1.0
-REPLAY_STEP = 90
-"""Ticks of 90 kHz between replayed frames: 1 ms, so that a newcomer runs through the GOP at once instead of living in the past."""
+LEFTOVER_S = 0.25
+"""Of a thinned GOP that is not sent when the next begins: how much goes on, in seconds of the rate."""
 
 
 class FramePort(Protocol):
@@ -86,6 +89,8 @@ class Pacer:
 class _Entry(Generic[F]):
     frame: F
     timestamp: int
+    keyframe: bool = False
+    thinned: bool = False
     sent: int = 0
 
 
@@ -96,8 +101,7 @@ class ViewerQueue(Generic[F]):
         self.pacer = pacer
         self.thin_bps: float | None = None
         """At how many bit/s GOPs are thinned out, None for not at all: for who cannot take all of what cannot be changed."""
-        self._credit = 0.0
-        self._keyframe_at = 0
+        self._thinner = Thinner()
         self.max_delay_s = max_delay_s
         self.min_bytes = min_bytes
         self.waiting = True
@@ -136,26 +140,43 @@ class ViewerQueue(Generic[F]):
 
     def _push_thinned(self, frame: F, keyframe: bool, bps: float) -> None:
         """Take a keyframe and as many of those behind it as the rate has room for until the next; keyframes alone at worst."""
+        thinner = self._thinner
         if keyframe:
-            gop_s = min(10.0, max(1 / 60, (frame.timestamp - self._keyframe_at) / 90_000)) if self._keyframe_at else 2.0
-            self._keyframe_at = frame.timestamp
-            room = bps / 8 * gop_s
-            self._credit = min(self._credit, room / 2) + room
-            if self._entries and self._bytes > room / 2:  # the last one is still on its way
-                self._drop_queue(keep_begun=True)
-        if frame.size > self._credit * (1.25 if keyframe else 1.0):
+            while len(self._entries) > 1 + FIRST_OTHERS and self._bytes > bps / 8 * LEFTOVER_S:
+                self._drop_last()
+            taken = thinner.keyframe(frame.size, frame.timestamp, bps)
+        else:
+            taken = thinner.other(frame.size)
+        self.waiting = not taken
+        if taken:
+            self._append(frame, frame.timestamp, keyframe, thinned=True)
+        else:
             self.dropped += 1
-            self.waiting = True
-            return
-        self._credit -= frame.size
-        self.waiting = False
-        self._append(frame, frame.timestamp)
+
+    def _replay_thinned(self, frames: Sequence[F], bps: float) -> bool:
+        """The same for a newcomer, whose keyframe is as good as new."""
+        thinner, newest = self._thinner, frames[-1].timestamp
+        if not thinner.join(frames[0].size, frames[0].timestamp, newest, bps):
+            return False
+        self._drop_queue()
+        self._append(frames[0], newest, keyframe=True, thinned=True)
+        for frame in frames[1:]:
+            self.waiting = not thinner.other(frame.size)
+            if self.waiting:
+                break
+            self._append(frame, frame.timestamp, thinned=True)
+        else:
+            self.waiting = False
+        return True
 
     def replay(self, frames: Sequence[F]) -> bool:
         """Queue the current GOP for a newcomer. The newest frame keeps its time, those before it follow each other by 1 ms.
 
-        Returns false, and goes on waiting, where the pacer would need over `MAX_REPLAY_S` for it: the next keyframe is sooner.
+        Where frames are left out, its beginning that fits. Returns false, and goes on waiting, where the pacer would need over
+        `MAX_REPLAY_S` for it: the next keyframe is sooner.
         """
+        if self.thin_bps is not None:
+            return self._replay_thinned(frames, self.thin_bps)
         if sum(f.size for f in frames) * 8 > self.pacer.rate_bps * MAX_REPLAY_S:
             return False
         self._drop_queue()
@@ -167,6 +188,7 @@ class ViewerQueue(Generic[F]):
 
     def reset(self) -> None:
         """Forget what is queued and wait for a keyframe."""
+        self._thinner = Thinner()
         self._drop_queue()
         self.waiting = True
 
@@ -175,6 +197,8 @@ class ViewerQueue(Generic[F]):
         if not self._entries or self.pacer.ready_at(now) > now:
             return None
         entry = self._entries[0]
+        if entry.thinned and not entry.sent:
+            self._stamp(entry)
         together = max(1, self.pacer.depth * len(entry.frame) // max(1, entry.frame.size))
         first, end = entry.sent, min(len(entry.frame), entry.sent + min(MAX_BURST, together))
         size = entry.frame.size * (end - first) // max(1, len(entry.frame))
@@ -191,8 +215,21 @@ class ViewerQueue(Generic[F]):
         """When `pop` will have something, or None while the queue is empty."""
         return self.pacer.ready_at(now) if self._entries else None
 
-    def _append(self, frame: F, timestamp: int) -> None:
-        self._entries.append(_Entry(frame, timestamp))
+    def _stamp(self, entry: _Entry[F]) -> None:
+        """Say when the thinned frame that leaves next is to be shown."""
+        if entry.keyframe:
+            entry.timestamp = self._thinner.stamp_keyframe(entry.frame.timestamp, entry.timestamp)
+            return
+        behind, more = 0, not self.waiting
+        for other in islice(self._entries, 1, None):
+            if other.keyframe:
+                more = False
+                break
+            behind += 1
+        entry.timestamp = self._thinner.stamp(entry.timestamp, behind, more)
+
+    def _append(self, frame: F, timestamp: int, keyframe: bool = False, thinned: bool = False) -> None:
+        self._entries.append(_Entry(frame, timestamp, keyframe, thinned))
         self._bytes += frame.size
         self.queued += 1
 
@@ -200,6 +237,12 @@ class ViewerQueue(Generic[F]):
         self.skips += 1
         self._drop_queue(keep_begun=True)
         self.waiting = True
+
+    def _drop_last(self) -> None:
+        entry = self._entries.pop()
+        self._bytes -= entry.frame.size
+        self.dropped += 1
+        self._thinner.refund(entry.frame.size)
 
     def _drop_queue(self, keep_begun: bool = False) -> None:
         begun = self._entries[0] if keep_begun and self._entries and self._entries[0].sent else None

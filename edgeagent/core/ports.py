@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-__all__ = ["PeerEvents", "PeerFactory", "PeerPort", "ReplyTo", "SignalingPort"]
+__all__ = [
+    "CapturedAt",
+    "DeviceEvents",
+    "DevicePort",
+    "KeeperEvents",
+    "KeeperPort",
+    "PeerEvents",
+    "PeerFactory",
+    "PeerPort",
+    "ReplyTo",
+    "SignalingPort",
+    "ViewerChannels",
+    "ViewerEvents",
+]
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
+from edgeagent.model import Value
 from edgeagent.wire.messages import AgentMessage, Candidate, Flow
 
 
@@ -49,6 +63,13 @@ class PeerEvents(Protocol):
     def flows(self, flows: Sequence[Flow]) -> None:
         """How each video is sent, for the page; when it changes, at most once a second."""
 
+    def data_opened(self, label: str) -> None:
+        """A channel of `wire.control` has opened: `control`, `events` or `telemetry`."""
+
+    def data_message(self, label: str, text: str) -> None: ...
+    def data_closed(self, label: str) -> None:
+        """One of these has been closed by the viewer, while the peer goes on."""
+
     def closed(self, reason: str) -> None:
         """The peer is gone by itself: DTLS closed, consent lost, no RTCP. Not called after `close`."""
 
@@ -75,6 +96,12 @@ class PeerPort(Protocol):
     def send(self, text: str) -> bool:
         """Send over the data channel `session`; false where it is not open."""
 
+    def send_data(self, label: str, text: str) -> bool:
+        """Send over `control`, `events` or `telemetry`; false where it is not open, or more than `MAX_QUEUED` bytes would wait."""
+
+    def captured_at(self, mid: str, timestamp: int) -> float | None:
+        """When the picture with this RTP time stamp on `mid` was captured, in seconds of the loop's clock; None where unknown."""
+
     async def close(self, reason: str = "") -> None:
         """End the connection and free everything; may be called more than once, also after `PeerEvents.closed`."""
 
@@ -83,3 +110,68 @@ class PeerFactory(Protocol):
     """Makes a peer that reports to `events`."""
 
     def __call__(self, sid: str, events: PeerEvents) -> PeerPort: ...
+
+
+class ViewerChannels(Protocol):
+    """From the desk to viewers, over the data channels of `wire.control`. Implemented by `rtc.sessions.Sessions`."""
+
+    def send_data(self, viewer: str, label: str, text: str) -> bool:
+        """Send one message, never blocking; false where that channel is not open or more than `MAX_QUEUED` bytes would wait."""
+
+
+class ViewerEvents(Protocol):
+    """What viewers' data channels tell, on the loop. Implemented by `desk.Desk`.
+
+    `viewer` is unique in this run of the agent, whatever the viewer calls himself: his `sid`, which he chooses, will not do.
+    """
+
+    def opened(self, viewer: str, label: str) -> None: ...
+    def message(self, viewer: str, label: str, text: bytes | str) -> None:
+        """One message, as it came from outside. Never raises."""
+
+    def closed(self, viewer: str) -> None:
+        """One of his channels, or all of them, are gone: what he operates stops. He may open them all again."""
+
+
+class CapturedAt(Protocol):
+    """Tells when a picture was captured, by what a viewer says of it."""
+
+    def __call__(self, viewer: str, mid: str, rtp: int, /) -> float | None:
+        """In seconds of the loop's clock; None where unknown."""
+
+
+class DevicePort(Protocol):
+    """Commands to devices. Implemented by `drivers.supervisor.Supervisor`, and by the keeper's client for those that move."""
+
+    async def command(self, device: str, command: str, args: Mapping[str, Any]) -> Any:
+        """Carry out one command; returns what it returns, in JSON's types. Raises PeerError or DeviceFault."""
+
+
+class DeviceEvents(Protocol):
+    """What is told of devices, on the loop. Implemented by `desk.Desk`."""
+
+    def device(self, name: str, phase: str, text: str) -> None:
+        """`phase` is `starting`, `live`, `retrying` or `failed`; `text` one sentence for people where it is not live."""
+
+    def readings(self, values: Mapping[str, Mapping[str, Value]], at: float) -> None:
+        """What was just read, by device and reading; `at` in seconds of the loop's clock."""
+
+
+class KeeperPort(DevicePort, Protocol):
+    """The keeper, as the desk sees it. Implemented by `keeper.client`."""
+
+    def set(self, values: Mapping[str, Mapping[str, float]], until: float) -> None:
+        """Move the axes, by device; the keeper stops them by itself at `until` (seconds of CLOCK_MONOTONIC). Never blocks."""
+
+    def stop(self, devices: Sequence[str] | None = None) -> None:
+        """Stop these devices, or (None) everything that moves. Never blocks."""
+
+
+class KeeperEvents(DeviceEvents, Protocol):
+    """What the keeper tells, on the loop. Implemented by `desk.Desk`."""
+
+    def stopped(self, device: str, why: str, at: float) -> None:
+        """The keeper stopped a device by itself, `at` seconds of CLOCK_MONOTONIC; `why` in one word."""
+
+    def up(self, alive: bool) -> None:
+        """The keeper works, or has died. Everything stands still in both cases."""

@@ -149,6 +149,7 @@ class SessionMachine:
             epoch=c.epoch,
             cameras=list(self._cameras.values()),
             ice_servers=list(c.ice_servers),
+            devices=c.devices,
         )
 
     def next_deadline(self) -> float | None:

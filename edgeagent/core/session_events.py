@@ -56,6 +56,7 @@ class SessionConfig:
         version: The agent's version, for `hello`.
         title: The device's name for people.
         ice_servers: What viewers may use, for `hello`.
+        devices: How many sensors and actuators there are, for `hello`.
         max_viewers: Sessions at once.
         max_per_viewer: Sessions at once on one way back; one more replaces the oldest.
         offers_per_origin: Offers from one origin (`ReplyTo.origin`).
@@ -75,6 +76,7 @@ class SessionConfig:
     version: str
     title: str = ""
     ice_servers: tuple[IceServer, ...] = ()
+    devices: int = 0
     max_viewers: int = 64
     max_per_viewer: int = 4
     offers_per_origin: Rate = field(default=Rate(5, 80))

@@ -10,6 +10,7 @@ may show none depends on its phase:
     RETRYING   retry_s          the longest back-off is 30 s
     FAILED     for ever         only a changed configuration helps ...
                hung_s           ... unless threads that hang are the reason, and nobody watches another camera: a restart helps
+    any        hung_s           the same where the driver itself says that its device is lost to this process, tries included
 
 So a camera that is away, wrong or dead never makes the agent sick: its runner goes on trying, and that is progress. Only time in
 which the watch itself ran counts: after a suspended machine or a blocked loop the frames that waited are given the time to come.
@@ -52,6 +53,7 @@ class CameraVital:
         frames: How many went through its hub so far.
         runs: How often its driver was run so far.
         hung: Threads of its driver that were given up and have not returned.
+        lost: Whether its driver says that only a restart of the agent may help.
     """
 
     name: str
@@ -61,6 +63,7 @@ class CameraVital:
     frames: int
     runs: int
     hung: int = 0
+    lost: bool = False
 
 
 class Vitals:
@@ -79,7 +82,7 @@ class Vitals:
         self._last = now
         complaint = ""
         for camera in cameras:
-            mark = (camera.phase, camera.frames, camera.runs)
+            mark = (CameraPhase.FAILED, camera.frames, 0) if camera.lost else (camera.phase, camera.frames, camera.runs)
             if not camera.wanted or self._marks.get(camera.name) != mark:
                 self._marks[camera.name] = mark
                 self._still_s[camera.name] = 0.0
@@ -90,6 +93,9 @@ class Vitals:
         return complaint
 
     def _limit_s(self, camera: CameraVital, cameras: Sequence[CameraVital]) -> float:
+        shown = any(c.watched and c.phase is CameraPhase.LIVE for c in cameras)
+        if camera.lost:
+            return float("inf") if shown else self._policy.hung_s
         match camera.phase:
             case CameraPhase.LIVE:
                 return self._policy.live_s
@@ -98,11 +104,12 @@ class Vitals:
             case CameraPhase.RETRYING:
                 return self._policy.retry_s
             case _:
-                shown = any(c.watched and c.phase is CameraPhase.LIVE for c in cameras)
                 return self._policy.hung_s if camera.hung and not shown else float("inf")
 
 
 def _sentence(camera: CameraVital, still_s: float) -> str:
+    if camera.lost:
+        return f"camera {camera.name}: its device hangs in this process, which only a restart of the agent ends"
     if camera.phase is CameraPhase.FAILED:
         return f"camera {camera.name}: its driver hangs in {camera.hung} threads, which only a restart of the agent ends"
     what = "no frame came through" if camera.phase is CameraPhase.LIVE else "nothing happened"

@@ -7,9 +7,9 @@ __all__ = ["judge", "look_at_board"]
 import dataclasses
 import time
 
+from edgeagent.board import LOW_DISK_BYTES, BoardHealth, Power, troubles
 from edgeagent.doctor.report import Finding, notice, ok, problem
 from edgeagent.doctor.work import System, off_loop
-from edgeagent.runtime.board import LOW_DISK_BYTES, BoardHealth, Power, troubles
 
 _OVERLOAD = 1.5  # processes that want to run, for each CPU
 _FAIR_DBM = -67.0

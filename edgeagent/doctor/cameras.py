@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from edgeagent.config import CameraConfig, Config
@@ -48,7 +49,12 @@ async def look_at_cameras(config: Config | None, agent: RunningAgent | None, sys
     """All cameras side by side, and then what the encoder can do for them, since it wants the processor for itself."""
     jobs: list[Job] = []
     looks = [
-        bounded(f"camera.{name}", f"camera {name}", _CAMERA_S, _look(name, settings, agent, jobs))
+        bounded(
+            f"camera.{name}",
+            f"camera {name}",
+            _CAMERA_S,
+            _look(name, settings, config.drivers_dir if config else None, agent, jobs),
+        )
         for name, settings in (config.cameras if config else {}).items()
     ]
     found = [finding for findings in await asyncio.gather(*looks) for finding in findings]
@@ -58,10 +64,12 @@ async def look_at_cameras(config: Config | None, agent: RunningAgent | None, sys
     return found + await bounded("encoder", "the encoder", _ENCODER_S, off_loop(lambda: _encoder(jobs, system, known=shared)))
 
 
-async def _look(name: str, settings: CameraConfig, agent: RunningAgent | None, jobs: list[Job]) -> list[Finding]:
+async def _look(
+    name: str, settings: CameraConfig, folder: Path | None, agent: RunningAgent | None, jobs: list[Job]
+) -> list[Finding]:
     if agent is not None:
         return [await off_loop(lambda: _ask_agent(name, agent))]
-    return await off_loop(lambda: _open(name, settings, jobs))
+    return await off_loop(lambda: _open(name, settings, folder, jobs))
 
 
 def _ask_agent(name: str, agent: RunningAgent) -> Finding:
@@ -90,11 +98,11 @@ def _ask_agent(name: str, agent: RunningAgent) -> Finding:
     return ok(check, f"{name}: gives a picture through the running agent, {size}{rate}.", **facts)
 
 
-def _open(name: str, settings: CameraConfig, jobs: list[Job]) -> list[Finding]:
+def _open(name: str, settings: CameraConfig, folder: Path | None, jobs: list[Job]) -> list[Finding]:
     """Run a camera for a moment."""
     check = f"camera.{name}"
     try:
-        camera = registry.load(settings.driver)(name, settings.options)
+        camera = registry.load_camera(settings.driver, folder)(name, settings.options)
     except DeviceFault as fault:
         return [problem(check, f"{name}: {fault.message}")]
     wanted: list[Job] = []
@@ -180,9 +188,8 @@ def _without(camera: Camera, finding: Finding) -> Finding:
 def _discover() -> list[Finding]:
     """Cameras that this machine has, for an owner who has not written a configuration yet; the network is not asked."""
     titles = []
-    for name in registry.names():
+    for name, driver in registry.cameras().items():
         try:
-            driver = registry.load(name)
             if not driver.networked:
                 titles += [found.title for found in driver.discover(_DISCOVER_S)]
         except Exception:  # of a driver that nobody asked for, in whatever way it fails

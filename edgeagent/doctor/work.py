@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from edgeagent.board import BoardHealth
+from edgeagent.board_sources import BoardReader, command_output
 from edgeagent.doctor.report import Finding, notice, problem
-from edgeagent.runtime.board import BoardHealth
-from edgeagent.runtime.board_sources import BoardReader, command_output
 
 T = TypeVar("T")
 

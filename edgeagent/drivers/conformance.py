@@ -1,17 +1,28 @@
-"""Tests that every camera driver should pass; for the author of a driver to call from a test of his own.
+"""Tests that every driver should pass; for the author of a driver to call from a test of his own.
 
-    from edgeagent.drivers.conformance import assert_conforms
+    from edgeagent.drivers.conformance import assert_conforms, assert_device_conforms
     from edgeagent.media.encoder import make_encoder
 
     def test_my_camera() -> None:
         assert_conforms(MyCamera("porch", MyCamera.Options()), make_encoder)
 
-The camera runs for real, on a thread as in the agent.
+    def test_my_sensor() -> None:
+        assert_device_conforms(MySensor, {"address": 0x76})
+
+The driver runs for real, on a thread as in the agent.
 """
 
 from __future__ import annotations
 
-__all__ = ["Recording", "assert_conforms", "problems_of", "record"]
+__all__ = [
+    "Recording",
+    "assert_conforms",
+    "assert_device_conforms",
+    "device_problems",
+    "driver_file",
+    "problems_of",
+    "record",
+]
 
 import itertools
 import threading
@@ -21,6 +32,7 @@ from dataclasses import dataclass, field
 
 from edgeagent.core.h264 import ParameterSets, contains_b_slice, is_keyframe, parse_sps, split_nals
 from edgeagent.drivers.camera import Camera, VideoEncoder
+from edgeagent.drivers.conformance_device import assert_device_conforms, device_problems, driver_file
 from edgeagent.drivers.runner import EncoderFactory
 from edgeagent.model import EncodedFrame, StreamInfo
 
@@ -86,7 +98,9 @@ class Recording:
         self, *, width: int, height: int, fps: float, bitrate: int, layer: str = "main", options: dict[str, str] | None = None
     ) -> VideoEncoder:
         self.opened[layer] = bitrate
-        return self.encoder_factory(width=width, height=height, fps=fps, bitrate=bitrate, layer=layer, options=options)
+        return self.encoder_factory(
+            width=width, height=height, fps=fps, bitrate=bitrate, layer=layer, options=options, max_bitrate=bitrate
+        )
 
     def now(self) -> float:
         return time.monotonic()

@@ -57,7 +57,8 @@ class Renditions:
     def capabilities(self) -> Capabilities:
         """Of a camera whose pictures are all encoded here."""
         names, rates = tuple(layer.name for layer in self._layers), tuple(layer.bitrate for layer in self._layers)
-        return Capabilities(keyframe_on_demand=True, live_bitrate=True, layers=names, bitrates=rates)
+        sizes = tuple((layer.width, layer.height) for layer in self._layers)
+        return Capabilities(keyframe_on_demand=True, live_bitrate=True, layers=names, bitrates=rates, sizes=sizes)
 
     def encode(self, io: CameraIO, picture: Any, *, number: int, timestamp: int, captured_at: float) -> Iterator[EncodedFrame]:
         """Encode one `av.VideoFrame` for each layer that is wanted, and describe a layer before its first frame.

@@ -13,7 +13,7 @@ import random
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from edgeagent.core.camera_life import (
@@ -34,6 +34,7 @@ from edgeagent.core.camera_life import (
 )
 from edgeagent.core.faultlog import FaultLog, duration
 from edgeagent.drivers.camera import Camera, VideoEncoder
+from edgeagent.drivers.faults import hide
 from edgeagent.errors import DeviceFault
 from edgeagent.model import CameraPhase, CameraStatus, EncodedFrame, StreamInfo
 
@@ -113,6 +114,11 @@ class CameraRunner:
     def hung(self) -> int:
         """Threads of the driver that were given up and have not returned."""
         return self._life.hung
+
+    @property
+    def lost(self) -> bool:
+        """Whether the driver says that only a restart of the agent may help (`DeviceFault.restart`)."""
+        return self._life.lost
 
     @property
     def status(self) -> CameraStatus:
@@ -226,25 +232,25 @@ class CameraRunner:
         threading.Thread(target=self._thread, args=(io, self._loop), name=f"camera-{self.camera.name}", daemon=True).start()
 
     def _thread(self, io: _RunIO, loop: asyncio.AbstractEventLoop) -> None:
-        fault, retry, bug = "", True, ""
+        fault, retry, restart, bug = "", True, False, ""
         try:
             self.camera.run(io)
         except DeviceFault as error:
-            fault, retry = _hide(error.message, self.camera.secrets()), error.retry
+            fault, retry, restart = hide(error.message, self.camera.secrets()), error.retry, error.restart
         except BaseException as error:  # whatever a driver does, the agent lives on
             fault = f"The camera's driver failed ({type(error).__name__})."
-            bug = _hide("".join(traceback.format_exception(error)), self.camera.secrets())
+            bug = hide("".join(traceback.format_exception(error)), self.camera.secrets())
         try:
-            loop.call_soon_threadsafe(self._run_ended, io, fault, retry, bug)
+            loop.call_soon_threadsafe(self._run_ended, io, fault, retry, restart, bug)
         except RuntimeError:  # the loop is closed, and nobody is left to tell
             return
 
-    def _run_ended(self, io: _RunIO, fault: str, retry: bool, bug: str) -> None:
+    def _run_ended(self, io: _RunIO, fault: str, retry: bool, restart: bool, bug: str) -> None:
         if bug and self._bugs.fault(bug, self._clock()):  # a driver that fails at each try shall not fill the disk with tracebacks
             _log.error("camera %s: its driver failed\n%s", self.camera.name, bug, extra=self._extra)
         self._drain(io)
         io.close()
-        self._handle(Ended(io.run, fault, retry))
+        self._handle(Ended(io.run, fault, retry, restart))
 
     def _drain(self, io: _RunIO) -> None:
         """Deliver what a run has handed over."""
@@ -366,9 +372,3 @@ class _RunIO:
             except RuntimeError:  # the loop is closed
                 self._closed = True
                 self.stopping.set()
-
-
-def _hide(text: str, secrets: Iterable[str]) -> str:
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, "…")
-    return text

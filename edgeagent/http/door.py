@@ -10,7 +10,7 @@ import ipaddress
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -46,6 +46,7 @@ class HttpOptions:
         token: What viewers must know; None where everybody who reaches the address may watch.
         cors: Origins of foreign pages that may use the API and frame the page.
         mqtt_url: Where the page reaches the broker, `ws:` or `wss:`, without credentials; None without a broker.
+        operators: Tokens of those who may do more than watch, by name.
         max_connections: TCP connections at once; more are hung up on.
         web_root: Folder of the page's files.
     """
@@ -55,6 +56,7 @@ class HttpOptions:
     token: str | None = None
     cors: tuple[str, ...] = ()
     mqtt_url: str | None = None
+    operators: Mapping[str, str] = field(default_factory=dict)
     max_connections: int = 256
     web_root: Path = Path(__file__).resolve().parent.parent / "web"
 
@@ -70,6 +72,8 @@ class HttpDoor:
         snapshot: Makes a JPEG of a camera; raises DeviceFault or PeerError with a sentence.
         health: Facts for `GET /healthz` without secrets; where `ok` is false, the answer is 503.
         metrics: What `GET /metrics` tells; called on the loop.
+        ticket: Makes what a page shows on its data channel to be known: for the operator whose token it has, if any, and for
+            whether it is opened on this machine; None where it may only watch.
     """
 
     def __init__(
@@ -82,13 +86,16 @@ class HttpDoor:
         snapshot: Snapshot,
         health: Callable[[], Mapping[str, Any]],
         metrics: Callable[[], Sequence[Metric]] = tuple,
+        ticket: Callable[[str | None, bool], str | None] = lambda operator, local: None,
     ) -> None:
         self._options = options
         self._device = device
         self._hello = hello
         self._health = health
         self._metrics = metrics
-        self._guard = Guard(options.token, options.cors, local_only=options.token is None and _is_loopback(options.host))
+        self._ticket = ticket
+        local_only = options.token is None and _is_loopback(options.host)
+        self._guard = Guard(options.token, options.cors, local_only=local_only, operators=options.operators)
         policy = content_security_policy(websockets=options.mqtt_url is not None, frame_ancestors=self._guard.frame_ancestors)
         self._pages = Pages(options.web_root, policy)
         self._snapshots = Snapshots(snapshot)
@@ -230,7 +237,9 @@ class HttpDoor:
             config = PageConfig(auth="token")
         else:
             mqtt = PageMqtt(url=self._options.mqtt_url) if self._options.mqtt_url else None
-            config = PageConfig(device=self._device, mqtt=mqtt, auth="ok" if self._guard.needs_token else "none")
+            operator = self._guard.who(request, _now()) or None
+            ticket = self._ticket(operator, self._guard.is_local(request)) if _from_own_page(request) else None
+            config = PageConfig(device=self._device, mqtt=mqtt, auth="ok" if self._guard.needs_token else "none", ticket=ticket)
         # With its nulls: the page reads `mqtt: null` as the word that there is no broker.
         return web.json_response(text=config.model_dump_json(), headers={"Cache-Control": "no-store"})
 
@@ -249,11 +258,12 @@ class HttpDoor:
         token = body.get("token") if isinstance(body, dict) else None
         if not isinstance(token, str):
             raise PeerError(400, 'The body must read {"token": "…"}.')
-        if self._guard.needs_token and not self._guard.try_token(token, request, _now()):
-            raise Refused(401, "This token is not right.", {"WWW-Authenticate": 'Bearer realm="edgeagent"'})
         response = web.Response(status=204)
-        if self._guard.needs_token:
-            self._guard.sign_in(response, request)
+        if self._guard.knows_tokens:
+            owner = self._guard.try_token(token, request, _now())
+            if owner is None:
+                raise Refused(401, "This token is not right.", {"WWW-Authenticate": 'Bearer realm="edgeagent"'})
+            self._guard.sign_in(response, request, owner)
         return response
 
     async def _post_logout(self, _: web.Request) -> web.Response:
@@ -292,6 +302,12 @@ class _HangUp(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         transport.abort()
+
+
+def _from_own_page(request: web.Request) -> bool:
+    """Not from a page of another origin, though it may read the answer by `http.cors`: who watches there shall not drive."""
+    origin = request.headers.get("Origin")
+    return origin is None or origin.partition("://")[2].lower() == request.host.lower()
 
 
 def _now() -> float:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["Guard", "Refused"]
+__all__ = ["VIEWER", "Guard", "Refused"]
 
 import hashlib
 import hmac
 import ipaddress
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
 from aiohttp import web
 from aiohttp.typedefs import LooseHeaders
@@ -16,6 +17,8 @@ from edgeagent.core.ratelimit import KeyedBuckets, Rate
 from edgeagent.errors import PeerError
 
 COOKIE = "edgeagent"
+VIEWER = ""
+"""Whose token `http.token` is."""
 COOKIE_AGE_S = 30 * 86_400
 FAILURES = Rate(0.2, 10)
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -38,20 +41,37 @@ class Guard:
         local_only: Listening on loopback without a token: then only requests for a loopback name are answered, so that a
             page elsewhere cannot get in by pointing its own name here (DNS rebinding).
         failures: How many wrong tokens one address may try.
+        operators: Tokens of those who may do more than watch, by name; each of them may watch as well.
     """
 
-    def __init__(self, token: str | None, origins: Collection[str], *, local_only: bool, failures: Rate = FAILURES) -> None:
-        self._token = token.encode() if token is not None else None
+    def __init__(
+        self,
+        token: str | None,
+        origins: Collection[str],
+        *,
+        local_only: bool,
+        failures: Rate = FAILURES,
+        operators: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._needs_token = token is not None
+        self._tokens = {name: secret.encode() for name, secret in operators.items()}
+        if token is not None:
+            self._tokens[VIEWER] = token.encode()
         self._origins = frozenset(origins)
         self._local_only = local_only
         self._failures = KeyedBuckets(failures)
         # Stands for the token in the browser: whoever reads the cookie learns no token, and a changed token voids it.
-        self._cookie = hmac.digest(self._token, b"edgeagent cookie 1", "sha256").hex() if self._token else ""
+        self._cookies = {name: hmac.digest(t, b"edgeagent cookie 1", "sha256").hex() for name, t in self._tokens.items()}
 
     @property
     def needs_token(self) -> bool:
-        """Whether there is a token at all."""
-        return self._token is not None
+        """Whether one must know a token to watch."""
+        return self._needs_token
+
+    @property
+    def knows_tokens(self) -> bool:
+        """Whether there is any token, if only for those who do more than watch."""
+        return bool(self._tokens)
 
     def admit(self, request: web.Request) -> None:
         """Check what holds for every request; raises PeerError: 421 for a foreign name, 403 for a foreign page."""
@@ -65,15 +85,28 @@ class Guard:
             raise PeerError(403, "A page from elsewhere may not do this; add its origin to http.cors to allow it.")
 
     def authorized(self, request: web.Request, now: float) -> bool:
-        """Whether the request carries the token or its cookie; raises Refused (429) after too many wrong tokens."""
-        if self._token is None:
-            return True
+        """Whether this request may watch; raises Refused (429) after too many wrong tokens."""
+        return not self._needs_token or self.who(request, now) is not None
+
+    def who(self, request: web.Request, now: float) -> str | None:
+        """Whose token or cookie the request carries: `VIEWER`, an operator's name, or None; raises Refused (429)."""
+        if not self._tokens:
+            return None
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self.try_token(given.strip(), request, now):
-            return True
+        if scheme.lower() == "bearer" and (owner := self.try_token(given.strip(), request, now)) is not None:
+            return owner
         # A cookie goes along by itself, so it counts only for our own page; it is too long to be guessed.
-        cookie = request.cookies.get(COOKIE, "")
-        return bool(cookie) and self._from_here(request, own=True) and _same(cookie.encode(), self._cookie.encode())
+        cookie = request.cookies.get(COOKIE, "").encode()
+        if not cookie or not self._from_here(request, own=True):
+            return None
+        return next((name for name, known in self._cookies.items() if _same(cookie, known.encode())), None)
+
+    @staticmethod
+    def is_local(request: web.Request) -> bool:
+        """Whether a page of this very machine asks, as far as can be told: a proxy that says so brings strangers."""
+        remote = (request.remote or "").partition("%")[0]
+        forwarded = {"Forwarded", "X-Forwarded-For", "X-Real-IP", "Via", "CF-Connecting-IP"} & set(request.headers)
+        return not forwarded and _is_local(f"[{remote}]" if ":" in remote else remote) and _is_local(request.host)
 
     def require(self, request: web.Request, now: float) -> None:
         """Raise Refused (401, 429) where the request is not authorized."""
@@ -83,21 +116,21 @@ class Guard:
             text = "This token is not right." if wrong else "A token is needed: sign in, or send Authorization: Bearer."
             raise Refused(401, text, {"WWW-Authenticate": challenge})
 
-    def try_token(self, given: str, request: web.Request, now: float) -> bool:
-        """Compare a token in constant time; wrong ones are counted by address, and too many are refused unread (429)."""
-        assert self._token is not None
+    def try_token(self, given: str, request: web.Request, now: float) -> str | None:
+        """Whose token this is, compared in constant time; wrong ones are counted by address, too many are refused unread (429)."""
         address = request.remote or ""
         if wait_s := self._failures.wait_s(address, now):
             raise Refused(429, "Too many wrong tokens; wait a little.", {"Retry-After": str(int(wait_s) + 1)})
-        if _same(given.encode("utf-8", "replace"), self._token):
-            return True
+        owners = [name for name, token in self._tokens.items() if _same(given.encode("utf-8", "replace"), token)]
+        if owners:
+            return owners[0]
         self._failures.take(address, now)
-        return False
+        return None
 
-    def sign_in(self, response: web.Response, request: web.Request) -> None:
-        """Give the browser its cookie."""
+    def sign_in(self, response: web.Response, request: web.Request, owner: str) -> None:
+        """Give the browser the cookie of this token's owner."""
         secure = request.secure or request.headers.get("X-Forwarded-Proto", "") == "https"
-        response.set_cookie(COOKIE, self._cookie, max_age=COOKIE_AGE_S, httponly=True, samesite="Strict", secure=secure)
+        response.set_cookie(COOKIE, self._cookies[owner], max_age=COOKIE_AGE_S, httponly=True, samesite="Strict", secure=secure)
 
     def sign_out(self, response: web.Response) -> None:
         """Take it back."""

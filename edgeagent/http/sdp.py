@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Fragment", "OfferOutline", "outline", "parse_fragment"]
+__all__ = ["NO_VIDEO", "Fragment", "OfferOutline", "outline", "parse_fragment"]
 
 import re
 from dataclasses import dataclass
@@ -16,6 +16,8 @@ MAX_CANDIDATES = 64
 _LINE = re.compile(r"[a-z]=.*")
 _MID = re.compile(r"[A-Za-z0-9_.~-]{1,32}", re.ASCII)
 _DIRECTIONS = ("sendrecv", "recvonly", "sendonly", "inactive")
+
+NO_VIDEO = "The offer has no video line that can receive: add one with a=recvonly."
 
 
 @dataclass(slots=True, frozen=True)
@@ -54,7 +56,7 @@ class _Section:
 
 
 def outline(sdp: str) -> OfferOutline:
-    """Read an offer; raises PeerError: 400 for what is no SDP, 406 without a video line that can receive."""
+    """Read an offer; raises PeerError: 400 for what is no SDP, 406 where it has neither a video line that can receive nor data."""
     if not sdp.startswith("v=0"):
         raise PeerError(400, "The body is not an SDP offer: it begins with v=0.")
     sections = [_Section()]
@@ -75,8 +77,8 @@ def outline(sdp: str) -> OfferOutline:
             video.append(section.mid)
     if len(set(video)) < len(video):
         raise PeerError(400, "Two video lines of the offer have the same a=mid.")
-    if not video:
-        raise PeerError(406, "The offer has no video line that can receive: add one with a=recvonly.")
+    if not video and all(section.kind != "application" for section in media):
+        raise PeerError(406, NO_VIDEO)
     pairs = frozenset(
         (s.ufrag or session.ufrag, s.password or session.password) for s in sections if s.ufrag or s.password or s is session
     )

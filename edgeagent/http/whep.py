@@ -16,13 +16,15 @@ from pydantic import BaseModel, ValidationError
 from edgeagent.core.ports import SignalingPort
 from edgeagent.errors import PeerError
 from edgeagent.http.guard import Refused
-from edgeagent.http.sdp import OfferOutline, outline, parse_fragment
+from edgeagent.http.sdp import NO_VIDEO, OfferOutline, outline, parse_fragment
 from edgeagent.wire.codec import encode
 from edgeagent.wire.messages import AgentMessage, Answer, Bye, ErrorMessage, Hello, Ice, IceServer, Offer
 
 SDP, FRAGMENT = "application/sdp", "application/trickle-ice-sdpfrag"
 MAX_SDP, MAX_FRAGMENT = 48_000, 16_000
 BODY_TIMEOUT_S = 10.0
+NO_CAMERA = "-"
+"""`/-/whep`: data channels alone, to sensors and actuators; no camera can be called so."""
 # Above what the sessions allow a peer, so that their sentence arrives first.
 ANSWER_TIMEOUT_S = 12.0
 _GONE = "There is no such session here; it has ended, or never was."
@@ -63,7 +65,7 @@ class _Resource:
 
 
 class Whep:
-    """The WHEP endpoints `/<camera>/whep` and their sessions `/<camera>/whep/<id>`. Who may ask is checked before."""
+    """The WHEP endpoints `/<camera>/whep`, `/-/whep` for data alone, and their sessions. Who may ask is checked before."""
 
     def __init__(self, signaling: SignalingPort, hello: Callable[[], Hello]) -> None:
         self._signaling = signaling
@@ -75,6 +77,8 @@ class Whep:
         cameras = self._cameras(request)
         sdp = await _body(request, SDP, MAX_SDP)
         offer = outline(sdp)
+        if cameras and not offer.video:
+            raise PeerError(406, NO_VIDEO)
         if len(cameras) > len(offer.video):
             raise PeerError(
                 400, f"{len(cameras)} cameras are asked for, but the offer has {len(offer.video)} video lines for them."
@@ -85,7 +89,7 @@ class Whep:
             message = Offer(sid=sid, sdp=sdp, cameras=dict(zip(offer.video, cameras, strict=False)))
         except ValidationError:
             raise PeerError(400, "The offer cannot be used: too many video lines.") from None
-        resource = _Resource(cameras[0], f'"{secrets.token_hex(8)}"', offer, reply)
+        resource = _Resource(request.match_info["camera"], f'"{secrets.token_hex(8)}"', offer, reply)
         self._resources[sid] = resource
         try:
             answer = await self._answer(message, reply)
@@ -93,7 +97,7 @@ class Whep:
             self._forget(sid)
             raise
         headers = {
-            "Location": f"/{cameras[0]}/whep/{sid}",
+            "Location": f"/{resource.camera}/whep/{sid}",
             "ETag": resource.etag,
             "Accept-Patch": FRAGMENT,
             "Cache-Control": "no-store",
@@ -142,7 +146,8 @@ class Whep:
     def _cameras(self, request: web.Request) -> list[str]:
         known = {camera.name for camera in self._hello().cameras}
         also = [name for value in request.query.getall("also", []) for name in value.split(",") if name]
-        cameras = [request.match_info["camera"], *also]
+        first = request.match_info["camera"]
+        cameras = also if first == NO_CAMERA else [first, *also]
         for name in cameras:
             if name not in known:
                 raise PeerError(404, f"There is no camera {name[:64]!r} here.")

@@ -132,6 +132,14 @@ class Hub:
     def info(self, layer: str = "main") -> StreamInfo:
         return self.layers[layer].info
 
+    def size(self, layer: str) -> tuple[int, int]:
+        """Width and height of a layer: what it delivers, before that what is planned; (0, 0) while unknown."""
+        info = self.layers[layer].info
+        if info.width and info.height:
+            return info.width, info.height
+        place = self.capabilities.layers.index(layer)
+        return self.capabilities.sizes[place] if place < len(self.capabilities.sizes) else (0, 0)
+
     def can_ask(self, layer: str) -> bool:
         """Whether a keyframe of this layer can be asked for."""
         return self.capabilities.keyframe_on_demand or self.layers[layer].info.encoded

@@ -32,7 +32,7 @@ class Packets:
         epoch: Counts the restarts of its source: time stamps are comparable within one epoch only.
     """
 
-    __slots__ = ("_templates", "epoch", "frame", "payloads", "runs", "size", "timestamp")
+    __slots__ = ("epoch", "frame", "payloads", "runs", "size", "timestamp")
 
     def __init__(self, frame: EncodedFrame, payloads: list[bytes], epoch: int) -> None:
         self.frame = frame
@@ -41,16 +41,6 @@ class Packets:
         self.epoch = epoch
         self.size = sum(map(len, payloads))
         self.runs = equal_runs(payloads)
-        self._templates: dict[tuple[int, int], list[bytes]] = {}
-
-    def templates(self, header: int, trailer: int) -> list[bytes]:
-        """Per run, the payloads laid out at their stride with room for a header before and an SRTP tag behind each."""
-        made = self._templates.get((header, trailer))
-        if made is None:
-            before, behind = bytes(header), bytes(trailer)
-            made = [b"".join([part for p in self.payloads[first:end] for part in (before, p, behind)]) for first, end in self.runs]
-            self._templates[header, trailer] = made
-        return made
 
     def __len__(self) -> int:
         return len(self.payloads)

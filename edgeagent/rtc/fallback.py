@@ -31,6 +31,7 @@ from edgeagent.core.ports import PeerEvents
 from edgeagent.errors import PeerError
 from edgeagent.media.packetize import Packets
 from edgeagent.rtc.candidates import parse_candidate
+from edgeagent.rtc.channels import DataChannels
 from edgeagent.rtc.sdp import choose_h264, parse_offer
 from edgeagent.rtc.settings import PeerSettings, StreamPort
 from edgeagent.wire.messages import Candidate
@@ -119,6 +120,7 @@ class AiortcPeer:
         self._tracks: dict[str, HubTrack] = {}
         self._streams: dict[str, StreamPort] = {}
         self._channel: RTCDataChannel | None = None
+        self._data = DataChannels(events)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -170,6 +172,8 @@ class AiortcPeer:
                 self._events.closed("The connection was lost.")
 
         def on_channel(channel: RTCDataChannel) -> None:
+            if self._data.take(channel):
+                return
             if channel.label != "session":
                 channel.close()
                 return
@@ -232,6 +236,14 @@ class AiortcPeer:
             return False
         self._channel.send(text)
         return True
+
+    def send_data(self, label: str, text: str) -> bool:
+        """See `core.ports.PeerPort.send_data`."""
+        return self._data.send(label, text)
+
+    def captured_at(self, mid: str, timestamp: int) -> float | None:
+        """Unknown here: aiortc's sender keeps its time stamps to itself."""
+        return None
 
     async def close(self, reason: str = "") -> None:
         """Close everything; safe to call twice and in any state."""

@@ -25,12 +25,13 @@ from edgeagent.core.silence import SilenceWatch, Verdict
 from edgeagent.core.uplink import beyond_lan
 from edgeagent.errors import PeerError
 from edgeagent.rtc.candidates import parse_candidate
+from edgeagent.rtc.channels import DataChannels
 from edgeagent.rtc.private import EdgeDtls, EdgeSctp, Route, SrtpContext, candidate_lines, make_ice
-from edgeagent.rtc.rtcp import parse_feedback
+from edgeagent.rtc.rtcp import NtpClock, parse_feedback
 from edgeagent.rtc.sdp import AnswerMedia, Media, Offer, VideoFormat, choose_h264, is_data, make_answer, parse_offer
 from edgeagent.rtc.sender import VideoSender
 from edgeagent.rtc.settings import PeerSettings, StreamPort
-from edgeagent.rtc.writer import RtpWriter, TransportNumbers, ntp_time
+from edgeagent.rtc.writer import RtpWriter, TransportNumbers
 from edgeagent.wire.messages import Candidate, Flow
 
 log = logging.getLogger(__name__)
@@ -65,14 +66,16 @@ class Peer:
         self._events = events
         self._settings = settings
         self._ice, self._connection = make_ice(settings.ice)
-        self._dtls = EdgeDtls(self._ice, settings.certificate)
+        self._dtls = EdgeDtls(self._ice, self._connection, settings.certificate)
         self._dtls.on_rtcp = self._on_rtcp
         self._sctp: EdgeSctp | None = None
         self._channel: RTCDataChannel | None = None
+        self._data = DataChannels(events, self._heard)
         self._route = Route(self._connection)
         self._srtp: SrtpContext | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
+        self._ntp = NtpClock(self._loop.time(), time.time())
         self._silence = SilenceWatch(self._loop.time())
         self._watch: asyncio.TimerHandle | None = None
         self._closed = False
@@ -141,8 +144,10 @@ class Peer:
         bundled = set(offer.bundle)
         first = next((m for m in offer.media if m.port or m.bundle_only), offer.media[0])
         videos = [m for m in offer.media if m.wants_video and (m.mid in bundled or m is first)]
-        if not videos and self._first is None:
-            raise PeerError(406, "The offer asks for no video: add a recvonly video m-line with H.264, packetization-mode=1.")
+        if not videos and self._first is None and not any(is_data(m) for m in offer.media):
+            raise PeerError(
+                406, "The offer asks for no video and no data: add a recvonly video m-line with H.264, packetization-mode=1."
+            )
         streams: dict[str, StreamPort] = {}
         for media in videos:
             name = cameras.get(media.mid)
@@ -186,7 +191,7 @@ class Peer:
             start_bps = START_BPS if len(stream.capabilities.layers) == 1 else LAYERED_START_BPS
             self._estimator = Estimator(start_bps if chosen.transport_cc_id else None)
         estimate = self._estimator.estimate_bps
-        return VideoSender(stream, chosen, cname=self.sid, estimate_bps=estimate)
+        return VideoSender(stream, chosen, cname=self.sid, ntp=self._ntp, estimate_bps=estimate)
 
     def _choose(self, media: Media, stream: StreamPort) -> VideoFormat | None:
         """The format of a section; a running sender keeps its own while that is still offered."""
@@ -356,7 +361,18 @@ class Peer:
             self._route.close()  # before aioice, which may wait long for a TURN server that is gone
             await self._ice.stop()
 
+    def send_data(self, label: str, text: str) -> bool:
+        """See `core.ports.PeerPort.send_data`."""
+        return self._data.send(label, text)
+
+    def captured_at(self, mid: str, timestamp: int) -> float | None:
+        """See `core.ports.PeerPort.captured_at`."""
+        sender = self.senders.get(mid)
+        return sender.captured_at(timestamp) if sender is not None else None
+
     def _on_channel(self, channel: RTCDataChannel) -> None:
+        if self._data.take(channel):
+            return
         if channel.label != "session":
             channel.close()
             return
@@ -375,15 +391,16 @@ class Peer:
             self._gone("The viewer closed the connection.")
 
     def _on_rtcp(self, data: bytes) -> None:
+        if self._closed:
+            return
         self._heard()
         feedback = parse_feedback(data)
         by_ssrc = {s.ssrc: s for s in self.senders.values()}
-        ntp = ntp_time(time.time())
         now = self._loop.time()
         for report in feedback.reports:
             if report.ssrc in by_ssrc:
                 sender = by_ssrc[report.ssrc]
-                sender.on_report(report, ntp)
+                sender.on_report(report)
                 if self._estimator is not None:
                     self._estimator.report(report.fraction_lost, sender.stats.rtt_s, now)
                     if report.fraction_lost > 0.1:
@@ -396,7 +413,8 @@ class Peer:
         if self._estimator is not None:
             for arrivals in feedback.arrivals:
                 self._estimator.feedback(arrivals.base, arrivals.times, now)
-        self._share(now)
+            if self._estimator.estimate_bps != self._shared[1]:
+                self._share(now)
         for ssrc, lost in feedback.nacks.items():
             if ssrc in by_ssrc:
                 by_ssrc[ssrc].on_nack(lost)

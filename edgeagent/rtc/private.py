@@ -5,7 +5,8 @@ What is used and why:
 - `aioice.Connection`, subclassed: host sockets from our port range, extra addresses, candidates that are gathered after
   the answer, and a signal at the first nomination (its own `connect` returns up to 20 ms later).
 - `RTCIceGatherer._connection`, replaced by that subclass before the transport takes it over.
-- `RTCDtlsTransport._handle_rtcp_data` and `_handle_rtp_data`, overridden: feedback goes to our senders. `_tx_srtp`: the keys.
+- `StunProtocol.datagram_received`, overridden: SRTP goes past aioice's queue, and past the task that reads it in aiortc.
+- `RTCDtlsTransport._rx_srtp` and `_tx_srtp`: the keys.
 - `RTCSctpTransport._receive_data_chunk`, guarded; `TurnTransport`'s inner transport and tasks: how much waits to be sent.
 - libsrtp's functions through pylibsrtp's cffi, to encrypt in place.
 """
@@ -24,7 +25,8 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
+from itertools import repeat
+from typing import Any, ClassVar
 
 import aioice
 import aioice.ice
@@ -32,6 +34,7 @@ import aioice.turn
 import pylibsrtp
 from aioice.candidate import Candidate, candidate_foundation, candidate_priority
 from aiortc import RTCCertificate, RTCDtlsTransport, RTCIceGatherer, RTCIceTransport, RTCSctpTransport
+from aiortc.rtp import is_rtcp
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +43,8 @@ _lib: Any = pylibsrtp.__dict__.get("lib")
 
 PINNED = {"aiortc": "1.16.0", "aioice": "0.13.0", "pylibsrtp": "1.0.0"}
 SOCKET_BUFFER = 1 << 20
+MAX_RUN = 64
+"""Packets that are encrypted in one go."""
 MAX_RELAY_BYTES, MAX_RELAY_TASKS = 128 * 1024, 256
 MAX_SCTP_WAITING, MAX_SCTP_MISORDERED = 192 * 1024, 512
 """Bytes of unfinished messages (ours end at 64 kB), and chunks received out of order."""
@@ -86,12 +91,26 @@ def bind_udp(address: str, ports: tuple[int, int] | None) -> socket.socket:
     raise AssertionError("unreachable")
 
 
+class EdgeStun(aioice.ice.StunProtocol):
+    """One socket, or one relay's: tells what is SRTP from STUN and DTLS by its first byte (RFC 7983)."""
+
+    receiver: EdgeConnection
+
+    def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
+        if isinstance(data, bytes) and data and 127 < data[0] < 192:
+            self.receiver.on_srtp(data)
+        else:
+            super().datagram_received(data, addr)
+
+
 class EdgeConnection(aioice.Connection):
     """An ICE connection (RFC 8445) that answers with host candidates at once and takes server candidates later."""
 
     def __init__(self, options: IceOptions) -> None:
         super().__init__(ice_controlling=False)
         self.options = options
+        self.on_srtp: Callable[[bytes], None] = lambda data: None
+        """Takes what is encrypted by SRTP, from whatever address it came."""
         self.rtt_s = float("inf")
         """The shortest round trip of a connectivity check that came back."""
         self.nominated = asyncio.Event()
@@ -109,7 +128,7 @@ class EdgeConnection(aioice.Connection):
             except OSError as error:
                 log.warning("cannot use the address %s for WebRTC: %s", address, error)
                 continue
-            _, protocol = await loop.create_datagram_endpoint(lambda: aioice.ice.StunProtocol(self), sock=sock)
+            _, protocol = await loop.create_datagram_endpoint(lambda: EdgeStun(self), sock=sock)
             port = sock.getsockname()[1]
             protocol.local_candidate = self._host_candidate(address, port, 65535 - place)
             self._protocols.append(protocol)
@@ -158,7 +177,7 @@ class EdgeConnection(aioice.Connection):
             candidate, protocol = await aioice.ice.relayed_candidate(
                 component=1,
                 hide_related_address=False,
-                protocol_factory=lambda: aioice.ice.StunProtocol(self),
+                protocol_factory=lambda: EdgeStun(self),
                 turn_server=server,
                 turn_username=username,
                 turn_password=password,
@@ -212,15 +231,18 @@ def make_ice(options: IceOptions) -> tuple[RTCIceTransport, EdgeConnection]:
 class EdgeDtls(RTCDtlsTransport):
     """DTLS transport that hands RTCP to `on_rtcp` and drops RTP: the agent only sends."""
 
-    def __init__(self, transport: RTCIceTransport, certificate: RTCCertificate) -> None:
+    def __init__(self, transport: RTCIceTransport, connection: EdgeConnection, certificate: RTCCertificate) -> None:
         super().__init__(transport, [certificate])
+        connection.on_srtp = self._on_srtp
         self.on_rtcp: Callable[[bytes], None] = lambda data: None
 
-    async def _handle_rtcp_data(self, data: bytes) -> None:
-        self.on_rtcp(data)
-
-    async def _handle_rtp_data(self, data: bytes, arrival_time_ms: int) -> None:
-        return
+    def _on_srtp(self, data: bytes) -> None:
+        if self._rx_srtp is None or not is_rtcp(data):
+            return
+        try:
+            self.on_rtcp(self._rx_srtp.unprotect_rtcp(data))
+        except pylibsrtp.Error as error:
+            log.debug("RTCP that could not be taken: %s", error)
 
 
 class EdgeSctp(RTCSctpTransport):
@@ -246,12 +268,16 @@ class SrtpContext:
 
     Attributes:
         tag: Bytes that encryption adds behind a packet.
+        gap: As many zeros.
     """
 
     BUFFER = bytearray(1 << 16)
     VIEW = memoryview(BUFFER)
     _base = _ffi.from_buffer("char[]", BUFFER)
-    _length = _ffi.new("int *")
+    _lengths = _ffi.new("int[]", MAX_RUN)
+    _each_length: ClassVar[list[Any]] = list(map(_lengths.__add__, range(MAX_RUN)))
+    _stride = 0
+    _packets: ClassVar[list[Any]] = []  # where they begin that lie `_stride` bytes apart: the same for all viewers of a frame
 
     def __init__(self, dtls: RTCDtlsTransport) -> None:
         self._session = dtls._tx_srtp  # keeps the C object alive
@@ -259,6 +285,7 @@ class SrtpContext:
         self._protect = _lib.srtp_protect
         probe = pylibsrtp.Session(self._policy(dtls))
         self.tag = len(probe.protect(b"\x80\x60" + bytes(18))) - 20
+        self.gap = bytes(self.tag)
 
     @staticmethod
     def _policy(dtls: RTCDtlsTransport) -> pylibsrtp.Policy:
@@ -274,15 +301,12 @@ class SrtpContext:
         Raises:
             pylibsrtp.Error: libsrtp refused one.
         """
-        protect, srtp, base, length, size = self._protect, self._srtp, self._base, self._length, stride - self.tag
-        position = 0
-        for _ in range(count - 1):
-            length[0] = size
-            if status := protect(srtp, base + position, length):
-                raise pylibsrtp.Error(pylibsrtp.ERRORS[status])
-            position += stride
-        length[0] = total - position - self.tag
-        if status := protect(srtp, base + position, length):
+        cls, size = SrtpContext, stride - self.tag
+        if stride != cls._stride or count > len(cls._packets):
+            cls._stride, cls._packets = stride, [cls._base + place * stride for place in range(count)]
+        cls._lengths[0:count] = [size] * (count - 1) + [total - (count - 1) * stride - self.tag]
+        refused = map(self._protect, repeat(self._srtp), cls._packets, cls._each_length[:count])
+        if status := next(filter(None, refused), 0):
             raise pylibsrtp.Error(pylibsrtp.ERRORS[status])
 
     def protect_rtcp(self, packet: bytes) -> bytes:
@@ -371,7 +395,7 @@ def broken() -> list[str]:
     problems += _attributes(
         aioice.ice, "StunProtocol server_reflexive_candidate relayed_candidate get_host_addresses CandidatePair"
     )
-    problems += _attributes(RTCDtlsTransport, "_handle_rtcp_data _handle_rtp_data _set_role")
+    problems += _attributes(RTCDtlsTransport, "_set_role")
     problems += _attributes(RTCSctpTransport, "_receive_data_chunk")
     problems += _attributes(aioice.turn.TurnTransport, "_send_done sendto close")
     problems += _attributes(pylibsrtp, "ffi lib ERRORS Session Policy")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["Arrivals", "Feedback", "goodbye", "parse_feedback", "sender_report"]
+__all__ = ["Arrivals", "Feedback", "NtpClock", "goodbye", "parse_feedback", "sender_report"]
 
 import struct
 from dataclasses import dataclass, field
 
 SR, RR, SDES, BYE, RTPFB, PSFB = 200, 201, 202, 203, 205, 206
 NACK, PLI, FIR, AFB, TRANSPORT_CC = 1, 1, 4, 15, 15
+NTP_EPOCH = 2_208_988_800
 MAX_NACKS = 512
 """Lost packets taken from one compound packet: more is a broken or hostile receiver, or a picture beyond repair."""
 
@@ -130,6 +131,26 @@ def parse_arrivals(body: bytes) -> Arrivals | None:
             return None
         times.append(quarters / 4000 if symbol else None)
     return Arrivals(base, times)
+
+
+class NtpClock:
+    """NTP time stamps (RFC 3550, 4) by a clock that runs evenly.
+
+    It is set by the wall clock once. When that is set right later, as on a board that starts without knowing the time, this one
+    stays as it was: a jump between two reports would falsify the round trip (LSR and DLSR, RFC 3550, 6.4.1), and pull apart
+    streams of one viewer that have to stay together. So one viewer's streams share one clock, and a new connection takes a new one.
+
+    Args:
+        now: By the even clock, in seconds.
+        unix_s: By the wall clock.
+    """
+
+    def __init__(self, now: float, unix_s: float) -> None:
+        self._ahead = unix_s - now + NTP_EPOCH
+
+    def at(self, now: float) -> int:
+        """The 64-bit time stamp of a moment of the even clock."""
+        return int((now + self._ahead) * (1 << 32)) & 0xFFFF_FFFF_FFFF_FFFF
 
 
 def sender_report(ssrc: int, ntp: int, timestamp: int, packets: int, octets: int, cname: bytes) -> bytes:

@@ -7,7 +7,6 @@ __all__ = ["SenderStats", "VideoSender"]
 import asyncio
 import math
 import random
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -15,11 +14,12 @@ from typing import Literal
 from edgeagent.core.bitrate import RepairBudget
 from edgeagent.core.fanout import Pacer, ViewerQueue
 from edgeagent.core.layers import Share
+from edgeagent.core.thinning import MOST_AHEAD, REPLAY_STEP
 from edgeagent.media.packetize import Packets
-from edgeagent.rtc.rtcp import Report, goodbye, sender_report
+from edgeagent.rtc.rtcp import NtpClock, Report, goodbye, sender_report
 from edgeagent.rtc.sdp import VideoFormat
 from edgeagent.rtc.settings import StreamPort
-from edgeagent.rtc.writer import RtpWriter, ntp_time
+from edgeagent.rtc.writer import RtpWriter
 from edgeagent.wire.messages import Flow
 
 CLOCK_RATE = 90_000
@@ -45,6 +45,8 @@ THINNED_SHARE = 0.97
 BEYOND_REPAIR_S = 0.3
 """Where what was lost would take longer than this to send again, a keyframe is sooner."""
 MAX_REPAIR_DEBT_S = 0.1
+REMEMBERED_S = 60.0
+MOST_MOVED = 512
 MAX_AGE_S = 0.8
 """A packet lost longer ago than this is not sent again: the picture has gone on without it."""
 
@@ -68,13 +70,17 @@ class VideoSender:
     Args:
         stream: The camera; it is attached (and so started) at once, frames leave from `start` on.
         chosen: What the answer agreed on.
+        ntp: The clock of the reports, one for all streams of a viewer.
         estimate_bps: What the path is thought to carry of this stream; None for anything.
     """
 
-    def __init__(self, stream: StreamPort, chosen: VideoFormat, *, cname: str, estimate_bps: float | None = None) -> None:
+    def __init__(
+        self, stream: StreamPort, chosen: VideoFormat, *, cname: str, ntp: NtpClock, estimate_bps: float | None = None
+    ) -> None:
         self.stream = stream
         self.format = chosen
         self.cname = cname.encode()
+        self._ntp = ntp
         self.ssrc, self.rtx_ssrc = random.randrange(1, 1 << 32), random.randrange(1, 1 << 32)
         self.stats = SenderStats()
         self.queue: ViewerQueue[Packets] = ViewerQueue(Pacer())
@@ -88,7 +94,8 @@ class VideoSender:
         # The RTP time stamp of a frame is its media time plus `_offset`, which changes when another camera or run begins.
         self._source: tuple[str, str, int] | None = None
         self._offset = random.randrange(1 << 31)
-        self._last_timestamp = self._offset
+        self._last_timestamp = self._newest = self._offset
+        self._moved: dict[int, float] = {}  # of frames shown at another time than their own: time stamp and when they were captured
         self._last_captured_at = self._loop.time()
         self._repaired: dict[int, float] = {}
         self._repairs = RepairBudget()
@@ -250,7 +257,8 @@ class VideoSender:
         now = self._loop.time()
         if not writer.pending and self.queue.straight(packets, now):
             writer.write(packets, 0, len(packets), self._timestamp(packets, packets.timestamp), now)
-            self._retry_where_blocked(writer, now)
+            if writer.pending:
+                self._retry(now)
             if now >= self._report_at:
                 self._report()
             return
@@ -272,34 +280,56 @@ class VideoSender:
             burst = self.queue.pop(now)
             if burst is None:
                 break
-            writer.write(burst.frame, burst.first, burst.end, self._timestamp(burst.frame, burst.timestamp), now)
-        if not self._retry_where_blocked(writer, now) and (at := self.queue.deadline(now)) is not None:
+            writer.write(burst.frame, burst.first, burst.end, self._timestamp(burst.frame, burst.timestamp, burst.first), now)
+        if writer.pending:
+            self._retry(now)
+        elif (at := self.queue.deadline(now)) is not None:
             self._timer = self._loop.call_at(at, self._pump)
 
-    def _retry_where_blocked(self, writer: RtpWriter, now: float) -> bool:
-        """Come back soon where the kernel or the relay took no more; whether it is so."""
-        if writer.pending:
-            self._timer = self._loop.call_at(now + RETRY_S, self._pump)
-        return writer.pending
+    def _retry(self, now: float) -> None:
+        """The kernel or the relay takes no more: come back soon."""
+        self._timer = self._loop.call_at(now + RETRY_S, self._pump)
 
-    def _timestamp(self, packets: Packets, media_time: int) -> int:
-        """RTP time stamp of a frame. A new source goes on where the last one stopped, by the time that passed between."""
+    def _timestamp(self, packets: Packets, media_time: int, first: int = 0) -> int:
+        """RTP time stamp of a frame from packet `first` on, to be shown at `media_time`, which may be another than its own.
+
+        A new source goes on where the last one stopped, by the time that passed between.
+        """
+        if first:
+            return self._newest & 0xFFFFFFFF
         source = (self.stream.name, packets.frame.layer, packets.epoch)
         captured_at = packets.frame.captured_at
         if source != self._source:
             passed = max(0.001, captured_at - self._last_captured_at)
             self._offset = self._last_timestamp + int(passed * CLOCK_RATE) - media_time
             self._source = source
-        self._last_timestamp, self._last_captured_at = media_time + self._offset, captured_at
-        return self._last_timestamp & 0xFFFFFFFF
+        self._last_timestamp, self._last_captured_at = packets.timestamp + self._offset, captured_at
+        shown = media_time + self._offset
+        if 0 <= self._newest - shown < MOST_AHEAD:
+            shown = self._newest + REPLAY_STEP
+        self._newest = shown
+        if shown != self._last_timestamp:
+            if len(self._moved) >= MOST_MOVED:
+                del self._moved[next(iter(self._moved))]
+            self._moved[shown & 0xFFFFFFFF] = captured_at
+        return shown & 0xFFFFFFFF
 
-    def on_report(self, report: Report, ntp_now: int) -> None:
+    def captured_at(self, timestamp: int) -> float | None:
+        """When the picture with this RTP time stamp was captured, in seconds of the loop's clock; None where it was never sent."""
+        if (at := self._moved.get(timestamp)) is not None:
+            return at
+        behind = (self._last_timestamp - timestamp) & 0xFFFFFFFF
+        if self._source is None or behind > REMEMBERED_S * CLOCK_RATE:
+            return None
+        return self._last_captured_at - behind / CLOCK_RATE
+
+    def on_report(self, report: Report) -> None:
         """Take a reception report about this stream."""
         self.stats.fraction_lost = report.fraction_lost
         self.stats.packets_lost = report.packets_lost
         self.stats.jitter_s = report.jitter / CLOCK_RATE
         if report.lsr:
-            rtt = (((ntp_now >> 16) & 0xFFFFFFFF) - report.lsr - report.dlsr) & 0xFFFFFFFF
+            rtt = ((self._ntp.at(self._loop.time()) >> 16) - report.lsr - report.dlsr) & 0xFFFFFFFF
             if rtt < 10 << 16:  # else the receiver's arithmetic or clock is off
                 self.stats.rtt_s = rtt / 65536
 
@@ -379,9 +409,10 @@ class VideoSender:
         writer = self._writer
         if writer is None or self._source is None:
             return
-        elapsed = self._loop.time() - self._last_captured_at
+        now = self._loop.time()
+        elapsed = now - self._last_captured_at
         timestamp = self._last_timestamp + int(elapsed * CLOCK_RATE)
-        self._send_rtcp(sender_report(self.ssrc, ntp_time(time.time()), timestamp, writer.packets, writer.octets, self.cname))
+        self._send_rtcp(sender_report(self.ssrc, self._ntp.at(now), timestamp, writer.packets, writer.octets, self.cname))
 
     def _send_rtcp(self, packet: bytes) -> None:
         writer = self._writer

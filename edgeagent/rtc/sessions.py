@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from edgeagent.core import session_events as e
-from edgeagent.core.ports import PeerFactory, PeerPort, ReplyTo
+from edgeagent.core.ports import PeerFactory, PeerPort, ReplyTo, ViewerEvents
 from edgeagent.core.session import SessionCounters, SessionMachine
 from edgeagent.errors import PeerError
 from edgeagent.wire.codec import decode_viewer, encode, sid_of
@@ -41,15 +41,23 @@ class Sessions:
     Args:
         config: Limits and names.
         make_peer: Makes a peer connection.
+        viewers: Hears of the data channels of control and telemetry; nobody does where there are no devices.
         wall: Unix time in seconds, the clock of the stamps in the pixels.
         max_openings: First offers negotiated at the same time; more wait for their turn, within the time-out.
     """
 
     def __init__(
-        self, config: e.SessionConfig, make_peer: PeerFactory, *, wall: Callable[[], float] = time.time, max_openings: int = 8
+        self,
+        config: e.SessionConfig,
+        make_peer: PeerFactory,
+        *,
+        viewers: ViewerEvents | None = None,
+        wall: Callable[[], float] = time.time,
+        max_openings: int = 8,
     ) -> None:
         self._machine = SessionMachine(config)
         self._make_peer = make_peer
+        self._viewers: ViewerEvents = viewers or _NoDesk()
         self._wall = wall
         self._openings = asyncio.Semaphore(max_openings)
         self._runners: dict[int, _Runner] = {}
@@ -110,6 +118,22 @@ class Sessions:
         if self._timer:
             self._timer.cancel()
             self._timer = None
+
+    # Control and telemetry, for the desk
+
+    def send_data(self, viewer: str, label: str, text: str) -> bool:
+        """See `core.ports.ViewerChannels.send`."""
+        port = self._port(viewer)
+        return port is not None and port.send_data(label, text)
+
+    def captured_at(self, viewer: str, mid: str, timestamp: int) -> float | None:
+        """When the picture on this viewer's screen was captured, in seconds of the loop's clock; None where unknown."""
+        port = self._port(viewer)
+        return port.captured_at(mid, timestamp) if port is not None else None
+
+    def _port(self, viewer: str) -> PeerPort | None:
+        runner = self._runners.get(int(viewer[1:]))
+        return runner.port if runner is not None else None
 
     # Events in, effects out
 
@@ -228,6 +252,7 @@ class Sessions:
         runner = self._runners.pop(peer, None)
         if runner is None:
             return
+        self._viewers.closed(viewer_name(peer))
         # Nobody waits for its answer any more. Where this is that very task, it has done its work.
         if runner.task:
             runner.task.cancel()
@@ -259,6 +284,19 @@ class Sessions:
             _log.error("%s failed", task.get_name(), exc_info=error)
 
 
+def viewer_name(peer: int) -> str:
+    """A viewer's name at the desk: unique in this run of the agent, unlike a `sid`, which the viewer chooses."""
+    return f"v{peer}"
+
+
+class _NoDesk:
+    """Where there are no devices."""
+
+    def opened(self, viewer: str, label: str) -> None: ...
+    def message(self, viewer: str, label: str, text: bytes | str) -> None: ...
+    def closed(self, viewer: str) -> None: ...
+
+
 class _PeerEvents:
     """What one peer reports, bound to its number; reports of a peer that is gone have no effect."""
 
@@ -277,6 +315,15 @@ class _PeerEvents:
 
     def channel_message(self, text: str) -> None:
         self._sessions._receive(text, self._peer)
+
+    def data_opened(self, label: str) -> None:
+        self._sessions._viewers.opened(viewer_name(self._peer), label)
+
+    def data_message(self, label: str, text: str) -> None:
+        self._sessions._viewers.message(viewer_name(self._peer), label, text)
+
+    def data_closed(self, label: str) -> None:
+        self._sessions._viewers.closed(viewer_name(self._peer))
 
     def flows(self, flows: Sequence[Flow]) -> None:
         runner = self._sessions._runners.get(self._peer)

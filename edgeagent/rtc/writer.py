@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["RtpWriter", "abs_send_time", "ntp_time"]
+__all__ = ["RtpWriter", "abs_send_time"]
 
 import errno
 import logging
@@ -10,7 +10,7 @@ import random
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from edgeagent.media.packetize import Packets
@@ -19,22 +19,19 @@ from edgeagent.rtc.private import Route, SrtpContext
 log = logging.getLogger(__name__)
 
 SOL_UDP, UDP_SEGMENT = 17, 103  # linux/udp.h; Python has no names for them
-NTP_EPOCH = 2_208_988_800
 HISTORY_PACKETS = 4096
 SRTP_WINDOW = 1000
 """How far back a packet may be sent again under its own number: libsrtp's replay window is 1024."""
 MAX_BLOCKED = 8
 NO_SEGMENTATION = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.ENOPROTOOPT})
-HEADERS = {(False, False): struct.Struct("!HHQ"), (True, False): struct.Struct("!HHQQ")}
-HEADERS |= {(False, True): struct.Struct("!HHQQ"), (True, True): struct.Struct("!HHQQI")}
-"""By whether there is `abs-send-time` and a transport-wide number: flags and payload type, sequence number, time stamp and SSRC;
-then the header extension (RFC 8285, 4.2) with one or two elements."""
+HEADER = struct.Struct("!HHIIQI")
+"""Flags and payload type, sequence number, time stamp, SSRC; header extension (RFC 8285, 4.2) with one element, and a second one.
+What is not agreed on is cut off behind."""
 ONE_BYTE_HEADER = 0xBEDE << 48
-
-
-def ntp_time(unix_s: float) -> int:
-    """64-bit NTP time stamp (RFC 3550, 4) of a Unix time."""
-    return int((unix_s + NTP_EPOCH) * (1 << 32)) & 0xFFFF_FFFF_FFFF_FFFF
+HIGH = b"".join(bytes((high,)) * 256 for high in range(256)) + bytes(256)
+LOW = bytes(range(256)) * 2
+"""The bytes of 16-bit numbers that count up: those of `count` numbers from `number` on are `HIGH[number : number + count]`, and the
+same of `LOW` from `number & 0xFF` on."""
 
 
 def abs_send_time(seconds: float) -> int:
@@ -99,17 +96,21 @@ class RtpWriter:
         self.rtx_ssrc = rtx_ssrc
         self.rtx_payload_type = rtx_payload_type
         self._transport = transport if transport_extension else None
-        self._number = ONE_BYTE_HEADER | 1 << 32 | transport_extension << 28 | 1 << 24  # where it is the only element
-        self._second = transport_extension << 28 | 1 << 24
-        self._extension = (ONE_BYTE_HEADER | (2 if self._transport else 1) << 32 | extension << 28 | 2 << 24) if extension else 0
-        self._layout = HEADERS[bool(extension), self._transport is not None]
-        self._header = self._layout.size
+        # Header extension: of two elements the transport-wide number is the second, where it is the only one it is the first.
+        self._timed = bool(extension)
+        elements = self._timed + (self._transport is not None)
+        number = transport_extension << 28 | 1 << 24
+        self._flags = 0x9000 if elements else 0x8000
+        self._first = ONE_BYTE_HEADER | elements << 32 | (extension << 28 | 2 << 24 if extension else number)
+        self._second = number
+        self._header = (12, 20, 24)[elements]
         # The lower half: a first packet lost just before the wrap would put both ends a roll-over apart (RFC 3711, 3.3.1).
         self._sequence = random.randrange(1, 1 << 15)
         self._rtx_sequence = random.randrange(1, 1 << 15)
         self._history: deque[Sent] = deque()
         self._history_packets = 0
-        self._pending: deque[tuple[bytes, int]] = deque()
+        self.pending: deque[tuple[bytes, int]] = deque()
+        """Encrypted packets that found no room in the kernel's buffer, and their stride: `flush` in a while."""
         self.packets = self.octets = self.repaired = self.repair_octets = self.blocked = self.failed = 0
 
     @property
@@ -117,52 +118,50 @@ class RtpWriter:
         """The next packet's number, not wrapped."""
         return self._sequence
 
-    @property
-    def pending(self) -> bool:
-        """Whether encrypted packets wait for room in the kernel's buffer; call `flush` in a while."""
-        return bool(self._pending)
-
     def write(self, packets: Packets, first: int, end: int, timestamp: int, now: float) -> None:
         """Send payloads `first` to `end` of a frame; `timestamp` is the RTP time stamp, 32 bits."""
         self._remember(Sent(self._sequence, packets, first, end, timestamp, now))
-        header, tag = self._header, self.srtp.tag
-        buffer, view = SrtpContext.BUFFER, SrtpContext.VIEW
-        sequence, last = self._sequence, len(packets.payloads) - 1
-        # The header as few large numbers: half of what each packet costs here is the count of fields.
-        extended = self._extension or self._transport is not None
-        kind, clock = (0x9000 if extended else 0x8000) | self.payload_type, timestamp << 32 | self.ssrc
-        pack, numbered = self._layout.pack_into, self._transport
-        tail = (self._extension | abs_send_time(now),) if self._extension else ()
-        for (run_first, run_end), template in zip(packets.runs, packets.templates(header, tag), strict=True):
+        payloads, head = packets.payloads, self._head(self.payload_type, timestamp, self.ssrc, now)
+        for run_first, run_end in packets.runs:
             low, high = max(first, run_first), min(end, run_end)
-            if low >= high:
-                continue
-            stride = header + len(packets.payloads[run_first]) + tag
-            offset = (low - run_first) * stride
-            total = min(len(template) - offset, (high - low) * stride)
-            view[:total] = template[offset : offset + total]
-            last_of_run = (high - low - 1) * stride
-            marker = 0x80 if high > last else 0
-            if numbered is None:  # the loops are written out: they are where a sender's time goes
-                for position in range(0, last_of_run, stride):
-                    pack(buffer, position, kind, sequence & 0xFFFF, clock, *tail)
-                    sequence += 1
-                pack(buffer, last_of_run, kind | marker, sequence & 0xFFFF, clock, *tail)
-                sequence += 1
-            else:
-                number = numbered.take(high - low, stride)
-                element = self._second if tail else self._number
-                for position in range(0, last_of_run, stride):
-                    pack(buffer, position, kind, sequence & 0xFFFF, clock, *tail, element | (number & 0xFFFF) << 8)
-                    sequence += 1
-                    number += 1
-                pack(buffer, last_of_run, kind | marker, sequence & 0xFFFF, clock, *tail, element | (number & 0xFFFF) << 8)
-                sequence += 1
-            self.srtp.protect_run(high - low, stride, total)
-            self._send(total, stride)
-            self.packets += high - low
-            self.octets += total - (high - low) * (header + tag)
-        self._sequence = sequence
+            if low < high:
+                total = self._send_run(head, payloads[low:high], self._sequence, high == len(payloads))
+                self._sequence += high - low
+                self.packets += high - low
+                self.octets += total - (high - low) * (self._header + self.srtp.tag)
+
+    def _head(self, payload_type: int, timestamp: int, ssrc: int, now: float) -> bytes:
+        """The header of packets that leave together, but for their numbers."""
+        first = self._first | abs_send_time(now) if self._timed else self._first
+        return HEADER.pack(self._flags | payload_type, 0, timestamp, ssrc, first, self._second)[: self._header]
+
+    def _send_run(self, head: bytes, payloads: Sequence[bytes], sequence: int, marker: bool) -> int:
+        """Send payloads of one size, the last may be shorter, numbered from `sequence` on; returns the bytes that left.
+
+        `marker`: the last packet is its picture's last. All packets are made at once: what is done for each of them in Python
+        is where a sender's time goes.
+        """
+        buffer, view, srtp = SrtpContext.BUFFER, SrtpContext.VIEW, self.srtp
+        header, count = self._header, len(payloads)
+        body = (srtp.gap + head).join(payloads)
+        stride, end = header + len(payloads[0]) + srtp.tag, header + len(body)
+        view[:header] = head
+        view[header:end] = body
+        number = sequence & 0xFFFF
+        view[2:end:stride] = HIGH[number : number + count]
+        number &= 0xFF
+        view[3:end:stride] = LOW[number : number + count]
+        if self._transport is not None:
+            number = self._transport.take(count, stride) & 0xFFFF
+            view[header - 3 : end : stride] = HIGH[number : number + count]
+            number &= 0xFF
+            view[header - 2 : end : stride] = LOW[number : number + count]
+        if marker:
+            buffer[(count - 1) * stride + 1] |= 0x80
+        total = end + srtp.tag
+        srtp.protect_run(count, stride, total)
+        self._send(total, stride)
+        return total
 
     def repair(self, sequence: int, now: float, max_age_s: float) -> int:
         """Send a lost packet again, by RTX where negotiated; returns its size in bytes, 0 where it is gone or too old."""
@@ -180,23 +179,13 @@ class RtpWriter:
         if now - sent.at > max_age_s:
             return 0
         index = sent.first + wanted - sent.sequence
-        payload = sent.packets.payloads[index]
-        buffer, marker = SrtpContext.BUFFER, 0x80 if index == len(sent.packets.payloads) - 1 else 0
-        rtx = self.rtx_payload_type != 0
-        ssrc, kind, number = (
-            (self.rtx_ssrc, self.rtx_payload_type, self._rtx_sequence) if rtx else (self.ssrc, self.payload_type, wanted)
-        )
-        position = self._header
-        total = position + len(payload) + (2 if rtx else 0) + self.srtp.tag
-        first = self._transport.take(1, total) if self._transport is not None else 0
-        self._head(0, marker | kind, number, sent.timestamp, ssrc, first, now)
-        if rtx:
+        payload, marker = sent.packets.payloads[index], index == len(sent.packets.payloads) - 1
+        if self.rtx_payload_type:
+            head = self._head(self.rtx_payload_type, sent.timestamp, self.rtx_ssrc, now)
+            total = self._send_run(head, [(wanted & 0xFFFF).to_bytes(2, "big") + payload], self._rtx_sequence, marker)
             self._rtx_sequence += 1
-            buffer[position : position + 2] = (wanted & 0xFFFF).to_bytes(2, "big")
-            position += 2
-        SrtpContext.VIEW[position : position + len(payload)] = payload
-        self.srtp.protect_run(1, total, total)
-        self._send(total, total)
+        else:
+            total = self._send_run(self._head(self.payload_type, sent.timestamp, self.ssrc, now), [payload], wanted, marker)
         self.repaired += 1
         self.repair_octets += total
         return total
@@ -206,49 +195,34 @@ class RtpWriter:
 
         Returns their size in bytes, 0 where there is no RTX or nothing was sent yet. The receiver drops what it has already.
         """
-        if not self.rtx_payload_type or not self._history or self._pending:
+        if not self.rtx_payload_type or not self._history or self.pending:
             return 0
         sent = self._history[-1]
         payload = max(sent.packets.payloads[sent.first : sent.end], key=len)
         original = sent.sequence + sent.packets.payloads.index(payload, sent.first) - sent.first
         body = (original & 0xFFFF).to_bytes(2, "big") + payload
-        stride = self._header + len(body) + self.srtp.tag
-        first = self._transport.take(count, stride) if self._transport is not None else 0
-        for place in range(count):
-            flags = self.rtx_payload_type  # no marker: the picture's end is told by the original
-            self._head(place * stride, flags, self._rtx_sequence + place, sent.timestamp, self.rtx_ssrc, first + place, now)
-            position = place * stride + self._header
-            SrtpContext.VIEW[position : position + len(body)] = body
+        head = self._head(self.rtx_payload_type, sent.timestamp, self.rtx_ssrc, now)
+        total = self._send_run(head, [body] * count, self._rtx_sequence, marker=False)  # the picture's end is told by the original
         self._rtx_sequence += count
-        self.srtp.protect_run(count, stride, count * stride)
-        self._send(count * stride, stride)
-        return count * stride
-
-    def _head(self, position: int, flags: int, sequence: int, timestamp: int, ssrc: int, number: int, now: float) -> None:
-        """Write one packet's header; `number` is its transport-wide one."""
-        elements = [self._extension | abs_send_time(now)] if self._extension else []
-        if self._transport is not None:
-            elements.append((self._second if elements else self._number) | (number & 0xFFFF) << 8)
-        flags |= 0x9000 if elements else 0x8000
-        self._layout.pack_into(SrtpContext.BUFFER, position, flags, sequence & 0xFFFF, timestamp << 32 | ssrc, *elements)
+        return total
 
     def flush(self) -> None:
         """Try again to send what there was no room for."""
-        while self._pending:
-            data, stride = self._pending.popleft()
+        while self.pending:
+            data, stride = self.pending.popleft()
             sent = self._try(data, len(data), stride)
             if sent < len(data):
-                self._pending.appendleft((data[sent:], stride))
+                self.pending.appendleft((data[sent:], stride))
                 return
 
     def _send(self, total: int, stride: int) -> None:
         """Send `total` bytes of the shared buffer as packets of `stride` bytes, the last may be shorter."""
         view = SrtpContext.VIEW[:total]
-        sent = 0 if self._pending else self._try(view, total, stride)
+        sent = 0 if self.pending else self._try(view, total, stride)
         if sent < total:
             self.blocked += 1
-            if len(self._pending) < MAX_BLOCKED:
-                self._pending.append((bytes(view[sent:]), stride))
+            if len(self.pending) < MAX_BLOCKED:
+                self.pending.append((bytes(view[sent:]), stride))
             else:
                 self.failed += 1  # the receiver asks for it again
 

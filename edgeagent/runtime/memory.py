@@ -18,6 +18,6 @@ def keep_small() -> None:
     """
     with contextlib.suppress(AttributeError, OSError):
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_MMAP_THRESHOLD, 256 * 1024)
-        mallopt(_TRIM_THRESHOLD, 256 * 1024)
+        mallopt(_MMAP_THRESHOLD, 512 * 1024)  # asyncio takes 256 kB for whatever it reads, and gives back what was not needed
+        mallopt(_TRIM_THRESHOLD, 512 * 1024)
         mallopt(_ARENA_MAX, 2)

@@ -41,6 +41,8 @@ import { WhepDoor } from './whep.js';
  * @property {boolean} saver whether every camera sends its smallest picture
  * @property {Readonly<Record<string, import('./fault.js').Fault | null>>} faults who is at fault where a camera's picture is bad
  * @property {import('./fault.js').Fault | null} fault the same for all cameras together
+ * @property {number} devices how many sensors and actuators it has
+ * @property {import('./desk.js').Desk | null} desk where they are read and driven, once it is loaded
  *
  * @typedef {{peer: number, mid: string, stream: MediaStream}} Attachment a camera's picture on one peer
  * @typedef {object} Sink an element that shows a camera
@@ -91,6 +93,8 @@ export class Agent {
       saver: savesData(),
       faults: {},
       fault: null,
+      devices: 0,
+      desk: null,
     }),
   );
   clock = new AgentClock();
@@ -126,6 +130,8 @@ export class Agent {
   #survey = null;
   /** Whether pings come often, for a panel that shows the delay. */
   measuring = 0;
+  /** Whether somebody drives by these pictures. */
+  driving = false;
   #viewer = 'web-' + Array.from(crypto.getRandomValues(new Uint8Array(10)), (byte) => (byte % 36).toString(36)).join('');
 
   /** @param {Settings} [settings] */
@@ -231,9 +237,9 @@ export class Agent {
       const wanted = new Map();
       for (const watch of this.#watches) wanted.set(watch.camera, (wanted.get(watch.camera) ?? false) || watch.active);
       if ([...wanted.values()].some(Boolean) && !this.#peers.size) mark('edge:start');
-      const { saver } = this.store.state;
+      const { saver, devices, cameras: all } = this.store.state;
       const cameras = [...wanted].map(([camera, active]) => ({ camera, active, layer: wishFor(this.layers(camera), saver, this.quality(camera)) }));
-      this.#dispatch({ type: 'wanted', cameras });
+      this.#dispatch({ type: 'wanted', cameras, data: devices > 0 && !all.length });
     });
   }
 
@@ -390,11 +396,11 @@ export class Agent {
 
   /** @param {Hello} hello */
   #hello(hello) {
-    const { device, title, version, epoch, cameras } = hello;
+    const { device, title, version, epoch, cameras, devices = 0 } = hello;
     if (epoch !== this.store.state.epoch) this.clock.reset();
     this.#iceServers = hello.ice_servers ?? [];
     const board = epoch === this.store.state.epoch ? this.store.state.board : '';
-    this.store.set({ known: true, reached: true, foreign: false, signIn: false, device, title, version, epoch, cameras, board });
+    this.store.set({ known: true, reached: true, foreign: false, signIn: false, device, title, version, epoch, cameras, devices, board });
     this.wantedChanged();
   }
 
@@ -507,6 +513,7 @@ export class Agent {
         break;
       case 'close':
         this.#peers.delete(effect.peer);
+        this.store.state.desk?.left(peer);
         peer.events = null;
         if (effect.bye) this.#bye(peer, effect.peer, effect.door, effect.bye);
         // What was said over the channel needs a moment to leave.
@@ -536,7 +543,7 @@ export class Agent {
   /** @param {number} id @param {Peer} peer @param {number} lines @param {boolean} more */
   #prepare(id, peer, lines, more) {
     const before = more ? peer.lines : 0;
-    (lines ? peer.prepare(lines) : peer.settled()).then(
+    (lines || !peer.lines ? peer.prepare(lines) : peer.settled()).then(
       () => this.#peers.has(id) && this.#dispatch({ type: 'prepared', peer: id, mids: peer.mids.slice(before) }),
       (error) => this.#dispatch({ type: 'broken', peer: id, reason: String(error) }),
     );
@@ -553,7 +560,21 @@ export class Agent {
     if (message?.v !== 1 || typeof message.t !== 'string') return;
     this.#dispatch({ type: 'message', message, peer: id });
     const peer = this.#peers.get(id);
-    if (peer && message.t === 'hello') for (const delay of PINGS_MS) setTimeout(() => this.#ping(peer), delay);
+    if (!peer || message.t !== 'hello') return;
+    for (const delay of PINGS_MS) setTimeout(() => this.#ping(peer), delay);
+    if (message.devices) void this.#join(id, peer);
+  }
+
+  /** Devices are read and driven over channels of their own. @param {number} id @param {Peer} peer */
+  async #join(id, peer) {
+    try {
+      const { Desk } = await import('./desk.js');
+      const desk = this.store.state.desk ?? new Desk(this);
+      this.store.set({ desk });
+      if (this.#peers.has(id)) desk.join(peer);
+    } catch {
+      setTimeout(() => this.#peers.has(id) && void this.#join(id, peer), 3000);
+    }
   }
 
   /** @param {number} id @param {Peer} peer @param {import('./types.js').Candidate[]} candidates @param {boolean} end */

@@ -25,6 +25,8 @@ const grid = new EdgeGrid();
 let agent = null;
 /** @type {import('./connect.js').EdgeConnect | null} */
 let form = null;
+/** @type {Agent | null} whose devices the page can show */
+let furnished = null;
 let version = '';
 let recalled = false;
 /** What the header says for a moment. */
@@ -76,7 +78,16 @@ function changed() {
   if (start.probe) for (const tile of grid.cameras) tile.sampling = 'all';
   if (state.version && version && state.version !== version) void import('./help.js').then(({ offerReload }) => offerReload(state.version));
   version ||= state.version;
+  if (state.devices && furnished !== agent) void robot(agent);
   render();
+}
+
+/** It has devices: buttons for them, and a page to drive. @param {Agent} whose */
+async function robot(whose) {
+  furnished = whose;
+  const module = await import('./robot.js').catch(() => null);
+  if (module) module.furnish(whose, grid, main, buttons);
+  else furnished = null;
 }
 
 /** On a static host: the device that was shown here before, else ask for one. */

@@ -14,6 +14,7 @@
  * | `fit`               | `contain` (all of the picture, the default) or `cover` (fill the box, crop the rest)     |
  * | `paused`            | wait for a click on the play button                                                      |
  * | `compact`           | a tile: name only, buttons on hover; a click fires `edge-open`                           |
+ * | `bare`              | no controls: something else lies over it                                                 |
  *
  * | Property, method    | Meaning                                                                                  |
  * |---------------------|------------------------------------------------------------------------------------------|
@@ -23,7 +24,7 @@
  * | `frames`            | frames presented so far                                                                  |
  * | `snapshot(type)`    | a promise of the native frame as a Blob                                                  |
  *
- * Events: `edge-state` (detail: `state`), `edge-first-frame`, `edge-open` and `edge-back`. Styling: `--edge-accent-on-video`,
+ * Children with `slot="controls"` stand in the bar of controls. Events: `edge-state` (detail: `state`), `edge-first-frame`, `edge-open` and `edge-back`. Styling: `--edge-accent-on-video`,
  * `--edge-radius`, `--edge-surface`, `--edge-text`, `--edge-font`. Pages of another origin need the agent's permission (CORS).
  */
 import { agentFor, mark } from './agent.js';
@@ -132,7 +133,7 @@ export class EdgeCamera extends HTMLElement {
     this.#prev.classList.add('step', 'prev');
     this.#next.classList.add('step', 'next');
     const bottom = el('div', { class: 'bar bottom', role: 'group', 'aria-label': 'Controls' });
-    bottom.append(this.#snapshotButton, this.#fitButton, this.#pipButton, this.#qualityButton, this.#detailsButton, this.#fullButton);
+    bottom.append(el('slot', { name: 'controls' }), this.#snapshotButton, this.#fitButton, this.#pipButton, this.#qualityButton, this.#detailsButton, this.#fullButton);
     this.#stage.append(this.#picture.element, this.#hit, this.#message, top, this.#prev, this.#next, bottom, this.#toast, this.#flash);
     root.append(this.#stage);
 
@@ -197,6 +198,11 @@ export class EdgeCamera extends HTMLElement {
   /** The `<video>` on show, for those who know what they do. */
   get video() {
     return this.#picture.video;
+  }
+
+  /** The frame on the screen. */
+  get shown() {
+    return this.#picture.on;
   }
 
   get samples() {

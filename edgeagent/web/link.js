@@ -91,6 +91,8 @@ export class Link {
   #doors = new Map();
   /** @type {Wish[]} */
   #wanted = [];
+  /** Whether a peer is wanted that carries no picture. */
+  #data = false;
   /** @type {number | null} */
   #unwantedSince = 0;
   /** @type {Map<string, CameraState>} */
@@ -145,7 +147,8 @@ export class Link {
     switch (event.type) {
       case 'wanted':
         this.#wanted = event.cameras;
-        this.#unwantedSince = event.cameras.length ? null : (this.#unwantedSince ?? now);
+        this.#data = event.data ?? false;
+        this.#unwantedSince = event.cameras.length || this.#data ? null : (this.#unwantedSince ?? now);
         break;
       case 'door': {
         const had = this.#doors.get(event.door);
@@ -409,6 +412,7 @@ export class Link {
     this.#retiring = this.#current ? { peer: this.#current, until: now + RETIRE_MS } : null;
     this.#current = peer;
     for (const line of peer.lines.values()) line.since = now;
+    if (this.#data) this.#succeeded();
     this.#out.push({ do: 'promoted', peer: peer.id, door: peer.door });
   }
 
@@ -460,7 +464,7 @@ export class Link {
   #recover(now) {
     this.#expire(now);
     const active = this.#active();
-    if (!active.length || this.#blocked) {
+    if (!(active.length || this.#data) || this.#blocked) {
       if (this.#next) this.#drop(this.#next, 'not needed');
       return;
     }

@@ -16,6 +16,11 @@
  */
 export const early = { hello: null, peer: null };
 
+/**
+ * For pictures that are thinned out: their keyframe takes longer than the others, and those before it are to be shown meanwhile.
+ */
+const SPREAD_MS = 300;
+
 /** Candidates that come within this time leave together. */
 const BATCH_MS = 15;
 
@@ -36,6 +41,8 @@ export class Peer {
   #offered = false;
   #remote = false;
   #buffer = 0;
+  /** @type {ReadonlySet<string>} mids */
+  #spread = new Set();
   /** @type {Candidate[]} */
   #early = [];
   /** @type {Promise<void>} */
@@ -84,16 +91,22 @@ export class Peer {
     });
   }
 
-  /** Hold pictures back for so long, ms; Chromium does it longer where the network's jitter demands it. @param {number} ms */
-  set buffer(ms) {
-    if (ms === this.#buffer) return;
+  /**
+   * Hold pictures back; Chromium does it longer where the network's jitter demands it.
+   * @param {number} ms
+   * @param {ReadonlySet<string>} spread mids of those that the agent spreads over the time (buffer.js)
+   */
+  hold(ms, spread) {
+    if (ms === this.#buffer && spread.size === this.#spread.size && [...spread].every((mid) => this.#spread.has(mid))) return;
     this.#buffer = ms;
+    this.#spread = spread;
     for (const transceiver of this.#videos()) this.#hold(transceiver);
   }
 
   /** @param {RTCRtpTransceiver} transceiver */
-  #hold({ receiver }) {
-    if ('jitterBufferTarget' in receiver) receiver.jitterBufferTarget = this.#buffer;
+  #hold({ receiver, mid }) {
+    if (!('jitterBufferTarget' in receiver)) return;
+    receiver.jitterBufferTarget = this.#spread.has(mid ?? '') ? Math.max(this.#buffer, SPREAD_MS) : this.#buffer;
   }
 
   /** Resolves when all that was asked for so far is done. */

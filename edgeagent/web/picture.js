@@ -30,6 +30,8 @@ export class Picture {
   samples = null;
   /** Frames presented since the page was opened. */
   frames = 0;
+  /** The frame on the screen, and since when. @type {import('./control.js').Shown | null} */
+  on = null;
   #sampling = /** @type {'off' | 'some' | 'all'} */ ('off');
 
   /** @param {PictureEvents} events */
@@ -89,7 +91,7 @@ export class Picture {
   clear() {
     this.#remove(this.#incoming);
     this.#remove(this.#shown);
-    this.#incoming = this.#shown = null;
+    this.#incoming = this.#shown = this.on = null;
     this.#last.width = this.#last.height = 0;
     this.#last.hidden = true;
     this.samples?.clear();
@@ -134,7 +136,7 @@ export class Picture {
       const next = (/** @type {number} */ at, /** @type {VideoFrameCallbackMetadata} */ data) => {
         if (slot !== this.#shown && slot !== this.#incoming) return;
         video.requestVideoFrameCallback(next);
-        this.#presented(slot, at, data.expectedDisplayTime);
+        this.#presented(slot, at, data.expectedDisplayTime, data.rtpTimestamp);
       };
       video.requestVideoFrameCallback(next);
       return;
@@ -147,8 +149,8 @@ export class Picture {
     }, 100);
   }
 
-  /** @param {Slot} slot @param {number} at @param {number} display */
-  #presented(slot, at, display) {
+  /** @param {Slot} slot @param {number} at @param {number} display @param {number} [rtp] */
+  #presented(slot, at, display, rtp) {
     slot.frames += 1;
     this.frames += 1;
     const first = slot.frames === 1;
@@ -159,6 +161,7 @@ export class Picture {
       slot.video.classList.remove('incoming');
       this.#last.hidden = true;
     }
+    if (slot === this.#shown) this.on = { rtp: rtp ?? null, mid: slot.attachment.mid, at };
     if (this.#sampling !== 'off' && Number.isFinite(display)) this.samples?.take(slot.video, at, display, this.#sampling === 'all');
     this.#events.frame(slot.attachment, first);
   }

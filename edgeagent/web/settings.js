@@ -31,17 +31,17 @@ export function settingsOf(element) {
 }
 
 /**
- * `#device=porch&broker=wss://…&camera=gate` as an object; unknown keys are kept out of the way.
+ * `#device=porch&broker=wss://…&camera=gate` as an object; `#drive/gate` drives by that camera; unknown keys are kept out of the way.
  * @param {string} hash
- * @returns {{settings: Settings | null, camera: string, paused: boolean, probe: boolean, door: Settings['door']}} `settings` is null
+ * @returns {{settings: Settings | null, camera: string, drive: boolean, paused: boolean, probe: boolean, door: Settings['door']}} `settings` is null
  *   where the fragment names no agent
  */
 export function fromFragment(hash) {
-  const params = new URLSearchParams(hash.replace(/^#/, ''));
+  const params = paramsOf(hash);
   const get = (/** @type {string} */ key) => (params.get(key) ?? '').trim();
   const door = /** @type {Settings['door']} */ (['mqtt', 'whep'].includes(get('door')) ? get('door') : '');
   const camera = NAME.test(get('camera')) ? get('camera') : '';
-  const rest = { camera, paused: params.has('paused'), probe: params.has('probe'), door };
+  const rest = { camera, drive: camera !== '' && params.has('drive'), paused: params.has('paused'), probe: params.has('probe'), door };
   const device = get('device').toLowerCase();
   const src = httpUrl(get('agent'));
   const broker = brokerUrl(get('broker'));
@@ -54,16 +54,20 @@ export function fromFragment(hash) {
 
 /**
  * The fragment without what must not stay in the history, with another camera.
- * @param {string} hash @param {string} camera '' for none
+ * @param {string} hash @param {string} camera '' for none @param {boolean} [drive] by this camera
  */
-export function toFragment(hash, camera) {
-  const params = new URLSearchParams(hash.replace(/^#/, ''));
-  for (const secret of ['password', 'token']) params.delete(secret);
-  if (camera) params.set('camera', camera);
+export function toFragment(hash, camera, drive = false) {
+  const params = paramsOf(hash);
+  for (const key of ['password', 'token', 'drive']) params.delete(key);
+  if (camera && !drive) params.set('camera', camera);
   else params.delete('camera');
-  const text = params.toString().replaceAll('%3A', ':').replaceAll('%2F', '/').replace(/=(?=&|$)/g, '');
+  const rest = params.toString().replaceAll('%3A', ':').replaceAll('%2F', '/').replace(/=(?=&|$)/g, '');
+  const text = drive ? `drive/${camera}${rest && `&${rest}`}` : rest;
   return text ? `#${text}` : '';
 }
+
+/** @param {string} hash */
+const paramsOf = (hash) => new URLSearchParams(hash.replace(/^#/, '').replace(/^drive\//, 'drive&camera='));
 
 /**
  * @param {string} text an http(s) address, perhaps without scheme

@@ -15,7 +15,7 @@ if (!params.has('broker') && !params.has('agent')) {
     .then((hello) => {
       if (hello.t !== 'hello' || early.peer !== peer) return undefined;
       peer.useServers(hello.ice_servers ?? []);
-      const lines = params.get('camera') ? 1 : Math.min(16, hello.cameras.length);
+      const lines = /\b(camera=|drive\/)[a-z0-9]/.test(location.hash) ? 1 : Math.min(16, hello.cameras.length);
       return lines ? peer.prepare(lines) : undefined;
     })
     // Whatever is wrong here is met and said by the agent's own asking.

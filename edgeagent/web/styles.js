@@ -132,6 +132,8 @@ video.incoming { opacity: 0; }
 }
 :host([compact]) .plain { z-index: 1; }
 
+:host([bare]) :is(.bar, .step, .hit, edge-health, edge-quality, edge-details) { display: none; }
+
 edge-details { position: absolute; top: 0; right: 0; bottom: 0; width: min(336px, 100%); z-index: 3; }
 @container (min-width: 1000px) {
   .with-details .pictures, .with-details .message, .with-details .bar, .with-details .hit { right: 336px; width: auto; }
@@ -229,6 +231,7 @@ edge-camera { position: absolute; margin: 0; width: 0; height: 0; aspect-ratio: 
 :host(.single) .cells { position: absolute; inset: 0; display: block; }
 :host(.single) edge-camera { display: none; }
 :host(.single) edge-camera.selected { display: block; position: absolute; inset: 0; width: 100%; height: 100%; }
+@media (orientation: portrait) and (max-width: 699px) { :host(.single) edge-camera.selected[bare] { inset: 52px 0 auto; height: min(62dvh - 52px, 75vw + 4px); } }
 .note { position: absolute; inset: 0; display: grid; place-items: center; padding: 24px; text-align: center; color: var(--_muted); }
 .note .line { display: flex; gap: 12px; align-items: center; justify-content: center; font-size: 16px; font-weight: 600; color: var(--_text); }
 .note p { margin-top: 4px; }

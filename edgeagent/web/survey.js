@@ -66,7 +66,12 @@ export class Survey {
         const nacks = known.reduce((sum, each) => sum + each.nacks, 0);
         const repaired = known.reduce((sum, each) => (each.repaired === null ? sum : (sum ?? 0) + each.repaired), /** @type {number | null} */ (null));
         const rtt = this.#agent.clock.estimate(now)?.rtt ?? known[0].rttMs ?? RTT_MS;
-        peer.buffer = this.#buffer.take({ nacks, repaired }, rtt, now);
+        const facts = this.#cameras().map((camera) => this.#link.facts(camera, now));
+        const spread = facts.flatMap(({ mid, flow }) => (flow?.limit === 'camera' ? (mid ?? []) : []));
+        const ms = this.#buffer.take({ nacks, repaired }, rtt, now);
+        // One who drives would rather see a gap than what was.
+        if (this.#agent.driving) peer.hold(0, new Set());
+        else peer.hold(ms, new Set(spread));
       }
       // Frames that are decoded but not presented (a window behind another, a tile out of sight) still say that the link works.
       const decoded = new Map(readings.map(([key, reading]) => [key, reading?.frames ?? 0]));

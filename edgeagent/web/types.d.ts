@@ -13,7 +13,8 @@ export interface Wish {
 
 /** What happened, for `Link.handle`. `peer` is the number that the effect `open` gave. */
 export type LinkEvent =
-  | { type: 'wanted'; cameras: Wish[] }
+  /** `data`: a peer is wanted also where it carries no picture. */
+  | { type: 'wanted'; cameras: Wish[]; data?: boolean }
   /** `down`: an attempt to reach what is behind the door has failed. */
   | { type: 'door'; door: string; ready: boolean; down?: boolean }
   | { type: 'presence'; up: boolean | null; epoch: string | null }

@@ -51,7 +51,8 @@ export class WhepDoor {
 
   /** @param {number} peer @param {Offer} offer */
   offer(peer, offer) {
-    const [first, ...also] = Object.values(offer.cameras);
+    // `-` stands for no camera, where only data are wanted.
+    const [first = '-', ...also] = Object.values(offer.cameras);
     const url = new URL(`${encodeURIComponent(first)}/whep`, this.#base);
     if (also.length) url.searchParams.set('also', also.join(','));
     const session = { offer, url: '', etag: '', ended: false, /** @type {Candidate[]} */ waiting: [] };

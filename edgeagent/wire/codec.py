@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["decode_agent", "decode_up", "decode_viewer", "encode", "sid_of"]
+__all__ = [
+    "decode_agent",
+    "decode_control_agent",
+    "decode_event",
+    "decode_set_point",
+    "decode_up",
+    "decode_viewer",
+    "encode",
+    "id_of",
+    "sid_of",
+]
 
 import json
 import re
@@ -13,6 +23,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticSerializationError, from_json
 
 from edgeagent.errors import PeerError
+from edgeagent.wire.control import MAX_CONTROL, ControlFromAgent, EventFromViewer, SetPoint
 from edgeagent.wire.messages import MAX_MESSAGE, VERSION, AgentMessage, Up, ViewerMessage
 
 _M = TypeVar("_M")
@@ -20,6 +31,11 @@ _VIEWER: TypeAdapter[ViewerMessage] = TypeAdapter(ViewerMessage)
 _AGENT: TypeAdapter[AgentMessage] = TypeAdapter(AgentMessage)
 _VIEWER_TYPES = ("offer", "ice", "bye", "switch", "quality", "ping")
 _AGENT_TYPES = ("answer", "ice", "bye", "error", "hello", "state", "pong", "done")
+_SET_POINT: TypeAdapter[SetPoint] = TypeAdapter(SetPoint)
+_EVENT: TypeAdapter[EventFromViewer] = TypeAdapter(EventFromViewer)
+_EVENT_TYPES = ("sign_in", "lease", "halt", "stop", "reset", "command")
+_CONTROL_AGENT: TypeAdapter[ControlFromAgent] = TypeAdapter(ControlFromAgent)
+_CONTROL_AGENT_TYPES = ("ack", "devices", "group", "result", "refused", "alarm", "readings")
 _SID = re.compile(r"[a-z0-9]{8,32}", re.ASCII)
 _SHOWN_ERRORS = 3
 _SHOWN_CHARS = 60
@@ -38,6 +54,21 @@ def decode_viewer(raw: bytes | str) -> ViewerMessage:
 def decode_agent(raw: bytes | str) -> AgentMessage:
     """Check one message of an agent, for clients in Python; raises as `decode_viewer` does."""
     return _decode(raw, _AGENT, _AGENT_TYPES)
+
+
+def decode_set_point(raw: bytes | str) -> SetPoint:
+    """Check one message of the data channel `control`; raises as `decode_viewer` does, 413 above `MAX_CONTROL` bytes."""
+    return _decode(raw, _SET_POINT, ("set",), MAX_CONTROL)
+
+
+def decode_event(raw: bytes | str) -> EventFromViewer:
+    """Check one message of a viewer on the data channel `events`; raises as `decode_set_point` does."""
+    return _decode(raw, _EVENT, _EVENT_TYPES, MAX_CONTROL)
+
+
+def decode_control_agent(raw: bytes | str) -> ControlFromAgent:
+    """Check one message of an agent on any of these channels, for clients in Python; raises as `decode_set_point` does."""
+    return _decode(raw, _CONTROL_AGENT, _CONTROL_AGENT_TYPES, MAX_CONTROL)
 
 
 def decode_up(raw: bytes | str) -> Up:
@@ -67,8 +98,17 @@ def sid_of(raw: bytes | str) -> str | None:
     return sid if isinstance(sid, str) and _SID.fullmatch(sid) else None
 
 
-def _decode(raw: bytes | str, adapter: TypeAdapter[_M], types: Sequence[str]) -> _M:
-    fields = _parse(raw)
+def id_of(raw: bytes | str) -> int | None:
+    """The request that a message names, however wrong the rest is: so that its sender knows which one was refused."""
+    try:
+        number = _parse(raw, MAX_CONTROL).get("id")
+    except PeerError:
+        return None
+    return number if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 2**53 else None
+
+
+def _decode(raw: bytes | str, adapter: TypeAdapter[_M], types: Sequence[str], limit: int = MAX_MESSAGE) -> _M:
+    fields = _parse(raw, limit)
     version = fields.get("v", VERSION)
     if version != VERSION or isinstance(version, bool):
         raise PeerError(426, f"Version {_show(version)} is not spoken here, only version {VERSION}; reload the page.")
@@ -82,14 +122,14 @@ def _decode(raw: bytes | str, adapter: TypeAdapter[_M], types: Sequence[str]) ->
         raise PeerError(400, _sentence(error.errors(include_url=False, include_input=False), str(kind))) from None
 
 
-def _parse(raw: bytes | str) -> dict[str, Any]:
+def _parse(raw: bytes | str, limit: int = MAX_MESSAGE) -> dict[str, Any]:
     """JSON object or PeerError. `from_json` limits the depth and the digits, and refuses NaN and lone surrogates."""
     try:
         data = raw.encode() if isinstance(raw, str) else raw
     except UnicodeEncodeError:
         raise PeerError(400, "The message is not UTF-8.") from None
-    if len(data) > MAX_MESSAGE:
-        raise PeerError(413, f"The message has {len(data)} bytes; at most {MAX_MESSAGE} are taken.")
+    if len(data) > limit:
+        raise PeerError(413, f"The message has {len(data)} bytes; at most {limit} are taken.")
     try:
         data.decode()
     except UnicodeDecodeError:

@@ -171,7 +171,7 @@ class ErrorMessage(Message):
 
 
 class LayerState(BaseModel):
-    """One rendition of a camera, as `quality` names it. `width` and `height` are 0 while unknown."""
+    """One rendition of a camera, as `quality` names it. `width` and `height` as planned until it delivers; 0 while unknown."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -210,7 +210,8 @@ class IceServer(BaseModel):
 class Hello(Message):
     """Who the device is and what it shows; retained at `ea/1/d/<device>/hello`, `GET /api/hello`, first on every data channel.
 
-    `sid` is set on the data channel only. `epoch` changes at each start of the agent.
+    `sid` is set on the data channel only. `epoch` changes at each start of the agent. `devices` counts sensors and
+    actuators: where there are some, the data channels of `edgeagent.wire.control` are worth opening.
     """
 
     t: Literal["hello"] = "hello"
@@ -220,6 +221,7 @@ class Hello(Message):
     version: str
     epoch: str
     cameras: list[CameraState]
+    devices: int = 0
     ice_servers: list[IceServer] = []
 
 
@@ -286,7 +288,8 @@ class PageMqtt(BaseModel):
 class PageConfig(BaseModel):
     """`GET /api/config`: what the page must know before it starts; never a secret.
 
-    `auth`: `none` is needed, a `token` is still to be given (then nothing else is told), or it is `ok`.
+    `auth`: `none` is needed, a `token` is still to be given (then nothing else is told), or it is `ok`. `ticket` is what the page
+    shows on its data channel `events` (`sign_in`) to be known there; None where it may only watch.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -295,6 +298,7 @@ class PageConfig(BaseModel):
     mqtt: PageMqtt | None = None
     whep: bool = True
     auth: Literal["none", "token", "ok"]
+    ticket: str | None = None
 
 
 ViewerMessage = Annotated[Offer | Ice | Bye | Switch | Quality | Ping, Field(discriminator="t")]

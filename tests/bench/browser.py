@@ -32,6 +32,7 @@ from urllib.parse import quote
 from playwright.sync_api import Browser, Page, Route, WebSocket, sync_playwright
 
 from tests.bench.servers import ORIGIN
+from tests.support.procs import DEADLINE_S
 
 PAGES = Path(__file__).parent / "pages"
 STAMP = Path(__file__).resolve().parents[2] / "edgeagent" / "web" / "stamp.js"
@@ -124,7 +125,7 @@ class Viewing:
         """Press the button, as a person does."""
         self._press()
 
-    def wait_picture(self, *, deadline_s: float = 20.0) -> None:
+    def wait_picture(self, *, deadline_s: float = DEADLINE_S) -> None:
         """Wait for the first frame; raises TimeoutError with what the page complained of."""
         first = "performance.getEntriesByName('edge:first-frame').length > 0"
         try:
@@ -152,7 +153,7 @@ class Viewing:
         found = self.page.evaluate(f"() => ({self._frames}).map(f => [f.display - {start}, f.time === null ? null : {age}])")
         return [Frame(at, age) for at, age in found]
 
-    def wait_fresh(self, limit_ms: float, *, deadline_s: float = 20.0) -> Frame:
+    def wait_fresh(self, limit_ms: float, *, deadline_s: float = DEADLINE_S) -> Frame:
         """Wait for a picture that is at most `limit_ms` old when it is shown; a replayed GOP begins with older ones."""
         fresh: list[Frame] = []
 
@@ -219,7 +220,7 @@ def whep_page(browser: Browser, url: str) -> Iterator[Viewing]:
         context.close()
 
 
-def _await(page: Scripted, condition: Callable[[], bool], what: str, *, deadline_s: float = 20.0) -> None:
+def _await(page: Scripted, condition: Callable[[], bool], what: str, *, deadline_s: float = DEADLINE_S) -> None:
     """Wait while the page's events are dispatched, which plain waiting would not do."""
     end = time.monotonic() + deadline_s
     while not condition():

@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.ports import free_port
 from tests.support.procs import Program
 
 CAMERA = "cam"
@@ -59,17 +60,6 @@ class Server:
 
 Source = Path | str
 """A clip to loop in real time, or the RTSP address of a camera."""
-
-
-def free_port() -> int:
-    """A port that nobody uses now, for TCP and UDP."""
-    while True:
-        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            port = int(tcp.getsockname()[1])
-            with contextlib.suppress(OSError):
-                udp.bind(("0.0.0.0", port))
-                return port
 
 
 def _listening(port: int, host: str = "127.0.0.1") -> bool:

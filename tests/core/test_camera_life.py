@@ -190,6 +190,17 @@ def test_hanging_runs_are_counted_and_forgiven_when_they_end() -> None:
     assert life.runs == POLICY.max_hung + 1
 
 
+def test_a_device_that_is_lost_to_the_process_is_so_until_it_delivers() -> None:
+    life = CameraLife(POLICY)
+    life.handle(Start(), 0.0)
+    life.handle(Ended(1, "It does not let itself be closed.", restart=True), 1.0)
+    assert life.lost and life.status.phase is CameraPhase.RETRYING
+    assert actions(life.tick(life.next_deadline() or 0.0)) == [Run(2)]
+    assert life.lost
+    life.handle(Frames(2), 5.0)
+    assert not life.lost
+
+
 def test_description_goes_with_the_status() -> None:
     life = CameraLife(POLICY)
     life.handle(Start(), 0.0)

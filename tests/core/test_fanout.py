@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.core.fanout import MIN_BURST, REPLAY_STEP, KeyframeGate, Pacer, ViewerQueue
+from edgeagent.core.fanout import MIN_BURST, KeyframeGate, Pacer, ViewerQueue
+from edgeagent.core.thinning import REPLAY_STEP
 
 
 @dataclass(eq=False)

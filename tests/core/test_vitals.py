@@ -74,6 +74,20 @@ def test_a_driver_that_hangs_for_good_costs_no_other_viewer_the_picture() -> Non
     assert stuck_after(Vitals(), replace(hung, hung=0)) == math.inf
 
 
+def test_a_device_that_is_lost_to_the_process_is_told_though_it_is_tried_again_and_again() -> None:
+    vitals, now, runs, said = Vitals(), 0.0, 0, ""
+    phases = (CameraPhase.STARTING, CameraPhase.RETRYING)
+    while not said:
+        now, runs = now + STEP_S, runs + 1
+        said = vitals.look([replace(GATE, phase=phases[runs % 2], runs=runs, lost=True)], now)
+        assert now < 2 * POLICY.hung_s
+    assert now >= POLICY.hung_s and "only a restart" in said
+    yard = replace(GATE, name="yard")
+    lost = replace(GATE, phase=CameraPhase.RETRYING, lost=True)
+    assert not any(vitals.look([lost, replace(yard, frames=n)], now + n * STEP_S) for n in range(200))
+    assert vitals.look([replace(GATE, frames=11)], now + 200 * STEP_S) == ""
+
+
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=8))
 def test_only_time_in_which_it_looked_counts(gaps: list[float]) -> None:
     vitals, now, looked_s = Vitals(), 0.0, 0.0

@@ -83,6 +83,7 @@ class Run(Recording):
 
     def __init__(self, device: CameraDevice, frames: int, on_frame: Callable[[int], None] = lambda n: None) -> None:
         super().__init__(X264Encoder)
+        self.unwanted.add("low")
         self.device, self.count, self.on_frame = device, frames, on_frame
 
     def now(self) -> float:
@@ -367,6 +368,34 @@ def test_pictures_are_encoded_once(board: Board, options: dict[str, Any], set_to
     assert (info.width, info.height, info.fps, info.encoded) == (*set_to[1:], 30, True)
     assert [round(b.captured_at - a.captured_at, 3) for a, b in itertools.pairwise(run.frames)] == [0.033] * 19
     assert [round((b.timestamp - a.timestamp) / 10) for a, b in itertools.pairwise(run.frames)] == [300] * 19
+
+
+@pytest.mark.parametrize("kind", ["yuyv", "mjpeg"])
+def test_pictures_of_a_camera_that_is_encoded_here_have_a_small_layer_while_somebody_wants_it(board: Board, kind: str) -> None:
+    def change(count: int) -> None:
+        if count == 10:
+            run.unwanted.clear()
+        elif count == 30:
+            run.unwanted.add("main")
+
+    device = webcam()
+    board.plug(0, device)
+    run = Run(device, 40, change)
+    one = camera(format=kind, size="640x480", bitrate="1M")
+    assert (one.capabilities.layers, one.capabilities.sizes) == (("main", "low"), ((640, 480), (320, 240)))
+    one.run(run)
+    layers = [frame.layer for frame in run.frames]
+    assert layers == ["main"] * 10 + ["low", "main"] * 10 + ["low"] * 10
+    low = [frame for frame in run.frames if frame.layer == "low"]
+    assert [frame.keyframe for frame in low] == [True] + [False] * 19
+    assert {(picture.width, picture.height) for picture in decoded(low)} == {(320, 240)}
+    assert (run.infos["low"].width, run.infos["low"].height, run.infos["low"].encoded) == (320, 240, True)
+    assert run.opened["low"] == one.capabilities.bitrates[1]
+
+
+def test_where_h264_may_come_there_is_one_layer(board: Board) -> None:
+    assert camera().capabilities.layers == camera(format="h264").capabilities.layers == ("main",)
+    assert camera(format="mjpeg").capabilities.sizes == ()
 
 
 def test_h264_goes_through_untouched(board: Board) -> None:

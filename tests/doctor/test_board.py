@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from edgeagent.board import BoardHealth, Power, troubles
 from edgeagent.doctor.board import judge
 from edgeagent.doctor.report import Finding, Level
-from edgeagent.runtime.board import BoardHealth, Power, troubles
-from tests.runtime.test_board import WELL
+from tests.test_board import WELL
 
 
 def findings_of(health: BoardHealth) -> dict[str, Finding]:

@@ -18,10 +18,10 @@ from edgeagent.doctor.agent import find_agent
 from edgeagent.doctor.examine import examine
 from edgeagent.doctor.report import Finding, Level, Report
 from edgeagent.doctor.work import System, bounded
-from tests.runtime.test_board import UNDERVOLTED, WELL
 from tests.support.broker import free_port
 from tests.support.clips import make_clip
 from tests.support.rtsp import RtspServer, raw_clip
+from tests.test_board import UNDERVOLTED, WELL
 
 Output = pytest.CaptureFixture[str]
 realtime = pytest.mark.realtime(block_limit_s=5)

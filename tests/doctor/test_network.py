@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeagent.board import BoardHealth
 from edgeagent.config import Config, Drivers, load
 from edgeagent.doctor import network
 from edgeagent.doctor.agent import RunningAgent
@@ -18,7 +19,6 @@ from edgeagent.doctor.report import Finding, Level
 from edgeagent.doctor.work import System
 from edgeagent.mqtt.connection import BrokerConnection, BrokerOptions
 from edgeagent.mqtt.url import parse_url
-from edgeagent.runtime.board import BoardHealth
 from tests.rtc.test_servers import coturn
 from tests.support.broker import Broker, Certificates, free_port
 

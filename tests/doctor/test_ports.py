@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeagent.board import BoardHealth
 from edgeagent.config import Config, Drivers, load
 from edgeagent.doctor import ports
 from edgeagent.doctor.agent import RunningAgent
 from edgeagent.doctor.report import Finding, Level
 from edgeagent.doctor.work import System
-from edgeagent.runtime.board import BoardHealth
 
 HERE = System(board=BoardHealth, user="pi")
 

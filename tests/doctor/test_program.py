@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeagent.board import BoardHealth
 from edgeagent.doctor import program
 from edgeagent.doctor.report import Level
 from edgeagent.doctor.work import System
-from edgeagent.runtime.board import BoardHealth
 
 SHOWN = {
     "LoadState": "loaded", "ActiveState": "active", "SubState": "running", "UnitFileState": "enabled", "NRestarts": "0",

@@ -87,6 +87,7 @@ def rate(frames: list[EncodedFrame], seconds: float) -> float:
 def test_what_it_can() -> None:
     can = Camera().renditions.capabilities
     assert (can.layers, can.bitrates) == (("main", "low"), (1_000_000, 353_553))
+    assert can.sizes == ((640, 360), (320, 180))
     assert can.keyframe_on_demand and can.live_bitrate and not can.always_on
     assert Renditions(320, 240, 30, 400_000).capabilities.layers == ("main",)
 

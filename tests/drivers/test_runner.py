@@ -175,6 +175,25 @@ async def test_a_fault_is_shown_and_the_camera_opened_again() -> None:
         assert watch.statuses[1].text.startswith("The camera at 10.0.0.7 does not answer. Trying again.")
 
 
+async def test_a_device_that_is_lost_to_the_process_is_told_until_it_delivers() -> None:
+    looked = threading.Event()
+
+    def script(io: CameraIO) -> None:
+        if camera.runs == 1:
+            raise DeviceFault("The camera does not let itself be closed.", restart=True)
+        looked.wait(20)
+        io.emit(frame(0))
+        io.stopping.wait()
+
+    camera = Scripted(script)
+    async with running(camera) as (runner, watch):
+        await watch.until(lambda: len(watch.statuses) > 1)
+        assert runner.lost
+        looked.set()
+        await watch.until(lambda: watch.frames)
+        assert not runner.lost
+
+
 async def test_a_fault_is_one_line_and_so_is_the_return(caplog: pytest.LogCaptureFixture) -> None:
     def script(io: CameraIO) -> None:
         if camera.runs in (2, 3, 4):

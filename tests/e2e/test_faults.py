@@ -61,7 +61,7 @@ def watched(agent: Agent, camera: str = "gate") -> Iterator[Viewers]:
 def wait_for_frames(viewers: Viewers, frames: int = 20) -> None:
     """Until the viewer has got so many more."""
     goal = viewers.snapshot()["frames"] + frames
-    wait_until(lambda: viewers.snapshot()["frames"] >= goal, f"{frames} frames", deadline_s=40)
+    wait_until(lambda: viewers.snapshot()["frames"] >= goal, f"{frames} frames")
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def silence(systemd: Systemd, agent: Agent) -> None:
         count = fed
         return quiet >= 100  # looks, 20 ms apart at least
 
-    agent.wait_for(fell_silent, "the watchdog to fall silent", deadline_s=40)
+    agent.wait_for(fell_silent, "the watchdog to fall silent")
 
 
 def test_a_loop_that_hangs_falls_silent_and_the_log_says_where(tmp_path: Path, faults: Faults) -> None:
@@ -213,7 +213,7 @@ def test_a_camera_that_is_away_does_not(tmp_path: Path, faults: Faults) -> None:
         with Viewers(whep_count(require("go")), agent.whep()) as viewers:
             agent.wait_said("camera gate: The camera is not plugged in. Trying again.")
             fed = systemd.told.count("WATCHDOG=1")
-            wait_until(lambda: systemd.told.count("WATCHDOG=1") >= fed + 6, "the watchdog to be fed", deadline_s=40)
+            wait_until(lambda: systemd.told.count("WATCHDOG=1") >= fed + 6, "the watchdog to be fed")
             assert agent.health()["ok"] is True
             faults.mend("unplugged")
             viewers.wait_open()
@@ -241,6 +241,10 @@ def test_metrics_follow_a_viewer_and_the_dashboard_knows_them(tmp_path: Path, fa
             during = scrape()
             assert during['edgeagent_camera_phase{camera="gate",phase="live"}'] == 1
             assert during['edgeagent_camera_viewers{camera="gate"}'] == 1
+            layer = '{camera="gate",layer="main"}'
+            assert during[f"edgeagent_camera_layer_viewers{layer}"] == 1
+            assert during[f"edgeagent_camera_layer_bytes_total{layer}"] > 1000
+            assert during[f"edgeagent_camera_layer_height_pixels{layer}"] > 0
             assert during['edgeagent_camera_frames_total{camera="gate"}'] >= 20
             assert during['edgeagent_camera_runs_total{camera="gate"}'] == 1
             assert during["edgeagent_viewers_connected"] == 1

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser
 
 from tests.e2e.test_life import agent, base, config, health, wait_for_motion
-from tests.support.chromium import chromium
+from tests.support.browser import viewer
 from tests.support.procs import wait_until
 from tests.support.rtsp import RtspServer, raw_clip
 
@@ -24,14 +25,13 @@ def camera(settings: dict[str, Any]) -> dict[str, Any]:
         return state
 
 
-def test_the_picture_survives_the_camera(tmp_path: Path) -> None:
+def test_the_picture_survives_the_camera(browser: Browser, tmp_path: Path) -> None:
     small = raw_clip(tmp_path / "small.h264")
     large = raw_clip(tmp_path / "large.h264", size="640x360")
     with RtspServer(small, large) as server:
         settings = config(cameras={"gate": {"driver": "rtsp", "url": server.url}})
-        with agent(settings), chromium() as browser:
-            page = browser.new_page()
-            page.goto(base(settings))
+        with agent(settings), viewer(browser, base(settings)) as shown:
+            page = shown.page
             wait_for_motion(page, 1)
             wait_until(lambda: camera(settings)["width"] == 320, "the size")
             server.stop()
@@ -60,12 +60,13 @@ def test_the_picture_survives_the_camera(tmp_path: Path) -> None:
         ("b.h264", ("-c:v", "libx264", "-bf", "2", "-g", "30", "-pix_fmt", "yuv420p"), "B-frames"),
     ],
 )
-def test_a_stream_that_no_browser_takes_gets_a_sentence(tmp_path: Path, name: str, codec: tuple[str, ...], word: str) -> None:
+def test_a_stream_that_no_browser_takes_gets_a_sentence(
+    browser: Browser, tmp_path: Path, name: str, codec: tuple[str, ...], word: str
+) -> None:
     with RtspServer(raw_clip(tmp_path / name, *codec)) as server:
         settings = config(cameras={"gate": {"driver": "rtsp", "url": server.url}})
-        with agent(settings), chromium() as browser:
-            page = browser.new_page()
-            page.goto(base(settings))
+        with agent(settings), viewer(browser, base(settings)) as shown:
+            page = shown.page
             wait_until(lambda: word in camera(settings)["text"], f"a sentence with {word}")
             page.get_by_text(word).first.wait_for()
             assert "viewers" in health(settings)

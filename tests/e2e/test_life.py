@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,7 +69,7 @@ def wait_for_motion(page: Page, videos: int, *, frames: int = 10) -> None:
         page.wait_for_timeout(20)
         return len(now) >= videos and sum(a - b >= frames for a, b in zip(now, start, strict=True)) >= videos
 
-    wait_until(moved, f"{videos} moving pictures", deadline_s=30)
+    wait_until(moved, f"{videos} moving pictures")
 
 
 def test_ten_viewers_share_one_encoder() -> None:
@@ -83,10 +84,10 @@ def test_ten_viewers_share_one_encoder() -> None:
         facts = health(settings)
         assert facts["viewers"] == 10
         assert facts["cameras"]["test"]["viewers"] == 10
-        before = health(settings)["cameras"]["test"]["frames"]
+        before, begin_s = health(settings)["cameras"]["test"]["frames"], time.monotonic()
         pages[0].wait_for_timeout(2000)
         after = health(settings)["cameras"]["test"]["frames"]
-        assert after - before < 90  # one stream of 30 frames a second, whoever watches
+        assert (after - before) / (time.monotonic() - begin_s) < 60  # one stream of 30 frames a second, whoever watches
 
 
 def test_a_broker_that_dies_stops_no_picture_and_serves_again_when_it_is_back(tmp_path: Path) -> None:
@@ -102,7 +103,7 @@ def test_a_broker_that_dies_stops_no_picture_and_serves_again_when_it_is_back(tm
             late.goto(base(settings))  # through WHEP, since the broker is gone
             wait_for_motion(late, 2)
             broker.start()
-            wait_until(lambda: health(settings)["broker"], "the agent on the broker", deadline_s=20)
+            wait_until(lambda: health(settings)["broker"], "the agent on the broker")
             page.bring_to_front()
             wait_for_motion(page, 2)
 
@@ -138,7 +139,7 @@ def test_fifty_reloads_leave_nothing_behind(tmp_path: Path) -> None:
 
             def rest() -> tuple[int, int]:
                 page.goto("about:blank")
-                wait_until(lambda: health(settings)["viewers"] == 0, "all sessions to end", deadline_s=60)
+                wait_until(lambda: health(settings)["viewers"] == 0, "all sessions to end")
                 wait_until(lambda: all(c["phase"] == "off" for c in health(settings)["cameras"].values()), "the cameras to go off")
                 return len(os.listdir(f"/proc/{running.pid}/fd")), running.rss_bytes()
 

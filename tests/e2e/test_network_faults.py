@@ -97,7 +97,7 @@ def test_no_network_at_boot(tmp_path: Path) -> None:
                 viewers.wait_open()
             hosts = Path("/etc/netns", wire.board, "hosts")
             hosts.write_text(f"127.0.0.1 localhost\n{VIEWER} broker.test\n")
-            agent.wait_said("connected to the broker at", "again after", deadline_s=60)
+            agent.wait_said("connected to the broker at", "again after")
             assert len(agent.said("cannot be resolved")) == 1
             assert agent.stop() == 0
 
@@ -109,12 +109,12 @@ def test_wifi_goes_and_returns_with_another_address(tmp_path: Path) -> None:
         with see_picture(wire, agent, BOARD) as viewers:
             viewers.wait_open()
             unplug(wire)
-            agent.wait_said("The connection to the broker", "broke", deadline_s=40)
-            wait_until(lambda: agent.health().get("viewers") == 0, "the session to be given up", deadline_s=40)
+            agent.wait_said("The connection to the broker", "broke")
+            wait_until(lambda: agent.health().get("viewers") == 0, "the session to be given up")
             plug(wire, LATER)
             with see_picture(wire, agent, LATER) as again:
                 again.wait_open()
-            agent.wait_said("connected to the broker at", "again after", deadline_s=60)
+            agent.wait_said("connected to the broker at", "again after")
         assert len(agent.said("The connection to the broker")) == 1
         troubles = [line["message"] for line in agent.lines() if line["level"] not in ("info", "debug")]
         assert len(troubles) <= 5, troubles

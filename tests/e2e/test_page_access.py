@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import pytest
+from playwright.sync_api import Browser
 
-from tests.support.browser import Viewer, page_agent, viewer
-from tests.support.chromium import chromium
+from tests.support.browser import PageAgent, Viewer, page_agent, viewer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+Scheme = Literal["dark", "light"]
+SCHEMES: tuple[Scheme, ...] = ("dark", "light")
 
 LOOK = """() => {
     const found = {controls: [], texts: []};
@@ -81,11 +84,11 @@ def check(found: dict[str, Any]) -> None:
         assert text["ratio"] >= 4.5, text
 
 
-@pytest.mark.parametrize("scheme", ["dark", "light"])
+@pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("size", [(390, 844), (1280, 800)])
-def test_names_sizes_and_contrast(scheme: Literal["dark", "light"], size: tuple[int, int]) -> None:
+def test_names_sizes_and_contrast(browser: Browser, porch: PageAgent, scheme: Scheme, size: tuple[int, int]) -> None:
     touch = size[0] < 900
-    with page_agent() as agent, chromium() as browser, viewer(browser, agent.url, size=size, scheme=scheme, touch=touch) as shown:
+    with viewer(browser, porch.url, size=size, scheme=scheme, touch=touch) as shown:
         shown.wait_live("gate", "back-yard")
         check(at_rest(shown))
         shown.page.keyboard.press("1")
@@ -101,20 +104,17 @@ def test_names_sizes_and_contrast(scheme: Literal["dark", "light"], size: tuple[
         check(at_rest(shown))
 
 
-def test_the_sign_in_form(tmp_path: object) -> None:
-    for scheme in ("dark", "light"):
-        with (
-            page_agent(token="a-long-enough-token") as agent,
-            chromium() as browser,
-            viewer(browser, agent.url, scheme=scheme) as shown,
-        ):
-            shown.page.get_by_label("Token").wait_for()
-            check(at_rest(shown))
-            assert shown.page.evaluate("() => document.activeElement?.tagName") in ("EDGE-GRID", "EDGE-SIGNIN")
+def test_the_sign_in_form(browser: Browser) -> None:
+    with page_agent(token="a-long-enough-token") as agent:
+        for scheme in SCHEMES:
+            with viewer(browser, agent.url, scheme=scheme) as shown:
+                shown.page.get_by_label("Token").wait_for()
+                check(at_rest(shown))
+                assert shown.page.evaluate("() => document.activeElement?.tagName") in ("EDGE-GRID", "EDGE-SIGNIN")
 
 
-def test_tab_reaches_every_camera_and_enter_opens_it() -> None:
-    with page_agent() as agent, chromium() as browser, viewer(browser, agent.url) as shown:
+def test_tab_reaches_every_camera_and_enter_opens_it(browser: Browser, porch: PageAgent) -> None:
+    with viewer(browser, porch.url) as shown:
         page = shown.page
         shown.wait_live("gate", "back-yard")
         names = []
@@ -133,10 +133,10 @@ def test_tab_reaches_every_camera_and_enter_opens_it() -> None:
         shown.wait(lambda: page.evaluate(ACTIVE)[0] == "Open Hinterhof", "the focus to return")
 
 
-def test_reduced_motion_stops_what_moves_by_itself() -> None:
-    with page_agent() as agent, chromium() as browser, viewer(browser) as shown:
+def test_reduced_motion_stops_what_moves_by_itself(browser: Browser, porch: PageAgent) -> None:
+    with viewer(browser) as shown:
         shown.page.emulate_media(reduced_motion="reduce")
-        shown.page.goto(agent.url)
+        shown.page.goto(porch.url)
         shown.wait_live("gate", "back-yard")
         shown.tile("gate").locator(".hit").click()
         assert shown.page.evaluate("() => document.getAnimations().length") == 0

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
-from tests.support.browser import Viewer, page_agent, viewer
-from tests.support.chromium import chromium
+from tests.support.browser import PageAgent, Viewer, viewer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -30,8 +29,8 @@ def save(page: Page, key: str, folder: Path) -> tuple[str, bytes]:
     return started.value.suggested_filename, file.read_bytes()
 
 
-def test_keyboard_and_snapshots(tmp_path: Path) -> None:
-    with page_agent() as agent, chromium() as browser, viewer(browser, agent.url) as shown:
+def test_keyboard_and_snapshots(browser: Browser, porch: PageAgent, tmp_path: Path) -> None:
+    with viewer(browser, porch.url) as shown:
         page = shown.page
         shown.wait_live("gate", "back-yard")
 
@@ -71,8 +70,8 @@ def test_keyboard_and_snapshots(tmp_path: Path) -> None:
         assert shown.complaints == []
 
 
-def test_the_details_have_a_delay_with_its_uncertainty() -> None:
-    with page_agent() as agent, chromium() as browser, viewer(browser, f"{agent.url}#camera=gate") as shown:
+def test_the_details_have_a_delay_with_its_uncertainty(browser: Browser, porch: PageAgent) -> None:
+    with viewer(browser, f"{porch.url}#camera=gate") as shown:
         page = shown.page
         shown.wait_live("gate")
         page.keyboard.press("d")
@@ -98,9 +97,9 @@ def test_the_details_have_a_delay_with_its_uncertainty() -> None:
         assert page.evaluate("() => document.querySelector('edge-grid').selected") == "gate", "Escape closed only the details"
 
 
-def test_a_touch_brings_the_controls_and_three_seconds_take_them() -> None:
+def test_a_touch_brings_the_controls_and_three_seconds_take_them(browser: Browser, porch: PageAgent) -> None:
     url = "#camera=gate"
-    with page_agent() as agent, chromium() as browser, viewer(browser, agent.url + url, size=(844, 390), touch=True) as shown:
+    with viewer(browser, porch.url + url, size=(844, 390), touch=True) as shown:
         shown.wait_live("gate")
         box = shown.tile("gate").bounding_box()
         assert box and (box["width"], box["height"]) == (844, 390)
@@ -112,12 +111,8 @@ def test_a_touch_brings_the_controls_and_three_seconds_take_them() -> None:
         shown.wait(lambda: not snapshot.is_visible(), "the controls to go at a second touch")
 
 
-def test_a_swipe_shows_the_next_camera() -> None:
-    with (
-        page_agent() as agent,
-        chromium() as browser,
-        viewer(browser, f"{agent.url}#camera=gate", size=(390, 844), touch=True) as shown,
-    ):
+def test_a_swipe_shows_the_next_camera(browser: Browser, porch: PageAgent) -> None:
+    with viewer(browser, f"{porch.url}#camera=gate", size=(390, 844), touch=True) as shown:
         shown.wait_live("gate")
         client = shown.page.context.new_cdp_session(shown.page)
         for kind, x in [("touchStart", 300), ("touchMove", 200), ("touchMove", 90), ("touchEnd", None)]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 from tests.support.broker import Broker
-from tests.support.browser import StaticHost, page_agent, viewer
+from tests.support.browser import PageAgent, StaticHost, page_agent, viewer
 from tests.support.chromium import chromium
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -15,17 +16,16 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 TOKEN = "correct-horse-battery"
 
 
-def test_whep_alone() -> None:
-    with page_agent() as agent, chromium() as browser, viewer(browser, agent.url) as shown:
+def test_whep_alone(browser: Browser, porch: PageAgent) -> None:
+    with viewer(browser, porch.url) as shown:
         shown.wait_live("gate", "back-yard")
         assert shown.link()["current"]["door"] == "whep"
 
 
-def test_mqtt_alone(tmp_path: Path) -> None:
+def test_mqtt_alone(browser: Browser, tmp_path: Path) -> None:
     with (
         Broker(tmp_path) as broker,
         page_agent(broker) as agent,
-        chromium() as browser,
         viewer(browser, f"{agent.url}#door=mqtt") as shown,
     ):
         shown.wait_live("gate", "back-yard")
@@ -34,12 +34,11 @@ def test_mqtt_alone(tmp_path: Path) -> None:
         assert shown.complaints == []
 
 
-def test_a_static_host_with_the_device_in_the_address(tmp_path: Path) -> None:
+def test_a_static_host_with_the_device_in_the_address(browser: Browser, tmp_path: Path) -> None:
     with (
         Broker(tmp_path) as broker,
         page_agent(broker),
         StaticHost() as host,
-        chromium() as browser,
         viewer(browser, f"{host.url}#device=porch&broker={broker.ws_url}") as shown,
     ):
         shown.wait_live("gate", "back-yard")
@@ -47,12 +46,11 @@ def test_a_static_host_with_the_device_in_the_address(tmp_path: Path) -> None:
         assert shown.page.title() == "Porch"
 
 
-def test_a_static_host_asks_which_device_and_remembers(tmp_path: Path) -> None:
+def test_a_static_host_asks_which_device_and_remembers(browser: Browser, tmp_path: Path) -> None:
     users = {"agent": "agent-password", "anna": "anna-password"}
     mine = {"username": "agent", "password": "agent-password"}
     with (
         Broker(tmp_path, users=users) as broker,
-        chromium() as browser,
         StaticHost() as host,
         page_agent(broker, mqtt=mine),
         viewer(browser, host.url) as shown,
@@ -75,8 +73,8 @@ def test_a_static_host_asks_which_device_and_remembers(tmp_path: Path) -> None:
         assert "anna-password" not in page.url
 
 
-def test_a_token_is_asked_for_once() -> None:
-    with page_agent(token=TOKEN) as agent, chromium() as browser, viewer(browser, agent.url) as shown:
+def test_a_token_is_asked_for_once(browser: Browser) -> None:
+    with page_agent(token=TOKEN) as agent, viewer(browser, agent.url) as shown:
         page = shown.page
         token = page.get_by_label("Token")
         token.fill("not-the-right-token")
@@ -92,18 +90,17 @@ def test_a_token_is_asked_for_once() -> None:
         assert token.count() == 0
 
 
-def test_a_token_in_the_address_does_not_stay_there() -> None:
+def test_a_token_in_the_address_does_not_stay_there(browser: Browser) -> None:
     with (
         page_agent(token=TOKEN) as agent,
-        chromium() as browser,
         viewer(browser, f"{agent.url}#agent={agent.url}&token={TOKEN}") as shown,
     ):
         shown.wait_live("gate", "back-yard")
         assert TOKEN not in shown.page.evaluate("() => location.href")
 
 
-def test_a_camera_on_somebody_elses_page() -> None:
-    with StaticHost() as host, chromium() as browser, page_agent(cors=[host.url.rstrip("/")], token=TOKEN) as agent:
+def test_a_camera_on_somebody_elses_page(browser: Browser) -> None:
+    with StaticHost() as host, page_agent(cors=[host.url.rstrip("/")], token=TOKEN) as agent:
         host.files["/home.html"] = f"""<!doctype html><title>Home</title>
             <script type="module" src="/camera.js"></script>
             <edge-camera src="{agent.url}" camera="gate" token="{TOKEN}"></edge-camera>

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from playwright.sync_api import Browser
 
-from tests.support.browser import page_agent, viewer
-from tests.support.chromium import chromium
+from tests.support.browser import PageAgent, viewer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 
-def test_two_cameras_move_in_one_connection() -> None:
-    with page_agent() as agent, chromium() as browser, viewer(browser, agent.url) as shown:
+def test_two_cameras_move_in_one_connection(browser: Browser, porch: PageAgent) -> None:
+    with viewer(browser, porch.url) as shown:
         shown.wait_live("gate", "back-yard")
         assert shown.connections() == 1
         assert [line["camera"] for line in shown.link()["current"]["lines"]] == ["gate", "back-yard"]
@@ -27,8 +27,8 @@ def test_two_cameras_move_in_one_connection() -> None:
         assert shown.complaints == []
 
 
-def test_one_camera_alone_spares_the_others_and_back_they_are() -> None:
-    with page_agent() as agent, chromium() as browser, viewer(browser, agent.url) as shown:
+def test_one_camera_alone_spares_the_others_and_back_they_are(browser: Browser, porch: PageAgent) -> None:
+    with viewer(browser, porch.url) as shown:
         page = shown.page
         shown.wait_live("gate", "back-yard")
         shown.tile("gate").locator(".hit").click()
@@ -56,8 +56,8 @@ def test_one_camera_alone_spares_the_others_and_back_they_are() -> None:
         shown.wait(lambda: page.title() == "Porch", "all cameras")
 
 
-def test_a_link_to_one_camera_takes_only_that_and_adds_the_rest_when_asked() -> None:
-    with page_agent() as agent, chromium() as browser, viewer(browser, f"{agent.url}#camera=back-yard") as shown:
+def test_a_link_to_one_camera_takes_only_that_and_adds_the_rest_when_asked(browser: Browser, porch: PageAgent) -> None:
+    with viewer(browser, f"{porch.url}#camera=back-yard") as shown:
         shown.wait_live("back-yard")
         assert [line["camera"] for line in shown.link()["current"]["lines"]] == ["back-yard"]
         shown.page.reload()
@@ -69,8 +69,8 @@ def test_a_link_to_one_camera_takes_only_that_and_adds_the_rest_when_asked() -> 
         assert shown.connections() == 1
 
 
-def test_a_page_that_waits_plays_at_a_click() -> None:
-    with page_agent() as agent, chromium() as browser, viewer(browser, f"{agent.url}#paused&camera=gate") as shown:
+def test_a_page_that_waits_plays_at_a_click(browser: Browser, porch: PageAgent) -> None:
+    with viewer(browser, f"{porch.url}#paused&camera=gate") as shown:
         play = shown.tile("gate").get_by_role("button", name="Play", exact=True)
         play.wait_for()
         assert shown.link()["current"] is None
@@ -78,8 +78,8 @@ def test_a_page_that_waits_plays_at_a_click() -> None:
         shown.wait_live("gate")
 
 
-def test_a_picture_that_is_paused_by_the_browsers_own_controls_is_not_sent() -> None:
-    with page_agent() as agent, chromium() as browser, viewer(browser, f"{agent.url}#camera=gate") as shown:
+def test_a_picture_that_is_paused_by_the_browsers_own_controls_is_not_sent(browser: Browser, porch: PageAgent) -> None:
+    with viewer(browser, f"{porch.url}#camera=gate") as shown:
         shown.wait_live("gate")
         first = shown.link()["current"]["id"]
         # As the buttons of the picture-in-picture window and of a headset do.
@@ -93,8 +93,8 @@ def test_a_picture_that_is_paused_by_the_browsers_own_controls_is_not_sent() -> 
 
 
 @pytest.mark.parametrize(("size", "column"), [((390, 844), True), ((844, 390), False), ((1440, 900), False)])
-def test_where_the_pictures_stand(size: tuple[int, int], column: bool) -> None:
-    with page_agent() as agent, chromium() as browser, viewer(browser, agent.url, size=size, touch=size[0] < 900) as shown:
+def test_where_the_pictures_stand(browser: Browser, porch: PageAgent, size: tuple[int, int], column: bool) -> None:
+    with viewer(browser, porch.url, size=size, touch=size[0] < 900) as shown:
         shown.wait_live("gate", "back-yard")
         boxes = [shown.tile(name).bounding_box() for name in ("gate", "back-yard")]
         assert all(boxes)
@@ -111,7 +111,7 @@ def test_where_the_pictures_stand(size: tuple[int, int], column: bool) -> None:
         assert shown.page.evaluate("() => document.documentElement.scrollWidth") <= size[0]
 
 
-def test_a_browser_without_h264_is_told_so_before_anything_is_offered() -> None:
+def test_a_browser_without_h264_is_told_so_before_anything_is_offered(browser: Browser, porch: PageAgent) -> None:
     without = """(() => {
         const all = RTCRtpReceiver.getCapabilities;
         window.whole = false;
@@ -120,11 +120,11 @@ def test_a_browser_without_h264_is_told_so_before_anything_is_offered() -> None:
           return window.whole ? found : {...found, codecs: found.codecs.filter((each) => !/h264/i.test(each.mimeType))};
         };
     })()"""
-    with page_agent() as agent, chromium() as browser, viewer(browser) as shown:
+    with viewer(browser) as shown:
         offers: list[str] = []
         shown.page.on("request", lambda request: offers.append(request.url) if request.method == "POST" else None)
         shown.page.add_init_script(without)
-        shown.page.goto(f"{agent.url}#camera=gate")
+        shown.page.goto(f"{porch.url}#camera=gate")
         shown.wait_said("gate", "This browser has no H.264 for live video")
         assert offers == []
         # As with a plugin that is switched on now.

@@ -6,15 +6,15 @@ each of them is there when it is looked for; all else is real.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Literal
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from playwright.sync_api import Browser
 
-from tests.e2e.test_page_access import at_rest, check
-from tests.support.browser import Viewer, page_agent, viewer
-from tests.support.chromium import chromium
+from tests.e2e.test_page_access import SCHEMES, at_rest, check
+from tests.support.browser import PageAgent, Viewer, viewer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -53,12 +53,20 @@ CHANNEL = """() => {
 }"""
 
 
-@contextmanager
-def shown_page(**options: Any) -> Iterator[Viewer]:
-    """A page with two cameras of two layers each, as far as it knows."""
-    with page_agent() as agent, chromium() as browser, viewer(browser, **options) as shown:
-        open_page(shown, agent.url)
-        yield shown
+Shown = Callable[..., contextlib.AbstractContextManager[Viewer]]
+
+
+@pytest.fixture
+def shown_page(browser: Browser, porch: PageAgent) -> Shown:
+    """A page with two cameras of two layers each, as far as it knows; options are those of `viewer`."""
+
+    @contextlib.contextmanager
+    def show(**options: Any) -> Iterator[Viewer]:
+        with viewer(browser, **options) as shown:
+            open_page(shown, porch.url)
+            yield shown
+
+    return show
 
 
 def open_page(shown: Viewer, url: str) -> None:
@@ -71,7 +79,7 @@ def flow(shown: Viewer, limit: str, text: str = "") -> None:
     shown.page.evaluate("([limit, text]) => window.flow(limit, text)", [limit, text])
 
 
-def test_the_connection_bar_names_who_is_at_fault_and_moves_nothing() -> None:
+def test_the_connection_bar_names_who_is_at_fault_and_moves_nothing(shown_page: Shown) -> None:
     with shown_page(size=(390, 844), touch=True) as shown:
         page = shown.page
         health = page.locator("edge-grid edge-health").last
@@ -105,7 +113,7 @@ def test_the_connection_bar_names_who_is_at_fault_and_moves_nothing() -> None:
         assert shown.complaints == []
 
 
-def test_pictures_that_are_seldom_on_purpose_are_not_taken_for_a_broken_connection() -> None:
+def test_pictures_that_are_seldom_on_purpose_are_not_taken_for_a_broken_connection(shown_page: Shown) -> None:
     with shown_page() as shown:
         first = shown.link()["current"]["id"]
         flow(shown, "camera", "This camera cannot send less: only some pictures get through.")
@@ -121,7 +129,7 @@ def test_pictures_that_are_seldom_on_purpose_are_not_taken_for_a_broken_connecti
         assert all(each["frames"] > frames[name] for name, each in shown.cameras().items())
 
 
-def test_quality_is_chosen_for_each_camera_and_data_saver_for_all() -> None:
+def test_quality_is_chosen_for_each_camera_and_data_saver_for_all(shown_page: Shown) -> None:
     with shown_page() as shown:
         page = shown.page
 
@@ -163,32 +171,30 @@ def test_quality_is_chosen_for_each_camera_and_data_saver_for_all() -> None:
         assert shown.complaints == []
 
 
-def test_a_browser_that_saves_data_begins_with_small_pictures() -> None:
-    with page_agent() as agent, chromium() as browser, viewer(browser) as shown:
+def test_a_browser_that_saves_data_begins_with_small_pictures(browser: Browser, porch: PageAgent) -> None:
+    with viewer(browser) as shown:
         shown.page.add_init_script("Object.defineProperty(NetworkInformation.prototype, 'saveData', {get: () => true});")
-        open_page(shown, agent.url)
+        open_page(shown, porch.url)
         shown.wait(lambda: {line["layer"] for line in shown.link()["current"]["lines"]} == {"sub"}, "small pictures")
         assert shown.page.get_by_role("button", name="Data saver").get_attribute("aria-pressed") == "true"
 
 
-def test_the_sheet_and_the_bar_are_for_everybody() -> None:
-    schemes: tuple[Literal["dark", "light"], ...] = ("dark", "light")
-    with page_agent() as agent, chromium() as browser:
-        for scheme in schemes:
-            with viewer(browser, scheme=scheme, size=(390, 844), touch=True) as shown:
-                open_page(shown, agent.url)
-                shown.page.keyboard.press("1")
-                shown.page.keyboard.press("q")
-                shown.tile("gate").get_by_role("dialog", name="Picture quality").wait_for()
-                seen = at_rest(shown)
-                assert any(control["label"].startswith("Data saver") for control in seen["controls"])
-                check(seen)
-                shown.page.keyboard.press("Escape")
-                flow(shown, "network", "Your mobile network carries less than the camera sends.")
-                shown.tile("gate").get_by_role("button", name="Connection, at fault: Network").wait_for()
-                seen = at_rest(shown)
-                assert any(control["label"].startswith("Connection") for control in seen["controls"])
-                check(seen)
-                bar = shown.tile("gate").locator("edge-health").bounding_box()
-                controls = shown.tile("gate").get_by_role("button", name="Picture quality").bounding_box()
-                assert bar and controls and bar["y"] + bar["height"] <= controls["y"], "it covers no button"
+def test_the_sheet_and_the_bar_are_for_everybody(browser: Browser, porch: PageAgent) -> None:
+    for scheme in SCHEMES:
+        with viewer(browser, scheme=scheme, size=(390, 844), touch=True) as shown:
+            open_page(shown, porch.url)
+            shown.page.keyboard.press("1")
+            shown.page.keyboard.press("q")
+            shown.tile("gate").get_by_role("dialog", name="Picture quality").wait_for()
+            seen = at_rest(shown)
+            assert any(control["label"].startswith("Data saver") for control in seen["controls"])
+            check(seen)
+            shown.page.keyboard.press("Escape")
+            flow(shown, "network", "Your mobile network carries less than the camera sends.")
+            shown.tile("gate").get_by_role("button", name="Connection, at fault: Network").wait_for()
+            seen = at_rest(shown)
+            assert any(control["label"].startswith("Connection") for control in seen["controls"])
+            check(seen)
+            bar = shown.tile("gate").locator("edge-health").bounding_box()
+            controls = shown.tile("gate").get_by_role("button", name="Picture quality").bounding_box()
+            assert bar and controls and bar["y"] + bar["height"] <= controls["y"], "it covers no button"

@@ -5,22 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Route
+from playwright.sync_api import Browser, Route
 
 from edgeagent import __version__
 from tests.support.broker import Broker
-from tests.support.browser import page_agent, viewer
-from tests.support.chromium import chromium
+from tests.support.browser import PageAgent, page_agent, viewer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 
 @pytest.mark.parametrize("door", ["whep", "mqtt"])
-def test_agent_killed_and_started_again(door: str, tmp_path: Path) -> None:
+def test_agent_killed_and_started_again(browser: Browser, door: str, tmp_path: Path) -> None:
     with (
         Broker(tmp_path) as broker,
         page_agent(broker if door == "mqtt" else None) as agent,
-        chromium() as browser,
         viewer(browser, f"{agent.url}#door={door}") as shown,
     ):
         shown.wait_live("gate", "back-yard")
@@ -37,10 +35,10 @@ def test_agent_killed_and_started_again(door: str, tmp_path: Path) -> None:
         shown.wait(lambda: shown.tile("gate").locator("video").count() == 1, "the old video to be gone")
 
 
-def test_a_camera_that_is_off_says_why_and_the_others_play(tmp_path: Path) -> None:
+def test_a_camera_that_is_off_says_why_and_the_others_play(browser: Browser, tmp_path: Path) -> None:
     clip = tmp_path / "clip.mp4"
     cameras = {"gate": {"driver": "test-pattern", "size": "320x240"}, "clip": {"driver": "file", "path": str(clip)}}
-    with page_agent(cameras=cameras) as agent, chromium() as browser, viewer(browser, agent.url) as shown:
+    with page_agent(cameras=cameras) as agent, viewer(browser, agent.url) as shown:
         shown.wait_live("gate")
         shown.wait_said("clip", "Camera is off: there is no file")
         first = shown.link()["current"]["id"]
@@ -49,8 +47,8 @@ def test_a_camera_that_is_off_says_why_and_the_others_play(tmp_path: Path) -> No
         assert shown.page.locator("header .status").inner_text() == "1 of 2 cameras live"
 
 
-def test_opened_before_the_agent_runs_it_plays_when_it_does() -> None:
-    with page_agent() as agent, chromium() as browser, viewer(browser, agent.url) as shown:
+def test_opened_before_the_agent_runs_it_plays_when_it_does(browser: Browser) -> None:
+    with page_agent() as agent, viewer(browser, agent.url) as shown:
         shown.wait_live("gate", "back-yard")
         agent.kill()
         # What a phone does that opens the page from its memory: the files are there, the agent is not.
@@ -63,8 +61,8 @@ def test_opened_before_the_agent_runs_it_plays_when_it_does() -> None:
         shown.wait_live("gate", "back-yard")
 
 
-def test_an_agent_that_was_updated_offers_to_reload() -> None:
-    with page_agent() as agent, chromium() as browser, viewer(browser) as shown:
+def test_an_agent_that_was_updated_offers_to_reload(browser: Browser, porch: PageAgent) -> None:
+    with viewer(browser) as shown:
         page = shown.page
 
         def of_yesterday(route: Route) -> None:
@@ -73,7 +71,7 @@ def test_an_agent_that_was_updated_offers_to_reload() -> None:
 
         # The page was loaded from an older agent; the one that it is connected to now says its own version.
         page.route("**/api/hello", of_yesterday)
-        page.goto(agent.url)
+        page.goto(porch.url)
         shown.wait_live("gate", "back-yard")
         notice = page.get_by_role("status").filter(has_text="The agent was updated to")
         notice.wait_for()

@@ -67,7 +67,9 @@ def hello() -> m.Hello:
 @contextlib.asynccontextmanager
 async def door(signaling: SignalingPort | None = None, **options: Any) -> AsyncIterator[tuple[HttpDoor, Client]]:
     """A door on a free port of 127.0.0.1 and a client of it."""
-    parts: dict[str, Any] = {name: options.pop(name) for name in ("snapshot", "health", "hello", "metrics") if name in options}
+    parts: dict[str, Any] = {
+        name: options.pop(name) for name in ("snapshot", "health", "hello", "metrics", "ticket") if name in options
+    }
     parts = {"snapshot": picture, "health": lambda: {"ok": True, "device": "porch"}, "hello": hello} | parts
     made = HttpDoor(HttpOptions(**{"port": 0} | options), device="porch", signaling=signaling or Port(), **parts)
     async with made, Client(f"http://127.0.0.1:{made.port}", cookie_jar=aiohttp.CookieJar(unsafe=True)) as client:

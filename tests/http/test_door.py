@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from edgeagent.errors import DeviceFault, EdgeAgentError
 from edgeagent.http import snapshots
 from edgeagent.http.door import HttpDoor, HttpOptions
-from edgeagent.http.guard import Guard
+from edgeagent.http.guard import VIEWER, Guard
 from edgeagent.http.snapshots import Snapshots
 from edgeagent.wire import messages as m
 from edgeagent.wire.codec import decode_agent
@@ -27,6 +27,8 @@ pytestmark = pytest.mark.realtime
 TOKEN = "a token of the owner"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 SDP = {"Content-Type": "application/sdp"}
+UNKNOWN = {"device": "", "mqtt": None, "whep": True, "auth": "token", "ticket": None}
+ANNA = "the token of Anna, who drives"
 
 
 async def refused(response: aiohttp.ClientResponse, status: int, words: str) -> None:
@@ -137,7 +139,13 @@ async def test_the_policy_lets_the_page_reach_a_broker_and_frames_on_allowed_pag
 
 async def test_what_the_page_is_told() -> None:
     async with door() as (_, client):
-        assert await (await client.get("/api/config")).json() == {"device": "porch", "mqtt": None, "whep": True, "auth": "none"}
+        assert await (await client.get("/api/config")).json() == {
+            "device": "porch",
+            "mqtt": None,
+            "whep": True,
+            "auth": "none",
+            "ticket": None,
+        }
         assert decode_agent(await (await client.get("/api/hello")).read()) == hello()
     async with door(mqtt_url="wss://broker.example/mqtt") as (_, client):
         assert (await (await client.get("/api/config")).json())["mqtt"] == {"url": "wss://broker.example/mqtt"}
@@ -198,7 +206,7 @@ async def test_a_token_is_asked_for() -> None:
         assert not port.received
         for public in ("/", "/app.js", "/healthz"):
             assert (await client.get(public)).status == 200
-        assert await (await client.get("/api/config")).json() == {"device": "", "mqtt": None, "whep": True, "auth": "token"}
+        assert await (await client.get("/api/config")).json() == UNKNOWN
         response = await client.options("/gate/whep")
         assert response.status == 200
         assert "Link" not in response.headers, "servers' credentials are for viewers"
@@ -207,6 +215,40 @@ async def test_a_token_is_asked_for() -> None:
         assert (await client.get("/gate.jpg", headers={"Authorization": f"bearer {TOKEN}"})).status == 200
         assert (await client.post("/gate/whep", data=OFFER, headers={**SDP, **BEARER})).status == 201
         assert (await (await client.get("/api/config", headers=BEARER)).json())["auth"] == "ok"
+
+
+def ticket(operator: str | None, local: bool) -> str | None:
+    return f"{operator} {'here' if local else 'elsewhere'}" if operator or local else None
+
+
+async def config_of(client: aiohttp.ClientSession, **headers: str) -> dict[str, Any]:
+    told: dict[str, Any] = await (await client.get("/api/config", headers=headers)).json()
+    return told
+
+
+async def test_a_ticket_for_who_may_do_more_than_watch() -> None:
+    async with door(operators={"anna": ANNA}, ticket=ticket, host="localhost") as (_, client):
+        assert (await config_of(client))["ticket"] == "None here"
+        assert (await config_of(client, Authorization=f"Bearer {ANNA}"))["ticket"] == "anna here"
+        for proxy in ("X-Forwarded-For", "Forwarded", "Via"):
+            assert (await config_of(client, **{proxy: "192.0.2.7"}))["ticket"] is None
+
+
+async def test_an_operators_token_opens_the_door_too() -> None:
+    async with door(token=TOKEN, operators={"anna": ANNA}, ticket=ticket) as (_, client):
+        assert await config_of(client, Host="porch.example") == UNKNOWN
+        assert (await config_of(client, Host="porch.example", **BEARER))["ticket"] is None, "who knows this may watch"
+        login = await client.post("/api/login", json={"token": ANNA}, headers={"Host": "porch.example"})
+        assert login.status == 204
+        cookie = login.headers["Set-Cookie"].split(";")[0]
+        told = await config_of(client, Host="porch.example", Cookie=cookie)
+        assert (told["auth"], told["ticket"]) == ("ok", "anna elsewhere")
+
+
+async def test_no_ticket_for_a_page_from_elsewhere() -> None:
+    async with door(cors=("https://home.example",), ticket=ticket) as (_, client):
+        told = await config_of(client, Origin="https://home.example")
+        assert (told["auth"], told["ticket"]) == ("none", None)
 
 
 @pytest.mark.parametrize(
@@ -469,9 +511,9 @@ async def test_any_header(method: str, target: str, headers: list[tuple[str, str
 
 
 def test_a_token_is_compared_whole() -> None:
-    guard = Guard("short", (), local_only=False)
-    assert guard._cookie != Guard("shorter", (), local_only=False)._cookie
-    assert len(guard._cookie) == 64
+    short, shorter = (Guard(token, (), local_only=False)._cookies[VIEWER] for token in ("short", "shorter"))
+    assert short != shorter
+    assert len(short) == 64
 
 
 # Snapshots by themselves, on the virtual clock

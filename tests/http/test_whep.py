@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import aiohttp
@@ -126,6 +127,17 @@ async def test_several_cameras_in_one_connection() -> None:
         ]
         await problem(await client.post("/gate/whep?also=desk,gate", data=two, headers=SDP), 400, "3 cameras")
         await problem(await client.post("/gate/whep?also=barn", data=two, headers=SDP), 404, "'barn'")
+
+
+async def test_data_without_a_camera() -> None:
+    port = Port()
+    async with door(port) as (_, client):
+        head, _, data = re.split("(?=m=)", OFFER)
+        response = await client.post("/-/whep", data=head.replace("BUNDLE 0 1", "BUNDLE 1") + data, headers=SDP)
+        assert (response.status, response.headers["Location"].startswith("/-/whep/")) == (201, True)
+        (offer,) = port.received
+        assert isinstance(offer, m.Offer) and offer.cameras == {}
+        assert (await client.delete(response.headers["Location"])).status == 200
 
 
 async def test_a_line_that_cannot_receive_gets_no_camera() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from edgeagent.core.layers import Share
 from edgeagent.media.hub import SILENT_FOR_S, SILENT_S, Hub
 from edgeagent.media.packetize import Packets
-from edgeagent.model import Capabilities, EncodedFrame
+from edgeagent.model import Capabilities, EncodedFrame, StreamInfo
 from tests.media.test_hub import IDR, SLICE, Source
 
 ENCODED = Capabilities(keyframe_on_demand=True, live_bitrate=True, layers=("main", "low"), bitrates=(3_000_000, 1_000_000))
@@ -62,6 +63,14 @@ async def test_the_camera_is_told_which_layers_are_wanted() -> None:
     assert source.wanted == {"main": True, "low": False}
     first.leave()
     assert source.wanted == {"main": False, "low": False}
+    await hub.close()
+
+
+async def test_a_layer_has_the_planned_size_until_it_delivers() -> None:
+    hub, _ = make(replace(ENCODED, sizes=((1280, 720),)))
+    assert (hub.size("main"), hub.size("low")) == ((1280, 720), (0, 0))
+    hub.on_info("main", StreamInfo(640, 480, 30))
+    assert hub.size("main") == (640, 480)
     await hub.close()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from aiortc import RTCCertificate, RTCPeerConnection, RTCSessionDescription
+from aiortc.rtp import RTCP_PSFB_APP, RtcpPsfbPacket, pack_remb_fci
 
 from edgeagent.errors import PeerError
 from edgeagent.media.hub import Hub
@@ -21,6 +22,7 @@ from edgeagent.rtc.peer import Peer
 from edgeagent.rtc.private import MAX_SCTP_WAITING, IceOptions, broken
 from edgeagent.rtc.servers import IceServers
 from edgeagent.rtc.settings import PeerSettings
+from edgeagent.wire.control import MAX_QUEUED
 from edgeagent.wire.messages import Candidate, Flow
 from tests.support.components import require
 from tests.support.sdp import CHROMIUM_OFFER, video_offer
@@ -77,11 +79,26 @@ class ClipSource:
             await asyncio.sleep(max(0.0, begun + n / 30 - loop.time()))
 
 
+class RateSource:
+    """A camera whose rate can be set; notes what it was set to."""
+
+    def __init__(self, name: str, rates: dict[str, int]) -> None:
+        self.name, self.rates = name, rates
+
+    def start(self) -> None: ...
+    async def stop(self) -> None: ...
+    def request_keyframe(self, layer: str = "main") -> None: ...
+    def set_wanted(self, layer: str, wanted: bool) -> None: ...
+    def set_bitrate(self, layer: str, bps: int) -> None:
+        self.rates[self.name] = round(bps, -4)
+
+
 class Events:
     def __init__(self) -> None:
         self.candidates: list[Candidate] = []
         self.connected_ = asyncio.Event()
         self.messages: asyncio.Queue[str] = asyncio.Queue()
+        self.data: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         self.reason: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def local_candidates(self, candidates: Sequence[Candidate], end: bool) -> None:
@@ -98,6 +115,15 @@ class Events:
 
     def channel_message(self, text: str) -> None:
         self.messages.put_nowait(text)
+
+    def data_opened(self, label: str) -> None:
+        self.data.put_nowait(("opened", label))
+
+    def data_message(self, label: str, text: str) -> None:
+        self.data.put_nowait((label, text))
+
+    def data_closed(self, label: str) -> None:
+        self.data.put_nowait(("closed", label))
 
     def closed(self, reason: str) -> None:
         if not self.reason.done():
@@ -211,6 +237,44 @@ async def test_a_camera_is_added_and_removed_by_new_offers() -> None:
         await peer.close()
 
 
+async def test_two_cameras_share_what_one_viewer_s_path_carries() -> None:
+    def told(bps: int) -> None:
+        peer._on_rtcp(bytes(RtcpPsfbPacket(fmt=RTCP_PSFB_APP, ssrc=1, media_ssrc=0, fci=pack_remb_fci(bps, [1]))))
+
+    def parts() -> list[int]:
+        return [round(peer.senders[mid].estimate_bps or 0, -3) for mid in ("0", "1")]
+
+    rates: dict[str, int] = {}
+    hubs = {
+        name: Hub(name, Capabilities(live_bitrate=True, bitrates=(most,)))
+        for name, most in (("gate", 270_000), ("desk", 4_000_000))
+    }
+    for name, hub in hubs.items():
+        hub.connect(RateSource(name, rates))
+    try:
+        async with client(Peer, Events(), settings(hubs)) as (peer, pc):
+            for _ in hubs:
+                pc.addTransceiver("video", direction="recvonly")
+            await pc.setLocalDescription(await pc.createOffer())
+            await peer.negotiate(pc.localDescription.sdp, {"0": "gate", "1": "desk"}, wait_for_servers=0)
+            told(1_000_000)
+            assert parts() == [300_000, 700_000]  # all that the small one can use, with its headers and repairs; the rest
+            async with asyncio.timeout(10):
+                while rates != {"gate": 270_000, "desk": 630_000}:
+                    await asyncio.sleep(0.02)
+            told(400_000)
+            assert parts() == [200_000, 200_000]
+            peer.quality("1", "off")
+            told(600_000)
+            assert parts()[0] == 600_000
+            peer.quality("1", "auto")
+            told(800_000)
+            assert parts() == [300_000, 500_000]
+    finally:
+        for hub in hubs.values():
+            await hub.close()
+
+
 async def test_a_running_stream_keeps_its_payload_type_when_the_camera_turns_out_to_be_another_profile() -> None:
     async with cameras(gate="320x240") as hubs:
         peer = Peer("testpeer", Events(), settings(hubs))
@@ -237,6 +301,47 @@ async def test_only_local_names_and_an_end_are_no_reason_to_give_up() -> None:
         await asyncio.sleep(1.0)
         assert not events.reason.done()
         await peer.close()
+
+
+@pytest.mark.parametrize("make", [Peer, AiortcPeer])
+async def test_control_and_telemetry(make: Callable[..., Any]) -> None:
+    events = Events()
+    async with cameras(gate="320x240") as hubs, client(make, events, settings(hubs)) as (peer, pc):
+        pc.addTransceiver("video", direction="recvonly")
+        pc.createDataChannel("session")
+        control = pc.createDataChannel("control", ordered=False, maxRetransmits=0)
+        back: asyncio.Queue[Any] = asyncio.Queue()
+        control.on("message", back.put_nowait)
+        assert not peer.send_data("control", "too early")
+        await offer_to(peer, pc, {"0": "gate"})
+        async with asyncio.timeout(10):
+            assert await events.data.get() == ("opened", "control")
+            while control.readyState != "open":
+                await asyncio.sleep(0.01)
+            control.send("one")
+            control.send(b"two")
+            assert await events.data.get() == ("control", "one")
+            assert await events.data.get() == ("control", "two")
+            assert peer.send_data("control", "back")
+            assert await back.get() == "back"
+            assert not peer.send_data("events", "not open")
+            assert not peer.send_data("control", "x" * (MAX_QUEUED + 1)), "one large message would hold up all others"
+            again = pc.createDataChannel("control")
+            while again.readyState != "closed":  # there is one already
+                await asyncio.sleep(0.01)
+            control.close()
+            assert await events.data.get() == ("closed", "control")
+        assert not peer.send_data("control", "gone")
+
+
+async def test_data_without_a_picture() -> None:
+    events = Events()
+    async with cameras() as hubs, client(Peer, events, settings(hubs)) as (peer, pc):
+        pc.createDataChannel("events")
+        await offer_to(peer, pc, {})
+        async with asyncio.timeout(10):
+            assert await events.data.get() == ("opened", "events")
+        assert peer.captured_at("0", 1) is None
 
 
 async def test_a_viewer_that_fills_sctp_is_shown_the_door() -> None:

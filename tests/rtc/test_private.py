@@ -67,7 +67,7 @@ def test_a_range_of_ports_is_used_and_its_end_is_said() -> None:
 @pytest.mark.parametrize(
     ("owner", "name", "word"),
     [
-        (RTCDtlsTransport, "_handle_rtcp_data", "_handle_rtcp_data"),
+        (RTCDtlsTransport, "_set_role", "_set_role"),
         (pylibsrtp, "lib", "lib"),
         (aioice.ice, "StunProtocol", "StunProtocol"),
         (aioice.Connection, "sort_check_list", "sort_check_list"),

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import itertools
 import struct
+import time
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -21,11 +22,11 @@ from edgeagent.media.hub import Hub
 from edgeagent.media.packetize import Packets, packetize
 from edgeagent.model import Capabilities, EncodedFrame, StreamInfo
 from edgeagent.rtc.private import SrtpContext
-from edgeagent.rtc.rtcp import Report
+from edgeagent.rtc.rtcp import NtpClock, Report
 from edgeagent.rtc.sdp import VideoFormat
 from edgeagent.rtc.sender import VideoSender
 from edgeagent.rtc.settings import StreamPort
-from edgeagent.rtc.writer import RtpWriter, TransportNumbers, ntp_time
+from edgeagent.rtc.writer import RtpWriter, TransportNumbers
 
 KEY = bytes(range(44))
 GCM = pylibsrtp.Policy.SRTP_PROFILE_AEAD_AES_256_GCM
@@ -157,7 +158,7 @@ def frame(n: int, *, key: bool = False, size: int = 3000, epoch: int = 0, layer:
 
 def begin(stream: StreamPort, chosen: VideoFormat = FORMAT, numbers: TransportNumbers | None = None) -> tuple[VideoSender, Wire]:
     wire = Wire()
-    sender = VideoSender(stream, chosen, cname="me")
+    sender = VideoSender(stream, chosen, cname="me", ntp=NtpClock(asyncio.get_running_loop().time(), time.time()))
     writer = RtpWriter(
         wire,  # type: ignore[arg-type]
         Srtp(),
@@ -381,15 +382,50 @@ async def test_reports_say_what_was_sent_and_bye_is_said() -> None:
 
 async def test_round_trip_and_keyframe_requests() -> None:
     stream = Stream()
-    sender, _ = begin(stream)
-    now = ntp_time(1_800_000_000.0)
-    sender.on_report(Report(sender.ssrc, 0.25, 7, 900, (now >> 16 & 0xFFFFFFFF) - 2 * 65536, 65536), now)
-    assert sender.stats.rtt_s == pytest.approx(1.0)
+    sender, wire = begin(stream)
+    sender.deliver(frame(0, key=True))
+    lsr = await next_report(wire)
+    await asyncio.sleep(2)
+    sender.on_report(Report(sender.ssrc, 0.25, 7, 900, lsr, 65536))
+    assert sender.stats.rtt_s == pytest.approx(1.0, abs=0.002)
     assert (sender.stats.fraction_lost, sender.stats.packets_lost, sender.stats.jitter_s) == (0.25, 7, 0.01)
-    sender.on_report(Report(sender.ssrc, 0, 7, 900, (now >> 16 & 0xFFFFFFFF) + 65536, 0), now)
-    assert sender.stats.rtt_s == pytest.approx(1.0)  # a report from the future is no measurement
+    sender.on_report(Report(sender.ssrc, 0, 7, 900, lsr + 3 * 65536, 0))
+    assert sender.stats.rtt_s == pytest.approx(1.0, abs=0.002)  # a report from the future is no measurement
     sender.on_keyframe_request()
     assert stream.log[-1] == "keyframe"
+    sender.close()
+
+
+async def next_report(wire: Wire) -> int:
+    """Wait for the next SR, to a millisecond; returns the middle of its NTP time, as a receiver says it again."""
+    said = len(wire.rtcp)
+    while len(wire.rtcp) == said:
+        await asyncio.sleep(0.001)
+    return ntp_of(wire.rtcp[-1]) >> 16 & 0xFFFFFFFF
+
+
+def ntp_of(report: bytes) -> int:
+    ntp: int = struct.unpack_from("!Q", report, 8)[0]
+    return ntp
+
+
+async def test_a_wall_clock_that_is_set_changes_neither_round_trip_nor_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    sender, wire = begin(Stream())
+    sender.deliver(frame(0, key=True))
+    lsr = await next_report(wire)
+    said_at = asyncio.get_running_loop().time()
+    assert ntp_of(wire.rtcp[-1]) / 2**32 - 2_208_988_800 == pytest.approx(time.time(), abs=60)
+    wall = time.time
+    monkeypatch.setattr(time, "time", lambda: wall() + 5.0)
+    await next_report(wire)
+    first, second = (rtp.RtcpPacket.parse(packet)[0] for packet in wire.rtcp[-2:])
+    assert isinstance(first, rtp.RtcpSrPacket) and isinstance(second, rtp.RtcpSrPacket)
+    passed_s = asyncio.get_running_loop().time() - said_at
+    assert (second.sender_info.ntp_timestamp - first.sender_info.ntp_timestamp) / 2**32 == pytest.approx(passed_s, abs=0.002)
+    ticks = (second.sender_info.rtp_timestamp - first.sender_info.rtp_timestamp) & 0xFFFFFFFF
+    assert ticks / 90_000 == pytest.approx(passed_s, abs=0.002)
+    sender.on_report(Report(sender.ssrc, 0, 0, 0, lsr, int((passed_s - 0.08) * 65536)))
+    assert sender.stats.rtt_s == pytest.approx(0.08, abs=0.003)
     sender.close()
 
 
@@ -509,6 +545,34 @@ async def test_who_has_nothing_to_go_on_with_takes_the_other_layer_at_once() -> 
     stream.gop = [frame(0, key=True, layer="low")]
     sender.assign(Share("low"))
     assert stream.on == ["low"] and len(wire.packets) == len(frame(0, key=True))
+    sender.close()
+
+
+async def test_thinned_pictures_are_shown_later_and_it_is_known_when_each_was_captured() -> None:
+    stream = layered()
+    sender, wire = begin(stream)
+    sender.limit(300_000.0)
+    sender.assign(Share("main", 200_000.0))
+    for n in range(90):
+        sender.deliver(frame(n, key=n % 60 == 0, size=4000))
+        await asyncio.sleep(1 / 30)
+    stamps = list(dict.fromkeys(p.timestamp for p in wire.packets))
+    assert 4 < len(stamps) < 60
+    assert all(0 < (b - a) & 0xFFFFFFFF < 90_000 for a, b in itertools.pairwise(stamps))
+    captured = [sender.captured_at(stamp) for stamp in stamps]
+    numbers = [round((at - 1000.0) * 30) for at in captured if at is not None]
+    last = numbers.index(60)
+    assert numbers == [*range(last), *range(60, 60 + len(stamps) - last)]  # the beginning of each GOP
+    shown_s = [((stamp - stamps[0]) & 0xFFFFFFFF) / 90_000 for stamp in stamps]
+    assert shown_s[last] == pytest.approx(2.0, abs=0.01) and shown_s[last - 1] > 1.5 > 2 * numbers[last - 1] / 30
+    assert sender.captured_at((stamps[-1] + 90_000) & 0xFFFFFFFF) is None
+    newest = stamps[-1]
+    stream.gop = [frame(91, key=True, layer="low")]
+    sender.deliver(frame(90))
+    sender.assign(Share("low"))
+    sender.deliver(frame(91, key=True, layer="low"))
+    await asyncio.sleep(0.5)
+    assert 0 < (wire.packets[-1].timestamp - newest) & 0xFFFFFFFF < 90_000
     sender.close()
 
 

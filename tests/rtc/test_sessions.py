@@ -367,3 +367,50 @@ async def test_limits_come_from_the_configuration() -> None:
         shell.receive(encode(offer(sid="session2")), alice)
         refusal = alice.take(m.ErrorMessage)
         assert (refusal.code, refusal.retry_s) == (429, 1.0)
+
+
+class Desk:
+    """Keeps what it hears of viewers."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, ...]] = []
+
+    def opened(self, viewer: str, label: str) -> None:
+        self.heard.append(("opened", viewer, label))
+
+    def message(self, viewer: str, label: str, text: bytes | str) -> None:
+        self.heard.append(("message", viewer, label, str(text)))
+
+    def closed(self, viewer: str) -> None:
+        self.heard.append(("closed", viewer))
+
+
+async def test_what_goes_between_viewers_and_the_desk() -> None:
+    """A viewer is known there by a name of ours: the `sid` is his own choice, and another may choose the same."""
+    peers, desk = ScriptedPeers(), Desk()
+    config = SessionConfig(device="porch", epoch="e1", version="1", devices=2)
+    async with Sessions(config, peers, viewers=desk) as shell:
+        shell.cameras_changed([camera("gate")])
+        for name in ("alice", "mallory"):
+            shell.receive(encode(offer()).encode(), Reply(name))
+        await settled()
+        alice, mallory = peers.made
+        assert alice.sid == mallory.sid
+        for peer in peers.made:
+            peer.connect()
+            peer.events.data_opened("events")
+        assert shell.hello().devices == 2
+        names = [viewer for _, viewer, _ in desk.heard]
+        assert len(set(names)) == 2
+        assert shell.send_data(names[0], "events", "for alice")
+        assert (alice.data, mallory.data) == ([("events", "for alice")], [])
+        assert shell.captured_at(names[0], "0", 90_000) == 1.0
+        desk.heard.clear()
+        mallory.events.data_message("control", "{}")
+        mallory.events.data_closed("control")
+        mallory.events.closed("DTLS closed")
+        assert desk.heard == [("message", names[1], "control", "{}"), ("closed", names[1]), ("closed", names[1])]
+        assert not shell.send_data(names[1], "events", "gone")
+        assert shell.captured_at(names[1], "0", 90_000) is None
+        desk.heard.clear()
+    assert desk.heard == [("closed", names[0])]

@@ -46,6 +46,16 @@ def test_it_always_comes_back() -> None:
     assert not any("network-online" in line for line in settings())
 
 
+def test_what_moved_is_stopped_by_whatever_the_service_ended() -> None:
+    """The keeper's record lies in the runtime directory, which stays until this has run; lgpio needs a folder it may write to."""
+    assert {"ExecStopPost=-/opt/edgeagent/bin/python -P -m edgeagent.keeper --stop", "RuntimeDirectory=edgeagent"} <= set(
+        settings()
+    )
+    assert {"LimitNICE=-10", "WorkingDirectory=/run/edgeagent", "DeviceAllow=char-gpiochip rw"} <= set(settings())
+    # Control groups: the keeper is told and ended with the agent, never left alone.
+    assert not any(line.startswith(("KillMode=", "SendSIGKILL=")) for line in settings())
+
+
 def test_systemd_takes_every_line(tmp_path: Path) -> None:
     program = tmp_path / "edgeagent"
     program.touch(mode=0o755)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.broker import free_port
-from tests.support.procs import Program
+from tests.support.procs import DEADLINE_S, Program
 
 Line = dict[str, Any]
 
@@ -80,7 +80,7 @@ class Agent(Program):
         """Messages of the log that hold all these words."""
         return [line["message"] for line in self.lines() if all(word in line["message"] for word in words)]
 
-    def wait_said(self, *words: str, deadline_s: float = 30.0) -> str:
+    def wait_said(self, *words: str, deadline_s: float = DEADLINE_S) -> str:
         """Wait for such a message."""
         self.wait_for(lambda: self.said(*words), f"the log to say {words}", deadline_s=deadline_s)
         return self.said(*words)[0]

@@ -16,10 +16,10 @@ from playwright.sync_api import Browser, Locator, Page
 
 from tests.bench.servers import Agent, free_port, healthy
 from tests.support.broker import Broker
-from tests.support.procs import wait_until
+from tests.support.procs import DEADLINE_S, wait_until
 
 WEB = Path(__file__).resolve().parents[2] / "edgeagent" / "web"
-LIVE_S = 30.0
+LIVE_S = DEADLINE_S
 """How long a picture may take on a busy machine."""
 
 CAMERAS: dict[str, Any] = {
@@ -164,6 +164,7 @@ def viewer(
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, has_touch=touch, is_mobile=touch, locale="en-GB"
     )
+    context.set_default_timeout(LIVE_S * 1000)
     try:
         shown = Viewer(context.new_page())
         if url:

@@ -7,7 +7,7 @@ __all__ = ["chromium", "frames_of"]
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from tests.support.components import require
 
@@ -21,10 +21,27 @@ ARGUMENTS = (
 )
 
 
+_running: list[Playwright] = []
+
+
+@contextmanager
+def _playwright() -> Iterator[Playwright]:
+    """The driver, which a thread can start only once: who comes second shares it."""
+    if _running:
+        yield _running[0]
+        return
+    with sync_playwright() as playwright:
+        _running.append(playwright)
+        try:
+            yield playwright
+        finally:
+            _running.clear()
+
+
 @contextmanager
 def chromium(arguments: Sequence[str] = ()) -> Iterator[Browser]:
     """A browser that is gone at the end, with all that it started."""
-    with sync_playwright() as playwright:
+    with _playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=require("chromium"), args=[*ARGUMENTS, *arguments])
         try:
             yield browser

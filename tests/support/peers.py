@@ -33,6 +33,7 @@ class ScriptedPeer:
     remote_ended: bool = False
     wishes: list[tuple[str, str]] = field(default_factory=list)
     sent: list[AgentMessage] = field(default_factory=list)
+    data: list[tuple[str, str]] = field(default_factory=list)
     open: bool = False
     closed: list[str] = field(default_factory=list)
     close_s: float = 0.0
@@ -71,6 +72,14 @@ class ScriptedPeer:
         if self.open:
             self.sent.append(decode_agent(text))
         return self.open
+
+    def send_data(self, label: str, text: str) -> bool:
+        if self.open:
+            self.data.append((label, text))
+        return self.open
+
+    def captured_at(self, mid: str, timestamp: int) -> float | None:
+        return timestamp / 90_000 if mid == "0" else None
 
     async def close(self, reason: str = "") -> None:
         await asyncio.sleep(self.close_s)

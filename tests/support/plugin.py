@@ -3,18 +3,22 @@
 - `async def` tests run on a virtual clock (`virtual`), with `@pytest.mark.realtime` on a real loop. Hypothesis works with both.
 - A callback that holds the loop, a task left pending, an exception that only the loop saw: the test fails and says so.
 - Every test: descriptors, threads and child processes that it leaves behind fail it; so does passing its time limit.
+- `make test` runs two processes of pytest side by side (pytest-xdist, a file at a time): files of whole programs come first, and
+  while a test marked `alone` runs, the other process waits between two tests.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import functools
 import inspect
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Generator, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any, Never
 
@@ -139,6 +143,34 @@ def _stacks() -> str:
     with contextlib.suppress(RuntimeError):  # no loop runs
         text.append(tasks_text(asyncio.get_running_loop()))
     return "\n".join(text)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of whole programs first: they take minutes, and whichever process is done early takes short files until the end."""
+    programs = {item.path for item in items if item.get_closest_marker("e2e")}
+    items.sort(key=lambda item: item.path not in programs)
+
+
+@contextlib.contextmanager
+def _beside_others(item: pytest.Item) -> Iterator[None]:
+    """Keep a test that is marked `alone` and those of the other processes apart."""
+    if not hasattr(item.config, "workerinput"):  # the only process
+        yield
+        return
+    folder = Path(item.config.rootpath, "build")
+    folder.mkdir(exist_ok=True)
+    alone = item.get_closest_marker("alone") is not None
+    with (folder / ".tests.lock").open("w") as running, (folder / ".turn.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # who wants to be alone waits here for all that run, and all others for him
+        fcntl.flock(running, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(turn, fcntl.LOCK_UN)
+        yield
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    with _beside_others(item):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Program", "wait_until"]
+__all__ = ["DEADLINE_S", "Program", "wait_until"]
 
 import contextlib
 import os
@@ -14,11 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Self
 
+DEADLINE_S = 60.0
+"""How long a condition may take that holds after a second or two: machines are busy, and only a failure waits so long."""
 _POLL_S = 0.02
-_KILL_AFTER_S = 10.0
+_KILL_AFTER_S = 30.0
 
 
-def wait_until(condition: Callable[[], object], what: str, *, deadline_s: float = 30.0) -> None:
+def wait_until(condition: Callable[[], object], what: str, *, deadline_s: float = DEADLINE_S) -> None:
     """Wait until `condition()` is true; raises TimeoutError that says `what` was awaited."""
     end = time.monotonic() + deadline_s
     never = threading.Event()
@@ -88,7 +90,7 @@ class Program:
         size = os.fstat(self._log.fileno()).st_size
         return os.pread(self._log.fileno(), size, 0).decode(errors="replace")
 
-    def wait_for(self, condition: Callable[[], object], what: str, *, deadline_s: float = 30.0) -> None:
+    def wait_for(self, condition: Callable[[], object], what: str, *, deadline_s: float = DEADLINE_S) -> None:
         """As `wait_until`; raises RuntimeError with the output where the program has ended or time is up."""
         try:
             wait_until(lambda: condition() or not self.running, what, deadline_s=deadline_s)

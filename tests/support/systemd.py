@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import Self
 
-from tests.support.procs import wait_until
+from tests.support.procs import DEADLINE_S, wait_until
 
 
 class Systemd:
@@ -42,7 +42,7 @@ class Systemd:
         while data := self._socket.recv(65536):
             self.told += data.decode().splitlines()
 
-    def wait_for(self, line: str, *, deadline_s: float = 30.0) -> None:
+    def wait_for(self, line: str, *, deadline_s: float = DEADLINE_S) -> None:
         """Wait until a line begins so."""
         wait_until(
             lambda: any(told.startswith(line) for told in tuple(self.told)), f"systemd to be told {line}", deadline_s=deadline_s

@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any, Self
 
-from tests.support.procs import wait_until
+from tests.support.procs import DEADLINE_S, wait_until
 
 Snapshot = dict[str, Any]
 """One line of `whep-count`: sums, and under `sessions` one object for each; see `tests/bench/client`."""
@@ -44,7 +44,7 @@ class Viewers:
         if self._process.returncode is not None:
             return  # by `result`
         try:
-            self._process.communicate(timeout=20)
+            self._process.communicate(timeout=DEADLINE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()
@@ -56,7 +56,7 @@ class Viewers:
         self._process.stdin.flush()
         return dict(json.loads(self._process.stdout.readline()))
 
-    def wait_open(self, *, deadline_s: float = 30.0) -> None:
+    def wait_open(self, *, deadline_s: float = DEADLINE_S) -> None:
         """Wait until every session has got a whole keyframe; raises TimeoutError, or RuntimeError with the first refusal."""
 
         def opened() -> bool:
@@ -71,7 +71,7 @@ class Viewers:
     def result(self) -> Snapshot:
         """End the sessions and return the last counters."""
         assert self._process
-        out, _ = self._process.communicate(timeout=20)
+        out, _ = self._process.communicate(timeout=DEADLINE_S)
         return dict(json.loads(out.splitlines()[-1]))
 
 

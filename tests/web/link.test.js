@@ -587,6 +587,27 @@ describe('refusals', () => {
   });
 });
 
+test('an agent without cameras: a peer that carries data only, kept and made anew', () => {
+  const sim = new Sim({ cameras: [] });
+  sim.event({ type: 'hello', hello: sim.hello() });
+  sim.event({ type: 'wanted', cameras: [] });
+  sim.event({ type: 'door', door: 'whep', ready: true });
+  sim.run(10_000);
+  assert.equal(sim.opened, 0, 'not wanted');
+  sim.event({ type: 'wanted', cameras: [], data: true });
+  const first = () => sim.link.summary.current;
+  sim.until(() => first()?.open === true, 5000);
+  sim.run(60_000);
+  assert.equal(sim.opened, 1);
+  assert.deepEqual(first()?.lines, []);
+  const id = /** @type {any} */ (first()).id;
+  sim.event({ type: 'connection', peer: id, state: 'failed' });
+  sim.until(() => first()?.open === true && first()?.id !== id, 10_000);
+  sim.event({ type: 'wanted', cameras: [], data: false });
+  sim.run(10_000);
+  assert.equal(sim.opened, sim.closed);
+});
+
 test('answers and candidates of another session, another number or no session change nothing', () => {
   const sim = running();
   const before = JSON.stringify(sim.link.summary);

@@ -8,7 +8,7 @@ import { brokerUrl, fromFragment, httpUrl, NAME, noSettings, toFragment } from '
 
 describe('settings', () => {
   test('an empty fragment names no agent', () => {
-    assert.deepEqual(fromFragment(''), { settings: null, camera: '', paused: false, probe: false, door: '' });
+    assert.deepEqual(fromFragment(''), { settings: null, camera: '', drive: false, paused: false, probe: false, door: '' });
     assert.equal(fromFragment('#camera=gate').camera, 'gate');
     assert.equal(fromFragment('#camera=../x').camera, '');
     assert.equal(fromFragment('#device=porch').settings, null, 'a device without a broker');
@@ -32,6 +32,17 @@ describe('settings', () => {
     assert.equal(toFragment('#device=porch&broker=wss://b/mqtt&password=p&token=t', 'gate'), '#device=porch&broker=wss://b/mqtt&camera=gate');
     assert.equal(toFragment('#camera=gate', ''), '');
     assert.equal(toFragment('#camera=gate&paused', ''), '#paused');
+  });
+
+  test('one drives by a camera', () => {
+    assert.deepEqual(fromFragment('#drive/gate&probe'), { settings: null, camera: 'gate', drive: true, paused: false, probe: true, door: '' });
+    assert.equal(fromFragment('#drive/../x').drive, false);
+    assert.equal(fromFragment('#camera=gate').drive, false);
+    const there = toFragment('#broker=wss://b/mqtt&device=porch&camera=gate&token=t', 'gate', true);
+    assert.equal(there, '#drive/gate&broker=wss://b/mqtt&device=porch');
+    assert.equal(fromFragment(there).settings?.device, 'porch');
+    assert.equal(toFragment(there, 'gate'), '#camera=gate&broker=wss://b/mqtt&device=porch');
+    assert.equal(toFragment('#drive/gate', ''), '');
   });
 
   test('addresses as people type them', () => {

@@ -20,7 +20,7 @@ from edgeagent.drivers import DeviceFault, EncodedFrame
 from edgeagent.drivers.conformance import Recording, assert_conforms, record
 from edgeagent.media.encoder import make_encoder
 from tests.rootfs.inside import board
-from tests.rootfs.inside.helpers import camera, kbit_s, of, wait_until
+from tests.rootfs.inside.helpers import camera, kbit_s, layer_rests, of, wait_until
 
 
 def opened() -> int:
@@ -73,20 +73,7 @@ def test_live_bitrate() -> None:
 
 
 def test_a_layer_rests_while_nobody_wants_it() -> None:
-    def script(it: Recording) -> None:
-        it.wait_for(5, 30, "lores")
-        it.unwanted.add("lores")
-        it.wait_for(len(of(it)) + 8, 30, "main")  # what was on its way
-        rested.append(len(of(it, "lores")))
-        it.wait_for(len(of(it)) + 15, 30, "main")
-        rested.append(len(of(it, "lores")))
-        it.unwanted.clear()
-        it.wait_for(rested[-1] + 3, 30, "lores")
-
-    rested: list[int] = []
-    it = record(camera(), make_encoder, script)
-    assert rested[0] == rested[1]
-    assert of(it, "lores")[rested[1]].keyframe
+    layer_rests(make_encoder)
 
 
 def test_no_layer_wanted_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,9 +251,10 @@ def test_a_camera_that_hangs_is_given_up_in_time() -> None:
     fault = record(one, make_encoder, script, stop_s=30).error
     assert isinstance(fault, DeviceFault)
     assert "does not let itself be closed" in fault.message
+    assert fault.restart
     again = record(one, make_encoder, lambda it: it.wait_for(1, 30)).error
     assert isinstance(again, DeviceFault)
-    assert again.message == fault.message
+    assert again.message == fault.message and again.restart
     kernel[0].set()
     closers = [thread for thread in threading.enumerate() if thread.name == "edgeagent-csi-close"]
     for closer in closers:

@@ -12,7 +12,7 @@ import videodev2 as v4l2
 from edgeagent.drivers import DeviceFault
 from edgeagent.drivers.conformance import Recording, assert_conforms, record
 from tests.rootfs.inside import codec
-from tests.rootfs.inside.helpers import camera, kbit_s, of, wait_until
+from tests.rootfs.inside.helpers import camera, kbit_s, layer_rests, of, wait_until
 
 
 def no_software(**_: Any) -> NoReturn:
@@ -69,20 +69,7 @@ def test_keyframe_and_bitrate_while_it_runs(board_codec: codec.CodecRules) -> No
 
 
 def test_a_layer_rests_while_nobody_wants_it(board_codec: codec.CodecRules) -> None:
-    def script(it: Recording) -> None:
-        it.wait_for(5, 30, "lores")
-        it.unwanted.add("lores")
-        it.wait_for(len(of(it)) + 8, 30, "main")
-        rested.append(len(of(it, "lores")))
-        it.wait_for(len(of(it)) + 15, 30, "main")
-        rested.append(len(of(it, "lores")))
-        it.unwanted.clear()
-        it.wait_for(rested[-1] + 3, 30, "lores")
-
-    rested: list[int] = []
-    it = record(camera(), no_software, script)
-    assert rested[0] == rested[1]
-    assert of(it, "lores")[rested[1]].keyframe
+    layer_rests(no_software)
 
 
 def test_an_encoder_that_stalls_is_closed_and_opened_again(board_codec: codec.CodecRules) -> None:

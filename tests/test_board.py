@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.runtime.board import HOLD_S, LOOK_EVERY_S, TEXTS, BoardHealth, BoardWatch, Power, troubles, watch
+from edgeagent.board import HOLD_S, LOOK_EVERY_S, TEXTS, BoardHealth, BoardWatch, Power, troubles, watch
 
 WELL = BoardHealth(
     model="Raspberry Pi 4 Model B Rev 1.4",

@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from edgeagent.runtime.board import BoardHealth, Power
+from edgeagent.board import BoardHealth, Power
 
 MADE_IN = 2026
 """The year of this program: a clock that shows an earlier one was never set."""

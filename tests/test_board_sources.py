@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.runtime import board_sources as b
-from edgeagent.runtime.board import BoardHealth, Power
+from edgeagent import board_sources as b
+from edgeagent.board import BoardHealth, Power
 
 PI_FILES = {
     "proc/device-tree/model": "Raspberry Pi Zero 2 W Rev 1.0\0",

@@ -1,0 +1,86 @@
+"""`distance`: an ultrasonic sensor (HC-SR04) on two pins."""
+
+from __future__ import annotations
+
+__all__ = ["Distance"]
+
+import warnings
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from edgeagent_devices._gpio import Pin, claimed, released
+from pydantic import BaseModel, Field
+
+from edgeagent.drivers import DeviceFault, Reading, Readings, Sensor
+
+_SILENT_READS = 10
+
+
+class Distance(Sensor):
+    """How far the next thing is."""
+
+    summary = "an ultrasonic distance sensor (HC-SR04) on two GPIO pins"
+    icon = "distance"
+    wiring = (
+        "VCC → 5 V, GND → ground, TRIG → GPIO pin `trigger`.\n"
+        "ECHO gives 5 V: through 330 Ω to GPIO pin `echo`, and 470 Ω from there to ground. (HC-SR04P at 3.3 V needs no resistors.)"
+    )
+    interval_s = 0.2
+
+    class Options(BaseModel, extra="forbid"):
+        """The sensor."""
+
+        trigger: Pin = Field(description="BCM number of the pin that goes to TRIG")
+        echo: Pin = Field(description="BCM number of the pin that ECHO comes to")
+        max_m: Annotated[float, Field(gt=0.05, le=5)] = Field(4.0, description="farthest distance to be told")
+        warn_below_m: Annotated[float, Field(ge=0, le=5)] = Field(0.0, description="a nearer thing raises an alarm; 0: none")
+        stop_below_m: Annotated[float, Field(ge=0, le=5)] = Field(0.0, description="a nearer thing stops whatever moves; 0: none")
+
+    def __init__(self, name: str, options: Options) -> None:
+        super().__init__(name, options)
+        self._options = options
+        self._sensor: Any = None
+        self._silent = 0
+
+    @property
+    def readings(self) -> Mapping[str, Reading]:
+        options = self._options
+        return {
+            "range": Reading(
+                title="Distance",
+                unit="m",
+                digits=2,
+                minimum=0,
+                maximum=options.max_m,
+                warn_below=options.warn_below_m or None,
+                stop_below=options.stop_below_m or None,
+                dead_band=0.01,
+                device_class="distance",
+            )
+        }
+
+    def open(self) -> None:
+        options = self._options
+        self._silent = 0
+        with claimed() as gpiozero:
+            # It says that there was no echo, which is told below, and advises pigpio, which is no longer kept up.
+            warnings.simplefilter("ignore", gpiozero.DistanceSensorNoEcho)
+            warnings.simplefilter("ignore", gpiozero.PWMSoftwareFallback)
+            self._sensor = gpiozero.DistanceSensor(
+                options.echo, options.trigger, max_distance=options.max_m, queue_len=3, partial=True
+            )
+
+    def read(self) -> Readings:
+        metres = float(self._sensor.distance)
+        if metres > 0:
+            self._silent = 0
+            return {"range": round(metres, 3)}
+        # No echo yet, or none at all (without `partial` it would wait for one for ever); what is there is 2 cm away at least.
+        self._silent += 1
+        if self._silent >= _SILENT_READS:
+            raise DeviceFault("The distance sensor does not answer: check its supply and the wires of TRIG and ECHO.")
+        return {}
+
+    def close(self) -> None:
+        released(self._sensor)
+        self._sensor = None

@@ -1,0 +1,276 @@
+"""`serial-line`: an Arduino, ESP32 or Pico on USB that speaks JSON, one object a line.
+
+    board → agent   {"temperature": 21.5, "door": true}      readings, whenever it likes; unknown names are left out
+    agent → board   {"throttle": 0.4, "steer": -0.1}         where the axes shall be
+                    {"stop": true}                           stand still, at once
+                    {"alive": true}                          every `alive_s`, so that the board stops by itself where they cease
+                    {"call": "beep", "args": {...}}          the command `call`
+
+`docs/drivers.md` has a sketch for the other side.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Decoder", "SerialLine"]
+
+import contextlib
+import json
+import math
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+from edgeagent.drivers import Actuator, Axis, DeviceFault, Reading, Readings, Sensor, command
+
+MAX_LINE = 1024
+"""Bytes of one line; a longer one is left out."""
+_Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+
+
+class ReadingOptions(BaseModel, extra="forbid"):
+    """One reading that the board sends."""
+
+    title: str = Field("", description="for people")
+    kind: Literal["number", "flag", "text"] = Field("number", description="what its values are")
+    unit: str = Field("", description="as shown behind the number")
+    digits: Annotated[int, Field(ge=0, le=6)] = Field(1, description="decimal places worth showing")
+    warn_below: float | None = Field(None, description="a lower value raises an alarm")
+    warn_above: float | None = Field(None, description="a higher value raises an alarm")
+    stop_below: float | None = Field(None, description="a lower value stops whatever moves")
+
+
+class AxisOptions(BaseModel, extra="forbid"):
+    """One axis that the board moves."""
+
+    minimum: float = Field(-1.0, description="least value")
+    maximum: float = Field(1.0, description="largest value")
+    neutral: float = Field(0.0, description="where it stands still")
+    role: Literal["throttle", "steer", "pan", "tilt", "other"] = Field("other", description="what keys and sticks steer")
+    position: bool = Field(False, description="whether the value is a place that is held")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> AxisOptions:
+        if not self.minimum <= self.neutral <= self.maximum or self.minimum == self.maximum:
+            raise ValueError("neutral must lie between minimum and maximum")
+        return self
+
+
+class SerialLine(Actuator, Sensor):
+    """A board of its own, which should stop by itself when the lines cease."""
+
+    summary = "an Arduino, ESP32 or Pico on USB: JSON lines, readings one way and axes the other"
+    icon = "board"
+    wiring = "A USB cable. Take the stable name of the port: `ls /dev/serial/by-id`."
+    interval_s = 0.1
+
+    class Options(BaseModel, extra="forbid"):
+        """The port and what the board knows."""
+
+        port: Annotated[str, Field(min_length=1, max_length=200)] = Field(
+            description="the port, best by its name in /dev/serial/by-id"
+        )
+        baud: Annotated[int, Field(ge=1200, le=4_000_000)] = Field(115_200, description="bits a second")
+        readings: Annotated[dict[_Key, ReadingOptions], Field(max_length=32)] = Field({}, description="what it sends, by name")
+        axes: Annotated[dict[_Key, AxisOptions], Field(max_length=16)] = Field({}, description="what it moves, by name")
+        alive_s: Annotated[float, Field(ge=0.05, le=10)] = Field(0.2, description="how often it is told that the agent lives")
+        silence_s: Annotated[float, Field(ge=0, le=600)] = Field(
+            0.0, description="a board that says nothing for so long has failed; 0: never"
+        )
+
+    def __init__(self, name: str, options: Options) -> None:
+        super().__init__(name, options)
+        self._options = options
+        self._port: Any = None
+        self._decoder = Decoder(self.readings)
+        self._writing = threading.Lock()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._fault: DeviceFault | None = None
+
+    @property
+    def readings(self) -> Mapping[str, Reading]:
+        return {
+            name: Reading(
+                title=known.title,
+                kind=known.kind,
+                unit=known.unit,
+                digits=known.digits,
+                warn_below=known.warn_below,
+                warn_above=known.warn_above,
+                stop_below=known.stop_below,
+            )
+            for name, known in self._options.readings.items()
+        }
+
+    @property
+    def axes(self) -> Mapping[str, Axis]:
+        return {
+            name: Axis("", known.minimum, known.maximum, known.neutral, role=known.role, position=known.position)
+            for name, known in self._options.axes.items()
+        }
+
+    def open(self) -> None:
+        try:
+            import serial
+        except ImportError:
+            text = 'Serial ports need pyserial: `pip install "edgeagent[gpio]"` or `sudo apt install python3-serial`.'
+            raise DeviceFault(text, retry=False) from None
+        options = self._options
+        try:
+            self._port = serial.Serial(options.port, options.baud, timeout=options.alive_s, write_timeout=0.2, exclusive=True)
+        except serial.SerialException as error:
+            raise DeviceFault(f"The serial port {options.port} cannot be opened: {_reason(error)}") from None
+        self._decoder = Decoder(self.readings)
+        self._closing = threading.Event()
+        self._fault = None
+        self._thread = threading.Thread(
+            target=self._listen, args=(self._port, self._closing), name=f"{self.name}-serial", daemon=True
+        )
+        self._thread.start()
+        self.stop()
+
+    def _listen(self, port: Any, closing: threading.Event) -> None:
+        """Read what comes, and say that the agent lives."""
+        heard_at = told_at = time.monotonic()
+        try:
+            while not closing.is_set():
+                data = port.read(max(1, min(port.in_waiting, MAX_LINE)))
+                if self._decoder.take(data):
+                    self.wake()
+                now = time.monotonic()
+                heard_at = now if data else heard_at
+                if self._options.silence_s and now - heard_at >= self._options.silence_s:
+                    raise DeviceFault(
+                        f"The board on {self._options.port} has said nothing for {now - heard_at:.1f} s; is it running?"
+                    )
+                if now - told_at >= self._options.alive_s:
+                    told_at = now
+                    self._send({"alive": True})
+        except DeviceFault as fault:
+            self._fault = fault
+            self.wake()
+        except Exception as error:  # pyserial raises TypeError, OSError and more when a port vanishes under it
+            if not closing.is_set():
+                self._fault = DeviceFault(f"The board on {self._options.port} is gone: {_reason(error)}")
+                self.wake()
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        port = self._port
+        if port is None:
+            return
+        try:
+            with self._writing:
+                port.write(line)
+        except Exception as error:
+            raise DeviceFault(f"The board on {self._options.port} takes nothing: {_reason(error)}") from None
+
+    def apply(self, values: Mapping[str, float]) -> None:
+        self._send({name: round(value, 4) for name, value in values.items()})
+
+    def stop(self) -> None:
+        self._send({"stop": True})
+
+    def read(self) -> Readings:
+        if self._fault is not None:
+            raise self._fault
+        return self._decoder.values()
+
+    def close(self) -> None:
+        self._closing.set()
+        with contextlib.suppress(Exception):
+            self.stop()
+        port, self._port = self._port, None
+        if port is not None:
+            with contextlib.suppress(Exception):
+                port.cancel_read()
+            if self._thread is not None:
+                self._thread.join(1.0)
+            with contextlib.suppress(Exception):
+                port.close()
+
+    @command(title="Call")
+    def call(
+        self,
+        name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", description="what the board's sketch knows")],
+        value: Annotated[float, Field(description="a number for it")] = 0.0,
+    ) -> None:
+        """Have the board do something that is neither an axis nor a reading."""
+        self._send({"call": name, "args": {"value": value}})
+
+
+class Decoder:
+    """Bytes from the board into readings. Whatever comes, it never raises; what is not understood is counted and left out."""
+
+    def __init__(self, readings: Mapping[str, Reading]) -> None:
+        self._readings = readings
+        self._rest = b""
+        self._skipping = False
+        self._values: dict[str, float | bool | str] = {}
+        self._lock = threading.Lock()
+        self.refused = 0
+
+    def take(self, data: bytes) -> bool:
+        """Take bytes as they come; whether a reading is new."""
+        news = False
+        for line in self._lines(data):
+            try:
+                message = json.loads(line)
+            except (ValueError, RecursionError):
+                self.refused += 1
+                continue
+            if isinstance(message, dict):
+                news = self._message(message) or news
+            else:
+                self.refused += 1
+        return news
+
+    def values(self) -> dict[str, float | bool | str]:
+        """The newest value of each reading that has come."""
+        with self._lock:
+            return dict(self._values)
+
+    def _lines(self, data: bytes) -> Iterator[bytes]:
+        *lines, rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            if self._skipping or len(line) > MAX_LINE:
+                self.refused += 1
+                self._skipping = False
+            elif line.strip():
+                yield line
+        if len(rest) > MAX_LINE:
+            self._skipping, rest = True, b""
+        self._rest = rest
+
+    def _message(self, message: dict[str, Any]) -> bool:
+        news = False
+        for name, value in message.items():
+            known = self._readings.get(name)
+            if known is None or not _fits(known.kind, value):
+                self.refused += 1
+                continue
+            with self._lock:
+                self._values[name] = value
+            news = True
+        return news
+
+
+def _fits(kind: str, value: object) -> bool:
+    if kind == "flag":
+        return isinstance(value, bool)
+    if kind == "text":
+        return isinstance(value, str) and len(value) <= 200
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12 and math.isfinite(value)
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, without pyserial's wrapping."""
+    number = getattr(error, "errno", None)
+    if number == 2:
+        return "there is no such port; is it plugged in?"
+    if number == 13:
+        return "this user may not use it; add him to the group dialout."
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)

@@ -1,0 +1,1 @@
+"""The keeper: a small process that owns whatever moves, and stops it (docs/control.md)."""

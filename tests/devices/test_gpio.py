@@ -1,0 +1,270 @@
+"""The drivers of GPIO pins on gpiozero's own mock pins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from edgeagent.drivers import DeviceFault, registry
+from edgeagent.drivers.conformance import assert_device_conforms
+from edgeagent.drivers.device import Driver, commands_of
+from tests.support.procs import wait_until
+
+
+@pytest.fixture(autouse=True)
+def pins() -> Iterator[Any]:
+    """Pins that tell what they were set to."""
+    from gpiozero import Device
+    from gpiozero.pins.mock import MockFactory, MockPWMPin
+
+    before = Device.pin_factory
+    Device.pin_factory = factory = MockFactory(pin_class=MockPWMPin)
+    yield factory
+    factory.reset()
+    Device.pin_factory = before
+
+
+def driver(name: str, **options: Any) -> Any:
+    kind = registry.load_device(name)
+    return kind("thing", kind.Options(**options))
+
+
+GPIO: dict[str, dict[str, Any]] = {
+    "led": {"pin": 17},
+    "relay": {"pin": 17, "active_high": False},
+    "buzzer": {"pin": 17},
+    "pwm-led": {"pin": 18},
+    "button": {"pin": 4},
+    "motion": {"pin": 4},
+    "servo": {"pin": 12},
+    "pan-tilt": {"pan": {"pin": 12}, "tilt": {"pin": 13}},
+    "motor-pair": {"left": [5, 6], "right": [13, 19]},
+    "ackermann": {"throttle": {"pin": 18}, "steer": {"pin": 19}},
+}
+
+
+@pytest.mark.parametrize("name", GPIO)
+def test_opens_and_gives_its_pins_back(name: str, pins: Any) -> None:
+    made: Driver = driver(name, **GPIO[name])
+    made.close()
+    for _ in range(2):
+        made.open()
+        with pytest.raises(DeviceFault, match="taken twice"):
+            driver(name, **GPIO[name]).open()
+        made.close()
+    made.close()
+
+
+@pytest.mark.parametrize("name", GPIO)
+def test_conforms(name: str) -> None:
+    assert_device_conforms(registry.load_device(name), GPIO[name])
+
+
+@pytest.mark.parametrize("name", ["led", "relay", "buzzer", "pwm-led"])
+def test_what_is_switched(name: str, pins: Any) -> None:
+    made = driver(name, **GPIO[name])
+    made.open()
+    pin = pins.pin(GPIO[name]["pin"])
+    low = GPIO[name].get("active_high", True)
+    assert pin.state == (0 if low else 1) and made.read()["on"] is False
+    made.switch(True)
+    assert pin.state == (1 if low else 0) and made.read()["on"] is True
+    made.stop()
+    assert made.read()["on"] is False
+    made.close()
+    assert "switch" in commands_of(made)
+
+
+@pytest.mark.parametrize(("safe", "after"), [("off", False), ("on", True), ("keep", True)])
+def test_the_safe_state(safe: str, after: bool) -> None:
+    made = driver("relay", pin=17, safe=safe)
+    made.open()
+    made.switch(True)
+    made.stop()
+    assert made.read()["on"] is after
+    made.close()
+
+
+def test_a_light_that_is_dimmed(pins: Any) -> None:
+    made = driver("pwm-led", pin=18)
+    made.open()
+    made.dim(25.0)
+    assert pins.pin(18).state == pytest.approx(0.25)
+    assert made.read() == {"on": True, "brightness": 25.0}
+    made.close()
+
+
+def test_a_button_wakes_its_reader(pins: Any) -> None:
+    made = driver("button", pin=4, bounce_s=0)
+    woken: list[None] = []
+    made.wake = lambda: woken.append(None)
+    made.open()
+    assert made.read() == {"pressed": False, "count": 0}
+    pins.pin(4).drive_low()
+    assert made.read() == {"pressed": True, "count": 1}
+    pins.pin(4).drive_high()
+    assert made.read() == {"pressed": False, "count": 1}
+    assert len(woken) == 2
+    made.close()
+
+
+def test_motion_wakes_its_reader(pins: Any) -> None:
+    made = driver("motion", pin=4)
+    woken: list[None] = []
+    made.wake = lambda: woken.append(None)
+    made.open()
+    pins.pin(4).drive_high()
+    assert made.read() == {"motion": True}
+    pins.pin(4).drive_low()
+    assert made.read() == {"motion": False}
+    assert len(woken) == 2
+    made.close()
+
+
+def test_a_distance(pins: Any) -> None:
+    from gpiozero.pins.mock import MockPWMPin, MockTriggerPin
+
+    class Trigger(MockTriggerPin, MockPWMPin): ...  # type: ignore[misc]
+
+    pins.pin(21, pin_class=Trigger, echo_pin=pins.pin(20), echo_time=0.01)
+    made = driver("distance", trigger=21, echo=20, max_m=4, stop_below_m=0.2)
+    made.open()
+    wait_until(lambda: "range" in made.read(), "the first echo", deadline_s=10)
+    assert 0 < made.read()["range"] <= 4, "its echo takes 10 ms or more on a thread of the mock"
+    assert made.readings["range"].stop_below == 0.2
+    made.close()
+
+
+def test_a_distance_sensor_that_is_not_there(pins: Any) -> None:
+    """No echo reads as no distance, then as a fault; never as something that is very near."""
+    made = driver("distance", trigger=21, echo=20)
+    made.open()
+    for _ in range(9):
+        assert made.read() == {}
+    with pytest.raises(DeviceFault, match="TRIG and ECHO"):
+        made.read()
+    made.close()
+
+
+def pulse_us(pin: Any) -> float:
+    return float(pin.state) * 20_000
+
+
+def test_a_servo_turns_and_holds(pins: Any) -> None:
+    made = driver("servo", pin=12, min_us=500, max_us=2500, home_deg=0)
+    made.open()
+    assert pulse_us(pins.pin(12)) == pytest.approx(1500)
+    made.apply({"angle": 90.0})
+    assert pulse_us(pins.pin(12)) == pytest.approx(2500)
+    made.stop()
+    assert pulse_us(pins.pin(12)) == pytest.approx(2500), "it holds"
+    made.turn(-200.0)
+    assert pulse_us(pins.pin(12)) == pytest.approx(500) and made.read() == {"angle": -90.0}
+    made.home()
+    assert made.read() == {"angle": 0.0}
+    made.close()
+    slack = driver("servo", pin=12, relax=True)
+    slack.open()
+    slack.stop()
+    assert pins.pin(12).state == 0
+    slack.close()
+
+
+def test_a_mount_turns_both_ways(pins: Any) -> None:
+    made = driver("pan-tilt", pan={"pin": 12, "invert": True}, tilt={"pin": 13, "min_deg": -30, "max_deg": 60, "home_deg": 15})
+    made.open()
+    made.apply({"pan": 45.0, "tilt": 60.0})
+    assert pulse_us(pins.pin(12)) == pytest.approx(1250) and pulse_us(pins.pin(13)) == pytest.approx(2000)
+    made.home()
+    assert made.read() == {"pan": 0.0, "tilt": 15.0}
+    made.close()
+
+
+def motors(pins: Any, *numbers: int) -> tuple[float, ...]:
+    return tuple(round(float(pins.pin(number).state), 3) for number in numbers)
+
+
+def test_two_motors(pins: Any) -> None:
+    made = driver("motor-pair", left=[5, 6], right=[13, 19])
+    made.open()
+    assert motors(pins, 5, 6, 13, 19) == (0, 0, 0, 0)
+    made.apply({"throttle": 0.5, "steer": 0.0})
+    assert motors(pins, 5, 6, 13, 19) == (0.5, 0, 0.5, 0)
+    made.apply({"steer": 0.25})
+    assert motors(pins, 5, 6, 13, 19) == (0.75, 0, 0.25, 0)
+    made.apply({"throttle": -1.0, "steer": 0.0})
+    assert motors(pins, 5, 6, 13, 19) == (0, 1, 0, 1)
+    made.stop()
+    assert motors(pins, 5, 6, 13, 19) == (0, 0, 0, 0)
+    made.apply({"steer": 0.1})
+    assert motors(pins, 5, 6, 13, 19) == (0.1, 0, 0, 0.1), "the speed from before the stop is forgotten"
+    made.close()
+
+
+def test_two_motors_by_phase_and_enable_swapped_and_turned(pins: Any) -> None:
+    made = driver("motor-pair", left=[5, 6], right=[13, 19], phase_enable=True, swap=True, invert_left=True, pwm=True)
+    made.open()
+    made.apply({"throttle": 0.5, "steer": 0.5})
+    assert motors(pins, 5, 6, 13, 19) == (0, 0, 0, 1)
+    made.close()
+
+
+def test_motors_that_are_only_on_or_off(pins: Any) -> None:
+    made = driver("motor-pair", left=[5, 6], right=[13, 19], pwm=False)
+    made.open()
+    made.apply({"throttle": 0.6, "steer": 0.0})
+    assert motors(pins, 5, 6, 13, 19) == (1, 0, 1, 0)
+    made.apply({"throttle": 0.4})
+    assert motors(pins, 5, 6, 13, 19) == (0, 0, 0, 0)
+    made.close()
+
+
+@given(st.floats(-1, 1), st.floats(-1, 1))
+def test_wheels_never_turn_faster_than_they_can(throttle: float, steer: float) -> None:
+    from edgeagent_devices.motor_pair import wheels
+
+    left, right = wheels(throttle, steer)
+    assert abs(left) <= 1 and abs(right) <= 1
+    assert (left - right) * steer >= 0, "it turns to the side that was asked for"
+
+
+def test_a_car(pins: Any) -> None:
+    made = driver("ackermann", throttle={"pin": 18, "max_us": 1800}, steer={"pin": 19, "trim_us": 40, "invert": True})
+    made.open()
+    assert [pulse_us(pins.pin(n)) for n in (18, 19)] == pytest.approx([1500, 1540])
+    made.apply({"throttle": 1.0, "steer": 1.0})
+    assert [pulse_us(pins.pin(n)) for n in (18, 19)] == pytest.approx([1800, 1000])
+    made.stop()
+    assert [pulse_us(pins.pin(n)) for n in (18, 19)] == pytest.approx([1500, 1540])
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("led", {"pin": 28}, "less than or equal to 27"),
+        ("motor-pair", {"left": [5, 6], "right": [6, 7]}, "once only"),
+        ("motor-pair", {"left": [5, 6, 7], "right": [8, 9, 10], "phase_enable": True}, "two pins"),
+        ("servo", {"pin": 12, "min_us": 2000, "max_us": 1000}, "below max_us"),
+        ("servo", {"pin": 12, "home_deg": 120}, "between min_deg and max_deg"),
+        ("ackermann", {"throttle": {"pin": 18, "neutral_us": 1000}, "steer": {"pin": 19}}, "between min_us and max_us"),
+    ],
+)
+def test_wrong_options(name: str, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        driver(name, **options)
+
+
+def test_without_pins_the_owner_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gpiozero import BadPinFactory, Device
+
+    Device.pin_factory = None
+    monkeypatch.setenv("GPIOZERO_PIN_FACTORY", "nonsense")
+    with pytest.raises(DeviceFault, match="no GPIO pins") as caught:
+        driver("led", pin=17).open()
+    assert not caught.value.retry and isinstance(caught.value.__context__, BadPinFactory)

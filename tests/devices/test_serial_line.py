@@ -1,0 +1,162 @@
+"""A board on a serial line, which is a pseudo-terminal here: what it says, what it is told, and how it goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import tty
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from edgeagent_devices.serial_line import MAX_LINE, Decoder, SerialLine
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from edgeagent.drivers import DeviceFault
+from edgeagent.drivers.conformance import assert_device_conforms
+from edgeagent.drivers.device import Reading
+from tests.support.procs import wait_until
+
+READINGS = {"temperature": {"unit": "°C"}, "door": {"kind": "flag"}, "state": {"kind": "text"}}
+AXES = {"throttle": {"role": "throttle"}, "arm": {"minimum": 0, "maximum": 180, "neutral": 90, "position": True}}
+DECLARED = {"temperature": Reading(), "door": Reading(kind="flag"), "state": Reading(kind="text")}
+
+
+class Board:
+    """The other end of the line."""
+
+    def __init__(self) -> None:
+        self._end, self._port = os.openpty()
+        tty.setraw(self._end)
+        tty.setraw(self._port)
+        self.path = os.ttyname(self._port)
+        os.set_blocking(self._end, False)
+        self._heard = b""
+
+    def say(self, *lines: Any) -> None:
+        for line in lines:
+            os.write(self._end, (line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n")
+
+    def heard(self) -> list[Any]:
+        """All that it was told so far."""
+        try:
+            while data := os.read(self._end, 4096):
+                self._heard += data
+        except BlockingIOError:
+            pass
+        return [json.loads(line) for line in self._heard.split(b"\n")[:-1]]
+
+    def unplug(self) -> None:
+        for end in (self._end, self._port):
+            os.close(end)
+        self._end = self._port = -1
+
+    def close(self) -> None:
+        if self._end >= 0:
+            self.unplug()
+
+
+@pytest.fixture
+def board() -> Iterator[Board]:
+    made = Board()
+    yield made
+    made.close()
+
+
+def line(board: Board, **options: Any) -> SerialLine:
+    made = SerialLine("arduino", SerialLine.Options(**({"port": board.path, "readings": READINGS, "axes": AXES} | options)))
+    made.open()
+    return made
+
+
+def test_readings_come_and_axes_go(board: Board) -> None:
+    made = line(board, alive_s=0.05)
+    woken: list[None] = []
+    made.wake = lambda: woken.append(None)
+    try:
+        board.say({"temperature": 21.5, "door": True}, {"state": "ready", "unknown": 1})
+        wait_until(lambda: made.read() == {"temperature": 21.5, "door": True, "state": "ready"}, "the readings", deadline_s=10)
+        assert woken
+        made.apply({"throttle": 0.5, "arm": 120.0})
+        made.call("beep", 2.0)
+        made.stop()
+        expected = [{"stop": True}, {"throttle": 0.5, "arm": 120.0}, {"call": "beep", "args": {"value": 2.0}}, {"stop": True}]
+        wait_until(lambda: [m for m in board.heard() if m != {"alive": True}] == expected, "what the board is told", deadline_s=10)
+        wait_until(lambda: {"alive": True} in board.heard(), "the sign of life", deadline_s=10)
+    finally:
+        made.close()
+    assert board.heard()[-1] == {"stop": True}, "the last word"
+    made.close()
+
+
+def test_conforms(board: Board) -> None:
+    assert_device_conforms(SerialLine, {"port": board.path, "readings": READINGS, "axes": AXES})
+
+
+def test_a_board_that_is_unplugged(board: Board) -> None:
+    made = line(board)
+    board.unplug()
+    with pytest.raises(DeviceFault, match=r"is gone|takes nothing"):
+        wait_until(lambda: made.read() is None, "the fault", deadline_s=10)
+    made.close()
+    with pytest.raises(DeviceFault, match="cannot be opened"):
+        made.open()
+    made.close()
+
+
+def test_a_board_that_says_nothing(board: Board) -> None:
+    made = line(board, alive_s=0.05, silence_s=0.1)
+    with pytest.raises(DeviceFault, match="said nothing"):
+        wait_until(lambda: made.read() is None, "the fault", deadline_s=10)
+    made.close()
+
+
+def test_a_port_that_is_not_there() -> None:
+    made = SerialLine("arduino", SerialLine.Options(port="/dev/ttyNONE"))
+    with pytest.raises(DeviceFault, match="is it plugged in"):
+        made.open()
+    made.close()
+
+
+@pytest.mark.parametrize(
+    "said", [b"{", b"[1]", b"nonsense", b"\xff\xfe", b"{" * 900, b'{"temperature": NaN}', b'{"temperature": true}', b'{"door": 1}']
+)
+def test_what_is_not_understood_is_left_out(said: bytes) -> None:
+    decoder = Decoder(DECLARED)
+    assert not decoder.take(said + b"\n")
+    assert decoder.refused == 1
+    assert decoder.take(b'{"temperature": 1}\n')
+    assert decoder.values() == {"temperature": 1}
+
+
+def test_a_line_without_an_end_is_not_kept() -> None:
+    decoder = Decoder(DECLARED)
+    for _ in range(100):
+        decoder.take(b"x" * 500)
+    assert len(decoder._rest) <= MAX_LINE
+    assert decoder.take(b'\n{"temperature": 2}\n')
+
+
+@given(st.lists(st.binary(max_size=200)))
+def test_whatever_comes(parts: list[bytes]) -> None:
+    decoder = Decoder(DECLARED)
+    for part in parts:
+        decoder.take(part)
+    assert decoder.values().keys() <= DECLARED.keys()
+
+
+@given(st.lists(st.sampled_from([b'{"temperature":', b" 3}", b"\n", b'{"door": true}\n', b"x"]), max_size=30), st.integers(1, 7))
+def test_however_it_is_cut(parts: list[bytes], size: int) -> None:
+    whole, cut = Decoder(DECLARED), Decoder(DECLARED)
+    data = b"".join(parts)
+    whole.take(data)
+    for start in range(0, len(data), size):
+        cut.take(data[start : start + size])
+    assert (whole.values(), whole.refused) == (cut.values(), cut.refused)
+
+
+def test_wrong_options() -> None:
+    with pytest.raises(ValidationError, match="between minimum and maximum"):
+        SerialLine.Options(port="/dev/null", axes={"a": {"neutral": 5}})

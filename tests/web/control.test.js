@@ -1,0 +1,319 @@
+// @ts-check
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { along, FROZEN_MS, HISTORY_MS, PERIOD_MS, Refusal, Wheel } from '../../edgeagent/web/control.js';
+import { AIR, FakeAgent, LAMP, ROVER } from './support/fake-agent.js';
+import { seeded } from './support/sim.js';
+
+/** One who drives, with a picture that moves 25 times a second unless it is frozen. */
+class Driver {
+  frozen = false;
+  /** @param {FakeAgent} agent @param {import('./support/fake-agent.js').Viewer} viewer */
+  constructor(agent, viewer) {
+    this.agent = agent;
+    this.viewer = viewer;
+    this.control = viewer.control;
+    this.wheel = new Wheel(viewer.control, 'drive');
+  }
+
+  /** @param {number} ms */
+  run(ms) {
+    const end = this.agent.now + ms;
+    while (this.agent.now < end) {
+      this.agent.now += 5;
+      if (!this.frozen && this.agent.now % 40 === 0) this.wheel.shown = { rtp: this.agent.now * 90, mid: '0', at: this.agent.now };
+      if (this.agent.now % PERIOD_MS === 0) this.wheel.tick(this.agent.now);
+    }
+  }
+
+  get state() {
+    return this.control.group('drive')?.state;
+  }
+
+  async arm() {
+    this.run(100);
+    await this.control.lease('drive', 'request', this.agent.now);
+    this.run(100);
+    assert.equal(this.state, 'armed');
+  }
+}
+
+/** @param {...string} rights */
+function setup(...rights) {
+  const agent = new FakeAgent();
+  return { agent, driver: new Driver(agent, agent.viewer('me', ...(rights.length ? rights : ['operate']))) };
+}
+
+describe('what is known', () => {
+  test('devices come in parts, change and go', () => {
+    const agent = new FakeAgent({ devices: [ROVER] });
+    const { control } = agent.viewer('me');
+    const names = () => control.store.state.devices.map((each) => each.name);
+    const tell = (/** @type {any} */ devices, /** @type {string[]} */ gone = []) => control.message(JSON.stringify({ t: 'devices', you: 'me', name: '', rights: ['watch'], devices, gone }), 0);
+    tell([LAMP]);
+    tell([AIR]);
+    assert.deepEqual(names(), ['rover', 'lamp', 'air']);
+    tell([{ ...LAMP, phase: 'retrying' }], ['rover']);
+    assert.deepEqual(names(), ['lamp', 'air']);
+    assert.equal(control.store.state.devices[0].phase, 'retrying');
+    control.closed();
+    assert.deepEqual(names(), ['lamp', 'air'], 'what was known stays while it reconnects');
+    control.opened();
+    tell([ROVER]);
+    assert.deepEqual(names(), ['rover'], 'a new channel tells all');
+    assert.deepEqual(control.drivable, ['drive']);
+  });
+
+  test('a minute of readings is kept, and no more points than can be drawn', () => {
+    const { agent, driver } = setup();
+    for (let i = 0; i < 3500; i++) {
+      agent.now += 20;
+      agent.values.air.temperature = 20 + i / 1000;
+      agent.read();
+    }
+    const trace = driver.control.trace('air', 'temperature');
+    assert.ok(trace.length > 200 && trace.length <= 242, `${trace.length}`);
+    assert.ok(agent.now - trace[1].at <= HISTORY_MS);
+    assert.equal(driver.control.value('air', 'temperature'), agent.values.air.temperature, 'the newest is never left out');
+    assert.equal(driver.control.value('air', 'nothing'), null);
+  });
+
+  test('alarms come and go', () => {
+    const { driver } = setup();
+    const alarm = { t: 'alarm', device: 'rover', key: 'battery', on: true, level: 'warning', text: 'The battery is low.' };
+    driver.control.message(JSON.stringify(alarm), 0);
+    driver.control.message(JSON.stringify({ ...alarm, level: 'danger' }), 0);
+    assert.deepEqual(driver.control.store.state.alarms.map((each) => each.level), ['danger']);
+    driver.control.message(JSON.stringify({ ...alarm, on: false }), 0);
+    assert.deepEqual(driver.control.store.state.alarms, []);
+  });
+
+  test('nonsense is dropped', () => {
+    const { driver } = setup();
+    const before = driver.control.store.state;
+    for (const text of ['', 'null', '[]', '{"t":"nothing"}', '{', '7', '{"t":"result","id":99}', '{"t":"refused","id":null,"code":400,"message":"no"}']) driver.control.message(text, 0);
+    assert.equal(driver.control.store.state, before);
+  });
+});
+
+describe('requests', () => {
+  test('are answered, refused, or given up', async () => {
+    const { agent, driver } = setup();
+    const { control } = driver;
+    assert.equal(await control.command('rover', 'home', {}, agent.now), 'It is on its way.');
+    await assert.rejects(control.signIn('wrong', agent.now), { code: 403, message: 'That token is not right.' });
+    agent.deaf = true;
+    const waiting = control.command('lamp', 'switch', { on: true }, agent.now);
+    control.tick(agent.now + 4999);
+    const late = assert.rejects(waiting, { code: 0, message: 'The agent did not answer.' });
+    control.tick(agent.now + 5000);
+    await late;
+    const lost = assert.rejects(control.stop(agent.now), Refusal);
+    control.closed();
+    await lost;
+    driver.viewer.open = false;
+    await assert.rejects(control.stop(agent.now), { message: 'There is no connection at the moment.' });
+  });
+
+  test('signing in gives rights', async () => {
+    const { agent, driver } = setup('nothing');
+    assert.equal(driver.control.operates, false);
+    await assert.rejects(driver.control.lease('drive', 'request', agent.now), { code: 403 });
+    await driver.control.signIn('a token of sixteen', agent.now);
+    assert.equal(driver.control.operates, true);
+    assert.equal(driver.control.store.state.devices.length, 3, 'the devices are still known');
+  });
+});
+
+describe('the wheel', () => {
+  test('sends nothing without a lease, and 50 set-points a second with one, the picture beside them', async () => {
+    const { agent, driver } = setup();
+    driver.wheel.hands.throttle = 1;
+    driver.run(500);
+    assert.equal(agent.heard.length, 0);
+    driver.wheel.hands.throttle = 0;
+    await driver.arm();
+    agent.heard.length = 0;
+    driver.run(1000);
+    const sets = agent.heard.filter((each) => each.t === 'set');
+    assert.ok(sets.length >= 49 && sets.length <= 51, `${sets.length}`);
+    assert.deepEqual(sets.map((each) => each.seq), sets.map((_, i) => sets[0].seq + i));
+    for (const set of sets) assert.ok(set.mid === '0' && set.rtp > 0 && set.channel === 'control');
+  });
+
+  test('does not move before the hands were off', async () => {
+    const { agent, driver } = setup();
+    driver.run(100);
+    driver.wheel.hands.throttle = 0.5;
+    await driver.control.lease('drive', 'request', agent.now);
+    driver.run(500);
+    assert.equal(driver.state, 'disarmed');
+    assert.equal(agent.moved.length, 0);
+    driver.wheel.hands.throttle = 0;
+    driver.run(40);
+    driver.wheel.hands.throttle = 0.5;
+    driver.wheel.hands.steer = -1;
+    driver.run(40);
+    assert.deepEqual(agent.moved.at(-1).values, { rover: { throttle: 0.5, steer: -1 } });
+  });
+
+  test('a stick moves a held place, which stays when it is let go and rests in a new lease', async () => {
+    const { agent, driver } = setup();
+    await driver.arm();
+    driver.wheel.hands.pan = 1;
+    driver.run(400);
+    const { pan } = agent.moved.at(-1).values.rover;
+    assert.ok(pan > 30 && pan < 60, `${pan}`);
+    driver.wheel.hands.pan = 0;
+    driver.run(200);
+    assert.equal(agent.moved.at(-1).values.rover.pan, pan);
+    driver.wheel.hands.pan = 1;
+    driver.run(3000);
+    assert.equal(agent.moved.at(-1).values.rover.pan, 90);
+    driver.wheel.centre();
+    driver.wheel.hands.pan = 0;
+    driver.run(40);
+    assert.equal(agent.moved.at(-1).values.rover.pan, 0);
+    driver.wheel.hands.pan = -1;
+    driver.run(100);
+    driver.wheel.hands.pan = 0;
+    await driver.control.lease('drive', 'release', agent.now);
+    driver.run(100);
+    await driver.arm();
+    assert.deepEqual(agent.moved.at(-1).values.rover, { throttle: 0, steer: 0 }, 'left out, so it stays where it is');
+    agent.values.rover.pan = 40;
+    agent.read();
+    driver.wheel.hands.pan = 1;
+    driver.run(20);
+    assert.ok(agent.moved.at(-1).values.rover.pan > 40, 'it goes on from where it is');
+  });
+
+  test('a picture that stands still is told once, then there is silence until it moves', async () => {
+    const { agent, driver } = setup();
+    await driver.arm();
+    driver.wheel.hands.throttle = 1;
+    driver.run(200);
+    driver.frozen = true;
+    agent.heard.length = 0;
+    driver.run(FROZEN_MS - 100);
+    assert.ok(agent.heard.every((each) => each.t === 'set'));
+    driver.run(200);
+    assert.equal(driver.wheel.frozen, true);
+    assert.deepEqual(agent.heard.filter((each) => each.t !== 'set').map((each) => [each.t, each.why]), [['halt', 'picture']]);
+    agent.heard.length = 0;
+    driver.run(3000);
+    assert.deepEqual(agent.heard, []);
+    agent.moved.length = 0;
+    driver.frozen = false;
+    driver.run(300);
+    assert.equal(agent.moved.length, 0, 'the stick was never let go');
+    driver.wheel.hands.throttle = 0;
+    driver.run(100);
+    assert.equal(driver.state, 'armed');
+  });
+
+  test('with no picture nothing is sent, unless it is driven without one', async () => {
+    const { agent, driver } = setup();
+    driver.frozen = true;
+    await driver.control.lease('drive', 'request', agent.now);
+    driver.run(1000);
+    assert.deepEqual(agent.heard.filter((each) => each.t === 'set' || each.t === 'halt'), []);
+    driver.wheel.seeing = false;
+    driver.run(100);
+    assert.equal(driver.state, 'armed');
+    assert.ok(agent.moved.every((each) => !('rtp' in each)));
+  });
+
+  test('a hidden page is silent', async () => {
+    const { agent, driver } = setup();
+    await driver.arm();
+    driver.wheel.hidden = true;
+    agent.heard.length = 0;
+    driver.run(1000);
+    assert.deepEqual(agent.heard, []);
+  });
+
+  test('a change does not wait for its turn, but does not flood', async () => {
+    const { agent, driver } = setup();
+    await driver.arm();
+    agent.heard.length = 0;
+    driver.wheel.tick(agent.now + 12, true);
+    assert.equal(agent.heard.length, 1);
+    for (let i = 13; i < 21; i++) driver.wheel.tick(agent.now + i, true);
+    assert.equal(agent.heard.length, 1);
+  });
+
+  test('answers tell the round trip, the age of the picture, and what hinders', async () => {
+    const { agent, driver } = setup();
+    await driver.arm();
+    assert.deepEqual(driver.wheel.figures(agent.now), { rtt: 0, late: 1, age: 60, why: '', silent: false });
+    agent.objection = 'late';
+    driver.run(40);
+    assert.equal(driver.wheel.figures(agent.now).why, 'late');
+    agent.objection = '';
+    driver.run(40);
+    assert.equal(driver.wheel.figures(agent.now).why, '');
+    agent.deaf = true;
+    driver.run(700);
+    assert.equal(driver.wheel.figures(agent.now).silent, true);
+  });
+
+  test('two viewers: queue, hand over, take over in the middle of a drive', async () => {
+    const { agent, driver: anna } = setup('operate');
+    const ben = new Driver(agent, agent.viewer('ben', 'operate', 'admin'));
+    await anna.arm();
+    assert.equal(await ben.control.lease('drive', 'request', agent.now), 'waiting');
+    assert.deepEqual(anna.control.group('drive')?.queue.map((each) => each.viewer), ['ben']);
+    await anna.control.lease('drive', 'hand', agent.now, 'ben');
+    assert.equal(anna.wheel.holds, false);
+    assert.equal(ben.state, 'disarmed');
+    await ben.control.lease('drive', 'release', agent.now);
+    await anna.arm();
+    anna.wheel.hands.throttle = 1;
+    anna.run(100);
+    await ben.control.lease('drive', 'take', agent.now);
+    agent.moved.length = 0;
+    anna.run(200);
+    assert.equal(agent.moved.length, 0);
+    await anna.control.stop(agent.now);
+    assert.equal(ben.state, 'stopped');
+    await ben.control.reset(agent.now);
+    assert.equal(ben.state, 'disarmed');
+  });
+
+  test('in any order of events, nothing moves that is not armed and every value is in range', async () => {
+    for (let seed = 1; seed <= 30; seed++) {
+      const random = seeded(seed);
+      const { agent, driver } = setup('operate', 'admin');
+      const { control, wheel } = driver;
+      for (let step = 0; step < 80; step++) {
+        const pick = Math.floor(random() * 11);
+        const quiet = (/** @type {Promise<any>} */ promise) => void promise.catch(() => {});
+        if (pick < 3) driver.run(20 + random() * 400);
+        else if (pick === 3) for (const role of /** @type {const} */ (['throttle', 'steer', 'pan', 'tilt'])) wheel.hands[role] = random() < 0.4 ? 0 : random() * 2 - 1;
+        else if (pick === 4) Object.assign(wheel.hands, { throttle: 0, steer: 0, pan: 0, tilt: 0 });
+        else if (pick === 5) quiet(control.lease('drive', random() < 0.7 ? 'request' : 'release', agent.now));
+        else if (pick === 6) driver.frozen = random() < 0.3;
+        else if (pick === 7) quiet(random() < 0.3 ? control.stop(agent.now) : control.reset(agent.now));
+        else if (pick === 8) wheel.hidden = random() < 0.3;
+        else if (pick === 9 && random() < 0.3) agent.cut(driver.viewer);
+        else if (!driver.viewer.open) agent.greet(driver.viewer);
+        for (const { values, lease } of agent.moved) {
+          assert.ok(lease > 0);
+          for (const axis of ROVER.axes) {
+            const value = values.rover[axis.name];
+            assert.ok(value === undefined || (value >= axis.minimum && value <= axis.maximum), `${seed}: ${axis.name} ${value}`);
+          }
+        }
+        agent.moved.length = 0;
+        // Whatever is sent is sent under the lease that is held, and by a picture that moves.
+        for (const each of agent.heard.splice(0)) if (each.t === 'set') assert.ok(each.at - (wheel.shown?.at ?? -Infinity) <= FROZEN_MS + 500);
+      }
+    }
+  });
+});
+
+test('a share of an axis follows its longer side too', () => {
+  const axis = /** @type {any} */ ({ minimum: -30, maximum: 45, neutral: 0 });
+  assert.deepEqual([along(axis, 1), along(axis, -1), along(axis, 0), along(axis, -0.5)], [45, -30, 0, -15]);
+});

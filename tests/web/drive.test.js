@@ -1,0 +1,139 @@
+// @ts-check
+/** Forms from schemas, readings as text and lines, and how driving is put into words. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { batteryOf, hindrance, speedOf, standing } from '../../edgeagent/web/drive-words.js';
+import { argsOf, fieldsOf, readingText, sparkline, toggleOf } from '../../edgeagent/web/fields.js';
+import { AIR, FakeAgent, LAMP, ROVER } from './support/fake-agent.js';
+
+describe('a command as a form', () => {
+  const schema = {
+    type: 'object',
+    $defs: { Mode: { enum: ['slow', 'fast'], title: 'Mode', type: 'string' } },
+    properties: {
+      angle: { type: 'number', minimum: -90, maximum: 90, description: 'To the right' },
+      count: { type: 'integer', minimum: 1, default: 2 },
+      mode: { $ref: '#/$defs/Mode', default: 'fast' },
+      on: { type: 'boolean', title: 'On' },
+      name: { anyOf: [{ type: 'string', maxLength: 20 }, { type: 'null' }], default: null },
+      full_speed: { type: 'number' },
+    },
+    required: ['angle', 'on', 'full_speed'],
+  };
+
+  test('each kind of argument has its field', () => {
+    const fields = fieldsOf(schema);
+    assert.deepEqual(fields.map((each) => [each.name, each.kind, each.value]), [
+      ['angle', 'slider', 0],
+      ['count', 'number', 2],
+      ['mode', 'select', 'fast'],
+      ['on', 'switch', false],
+      ['name', 'text', null],
+      ['full_speed', 'number', null],
+    ]);
+    assert.equal(fields[0].step, 1);
+    assert.equal(fields[4].longest, 20);
+    assert.equal(fields[5].title, 'Full speed');
+    assert.deepEqual(fieldsOf({}), []);
+    assert.equal(fieldsOf({ properties: { share: { type: 'number', minimum: 0, maximum: 1 } } })[0].step, 0.01);
+  });
+
+  test('what is filled in becomes arguments, or a sentence', () => {
+    const fields = fieldsOf(schema);
+    const fill = { angle: '-45', count: '3', mode: '0', on: true, name: '', full_speed: '0.5' };
+    assert.deepEqual(argsOf(fields, fill), { args: { angle: -45, count: 3, mode: 'slow', on: true, full_speed: 0.5 } });
+    assert.deepEqual(argsOf(fields, { ...fill, full_speed: '' }), { field: 'full_speed', problem: 'Full speed: fill this in.' });
+    for (const [name, value, problem] of [['count', '1.5', 'whole numbers only'], ['count', '0', 'at least 1'], ['angle', '91', 'at most 90'], ['full_speed', 'x', 'no number']]) {
+      const result = argsOf(fields, { ...fill, [name]: value });
+      assert.ok('problem' in result && result.field === name && result.problem.includes(problem), `${name} ${value}`);
+    }
+  });
+
+  test('a switch beside its reading is a toggle', () => {
+    assert.equal(toggleOf(LAMP, LAMP.commands[0])?.reading.name, 'on');
+    assert.equal(toggleOf(LAMP, LAMP.commands[1]), null);
+    assert.equal(toggleOf({ ...LAMP, readings: [] }, LAMP.commands[0]), null);
+    assert.equal(toggleOf(ROVER, ROVER.commands[0]), null);
+  });
+});
+
+describe('readings', () => {
+  const [temperature] = AIR.readings;
+
+  test('as text', () => {
+    assert.deepEqual(readingText(temperature, 21.44), { text: '21.4', unit: '°C', warn: false });
+    assert.deepEqual(readingText(temperature, -3), { text: '−3.0', unit: '°C', warn: false });
+    assert.equal(readingText(temperature, 30.1).warn, true);
+    assert.equal(readingText({ ...temperature, warn_below: 5 }, 4).warn, true);
+    assert.equal(readingText(temperature, null).text, '–');
+    assert.equal(readingText(AIR.readings[3], 'good').text, 'good');
+  });
+
+  test('as a line within its box', () => {
+    assert.equal(sparkline([], 0, 60_000, 100, 20), '');
+    assert.equal(sparkline([{ at: 0, value: 1 }], 0, 60_000, 100, 20), '');
+    const points = Array.from({ length: 61 }, (_, i) => ({ at: i * 1000, value: Math.sin(i / 5) }));
+    const line = sparkline(points, 60_000, 60_000, 100, 20);
+    const numbers = [...line.matchAll(/[ML](-?[\d.]+) (-?[\d.]+)/g)].map((match) => [Number(match[1]), Number(match[2])]);
+    assert.equal(numbers.length, 61);
+    for (const [x, y] of numbers) assert.ok(x >= 0 && x <= 100 && y >= 0 && y <= 20, `${x} ${y}`);
+    assert.deepEqual(numbers[0][0], 0);
+    assert.equal(sparkline([{ at: 0, value: 1 }, { at: 50_000, value: 2 }], 60_000, 60_000, 60, 10), 'M0.0 10.0H50.0V0.0H60', 'what is told seldom is a step');
+    assert.equal(sparkline([{ at: 0, value: 5 }, { at: 1000, value: 5 }], 60_000, 60_000, 60, 10), 'M0.0 5.0L1.0 5.0H60', 'what does not change is in the middle');
+  });
+});
+
+describe('in words', () => {
+  const group = /** @type {any} */ ({ t: 'group', group: 'drive', title: '', holder: null, holder_name: '', lease: null, state: 'free', why: '', text: '', queue: [], expiry_ms: 300, max_age_ms: 1000 });
+  const facts = { open: true, told: true, you: 'me', operates: true, admin: false, group, neutral: true, frozen: false, seen: true };
+  /** @param {Partial<import('../../edgeagent/web/drive-words.js').Facts>} patch @param {object} [more] of the group */
+  const say = (patch, more) => {
+    const { tone, title, acts } = standing({ ...facts, ...patch, group: more === undefined ? group : { ...group, ...more } });
+    return [tone, title, ...acts.map((each) => each.act)];
+  };
+
+  test('how things stand, and what can be done', () => {
+    assert.deepEqual(say({ open: false }), ['wait', 'Connecting to the controls…']);
+    assert.deepEqual(say({}), ['free', 'Ready to drive', 'request']);
+    assert.deepEqual(say({ operates: false }), ['watch', 'Nobody drives', 'signin']);
+    const mine = { holder: 'me', lease: 4, state: 'disarmed' };
+    assert.deepEqual(say({ neutral: false }, mine), ['hold', 'Let go of the stick']);
+    assert.deepEqual(say({ neutral: false, typing: true }, mine), ['hold', 'Let go of the keys']);
+    assert.deepEqual(say({}, mine), ['hold', 'Getting ready…']);
+    assert.deepEqual(say({}, { ...mine, state: 'armed' }), ['armed', 'You drive']);
+    assert.deepEqual(say({ frozen: true }, { ...mine, state: 'armed' }), ['hold', 'The picture stands still']);
+    assert.deepEqual(say({}, { ...mine, state: 'armed', queue: [{ viewer: 'b', name: 'Ben' }] }), ['armed', 'You drive', 'hand']);
+    const annas = { holder: 'a', holder_name: 'Anna', state: 'armed' };
+    assert.deepEqual(say({}, annas), ['watch', 'Anna drives', 'request']);
+    assert.deepEqual(say({ admin: true }, annas), ['watch', 'Anna drives', 'request', 'take']);
+    assert.deepEqual(say({}, { ...annas, queue: [{ viewer: 'me', name: '' }] }), ['watch', 'Anna drives', 'cancel']);
+    assert.deepEqual(say({ operates: false }, annas), ['watch', 'Anna drives', 'signin']);
+    assert.deepEqual(say({}, { ...mine, state: 'stopped', text: 'Ben pressed stop.' }), ['stopped', 'Stopped', 'reset']);
+    assert.deepEqual(say({ operates: false }, { ...annas, state: 'stopped' }), ['stopped', 'Stopped', 'signin']);
+    const stopped = (/** @type {object} */ more) => standing({ ...facts, operates: false, group: { ...group, state: 'stopped', why: 'stop', ...more } }).hint;
+    assert.equal(stopped({ text: 'anna has pressed stop.' }), 'Anna has pressed stop.');
+    assert.equal(stopped({}), 'Somebody pressed stop. Nothing moves until an operator releases the stop.');
+    assert.deepEqual(say({}, { ...mine, state: 'fault', text: 'The left motor does not answer.' }), ['fault', 'It cannot move now', 'release']);
+  });
+
+  test('every reason has a sentence', () => {
+    for (const why of ['lease', 'silence', 'hidden', 'gamepad', 'picture', 'battery', 'device', 'keeper', 'stop', 'taken']) {
+      const { hint } = standing({ ...facts, group: { ...group, why } });
+      assert.match(hint, /^[A-Z].*\.$/, why);
+    }
+    assert.equal(standing({ ...facts, group: { ...group, why: 'stop', text: 'Ben pressed stop.' } }).hint, 'Ben pressed stop.');
+    assert.equal(hindrance({ why: '', silent: false, late: 1 }), '');
+    assert.equal(hindrance({ why: 'disarmed', silent: false, late: 1 }), '');
+    assert.match(hindrance({ why: 'late', silent: false, late: 400 }), /late commands/);
+    assert.match(hindrance({ why: '', silent: true, late: null }), /does not answer/);
+  });
+
+  test('battery and speed are found among the readings', () => {
+    const { control } = new FakeAgent().viewer('me');
+    const value = (/** @type {string} */ device, /** @type {string} */ reading) => control.value(device, reading);
+    assert.deepEqual(batteryOf(control.store.state.devices, value), { text: '76 %', warn: false, share: 0.76 });
+    assert.deepEqual(speedOf([ROVER], value), { text: '0.00', unit: 'm/s', share: 0 });
+    assert.equal(batteryOf([AIR], value), null);
+    assert.equal(speedOf([LAMP], value), null);
+  });
+});
