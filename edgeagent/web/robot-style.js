@@ -127,7 +127,7 @@ h2 { font-size: 16px; line-height: 24px; font-weight: 600; overflow: hidden; tex
 }
 .toast.on { opacity: 1; }
 
-@media (max-width: 720px) and (orientation: landscape) { .figures div:nth-child(n+4):not(.battery) { display: none; } }
+@media (max-width: 760px) and (orientation: landscape) { .figures { gap: 4px 12px; } .figures .loss { display: none; } }
 @media (max-height: 420px) { .middle { bottom: calc(12px + var(--_b)); } .dock { padding: 10px 20px 12px; } .dock .acts { margin-top: 8px; } }
 @media (min-width: 1000px) and (min-height: 600px) {
   .stop { width: 104px; height: 104px; font-size: 22px; top: auto; bottom: calc(32px + var(--_b)); right: calc(32px + var(--_r)); }
