@@ -11,7 +11,8 @@ loss above 20 %                     less by half of the share lost, once a secon
 queue below half of it              towards 0.9 of the bottleneck's rate within half a second where bursts show it, else 30 %;
                                     8 % beyond, 4 % near what got through when a queue last stood; never above twice what was
                                     sent and arrives, nor, where pictures are late anyway, above 1.05 of what bursts show
-a rise that soon ended in a queue   that bottleneck's rate is doubted for 2, 4, 8 … 30 s: the rise is 8 % a second meanwhile
+a rise that soon ended in a queue   that bottleneck's rate is doubted for 2, 4, 8 … 30 s: the rise is 8 % a second meanwhile; not
+                                    where pictures are late anyway
 no feedback for a second            halved each second
 """
 
@@ -21,6 +22,7 @@ __all__ = ["LATE_QUEUE_S", "LAYERED_START_BPS", "MIN_BPS", "QUEUE_S", "START_BPS
 
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 START_BPS = 1_000_000.0
@@ -37,6 +39,7 @@ SAMPLE_PACKETS = 4
 
 _BACK_TO = 0.85
 _OF_CAPACITY = 0.9
+_LATE_BACK_TO, _LATE_RISE, _LATE_SURE = 0.5, 1.3, 4  # one side that stood still for a moment looks like a path that has none left
 _LATE_OF_CAPACITY, _LATE_SAMPLES = 1.05, 2  # what is thinned out is sent all the time: more fills the queue before that is told
 _QUEUE_WINDOW_S = 0.25
 _RATE_WINDOW_S = 0.5
@@ -126,10 +129,11 @@ class Estimator:
         first = self._next + ((base - self._next + 0x8000) & 0xFFFF) - 0x8000
         end = first + len(arrivals)
         received = lost = 0
-        for burst in self._bursts:
+        told = list(takewhile(lambda burst: burst.sequence + burst.packets > first, reversed(self._bursts)))
+        for burst in reversed(told):
             low, high = max(burst.sequence, first), min(burst.sequence + burst.packets, end)
             if low >= high:
-                continue
+                break
             times = [t for t in arrivals[low - first : high - first] if t is not None]
             received += len(times)
             lost += high - low - len(times)
@@ -191,9 +195,17 @@ class Estimator:
                 self._last_cut, self._cut_queue_s = now, 0.0
         elif self.queue_s < self.queue_limit_s / 2 and not held:
             self._rise(now, interval)
-        if self.queue_limit_s > QUEUE_S and len(self._samples) >= _LATE_SAMPLES:
-            median = sorted(rate for _, rate, _ in self._samples)[len(self._samples) // 2]
-            self._rate = self._clamp(min(self._rate, median * _LATE_OF_CAPACITY))
+        if self._late and len(self._samples) >= _LATE_SAMPLES:
+            self._rate = self._clamp(min(self._rate, self._median_bps * _LATE_OF_CAPACITY))
+
+    @property
+    def _late(self) -> bool:
+        """Whether pictures are thinned out: bursts leave all the time then, and tell of the bottleneck."""
+        return self.queue_limit_s > QUEUE_S
+
+    @property
+    def _median_bps(self) -> float:
+        return sorted(rate for _, rate, _ in self._samples)[len(self._samples) // 2]
 
     @property
     def _sure(self) -> bool:
@@ -221,6 +233,8 @@ class Estimator:
         target = self.delivered_bps * _BACK_TO * drain
         if self.queue_s < 0.15 and self.loss < 0.02:
             target = max(target, self._rate * 0.7)  # a short queue may be one large picture
+        if self._late and len(self._samples) >= _LATE_SAMPLES:
+            target = max(target, self._median_bps * _LATE_BACK_TO)
         if now - self._last_rise < 2.0:
             self._doubt_until, self._doubt_s = now + self._doubt_s, min(30.0, self._doubt_s * 2)
         self._samples.clear()
@@ -231,11 +245,14 @@ class Estimator:
     def _rise(self, now: float, interval: float) -> None:
         assert self._rate is not None
         capacity = self.capacity_bps
-        bound = max(self._rate, 2 * self._through_bps(now) + 100_000)  # whatever bursts show, it must be seen to get through
+        late = self._late
+        bound = max(
+            self._rate, (_LATE_RISE if late else 2) * self._through_bps(now) + 100_000
+        )  # whatever bursts show, it must be seen to get through
         if now - self._last_cut > _CEILING_S or (capacity is not None and self._sure and capacity > 1.5 * self._ceiling_bps):
             self._ceiling_bps = MAX_BPS
         near = self._rate > _OF_CAPACITY * self._ceiling_bps
-        if capacity is None or now < self._doubt_until:
+        if capacity is None or (len(self._samples) < _LATE_SURE if late else now < self._doubt_until):
             rise = 0.04 if near else 0.08 if now < self._doubt_until else 0.3
             self._rate = self._clamp(min(self._rate * (1 + rise * interval), bound))
             return

@@ -29,7 +29,7 @@ h2 { font-size: 16px; line-height: 24px; font-weight: 600; overflow: hidden; tex
 .pill svg { width: 18px; height: 18px; }
 :host([tone="armed"]) .pill { background: var(--_accent); color: var(--_accent-ink); }
 .spring { flex: 1; }
-.figures { display: flex; gap: 4px 20px; margin: 0 12px; pointer-events: none; }
+.figures { flex: none; display: flex; gap: 4px 20px; margin: 0 12px; pointer-events: none; }
 .figures div { display: grid; }
 .figures dt { font-size: 11px; line-height: 14px; color: #d5dae0; white-space: nowrap; }
 .figures dd { font-size: 14px; line-height: 18px; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; min-width: 44px; }
@@ -146,7 +146,7 @@ h2 { font-size: 16px; line-height: 24px; font-weight: 600; overflow: hidden; tex
   .sheet { width: 100%; bottom: calc(184px + var(--_b)); top: auto; height: min(560px, 64dvh); border-radius: 16px 16px 0 0; }
   .toast { max-width: calc(100% - 32px); }
 }
-@media (orientation: portrait) and (max-width: 500px) { .pill:not([hidden]) { margin-left: 0; } h2:has(~ .pill:not([hidden])) { display: none; } }
+@media (max-width: 760px) { .pill:not([hidden]) { margin-left: 0; } h2:has(~ .pill:not([hidden])) { display: none; } }
 @media (orientation: portrait) and (min-width: 700px) { :host { --_split: 62dvh; background: none; } }
 @media (prefers-reduced-motion: reduce) { * { transition-duration: 0s !important; } .spinner { animation-duration: 4s; } }
 `);

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.bench.report import Context
 from tests.support import gobuild
 
-BENCHES = ("sender", "first_picture", "glass", "footprint", "link")
+BENCHES = ("sender", "first_picture", "glass", "footprint", "link", "control")
 WITHOUT_CLIENTS = {"link"}
 
 

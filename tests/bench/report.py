@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Context", "Goal", "Report", "percentile"]
 
+import itertools
 import json
 import os
 import platform
@@ -72,12 +73,10 @@ class Report:
     runs: list[Row] = field(default_factory=list)
 
     def table(self) -> str:
-        """Text for people."""
+        """Text for people. Rows that begin with another column are a table of their own."""
         lines = [f"== {self.title}"]
-        columns = list(dict.fromkeys(key for row in self.rows for key in row))
-        cells = [columns, *([_cell(row.get(column)) for column in columns] for row in self.rows)]
-        widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-        lines += ["  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in cells]
+        for _, rows in itertools.groupby(self.rows, key=lambda row: next(iter(row))):
+            lines += _table(list(rows))
         verdict = {True: "met", False: "NOT met", None: "not measured"}
         for goal in self.goals:
             side = "at least" if goal.at_least else "at most"
@@ -102,6 +101,13 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def median(values: Sequence[float]) -> float | None:
     return statistics.median(values) if values else None
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [columns, *([_cell(row.get(column)) for column in columns] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    return ["  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in cells]
 
 
 def _cell(value: object) -> str:

@@ -182,6 +182,26 @@ def test_following_the_estimate_nothing_is_lost_and_pictures_come_every_second(l
     check_stamps(viewer)
 
 
+def test_after_a_moment_of_standstill_the_path_is_soon_used_again() -> None:
+    """A computer that does nothing for a moment looks like a queue, and several of them like a path that lies."""
+    frames = source(40.0, 2.0, 3e6, 76_000)
+    halts = {round(at * FPS) for at in (10.0, 11.5, 13.0)}
+
+    class Halting(Viewer):
+        def tell(self) -> None:
+            place = round(self.now * FPS)
+            if any(halt <= place < halt + 12 for halt in halts):
+                self.free_at = max(self.free_at, self.now + 0.25)
+            super().tell()
+
+    viewer = Halting(1e6)
+    viewer.watch(frames)
+    assert viewer.most_sent() <= 1.3
+    used = sum(size for at, size in viewer.sent if 17 < at < 25) * 8 / 8
+    assert used >= 0.85e6
+    assert viewer.longest_pause_s(18.0) <= 1.0
+
+
 def test_what_fits_is_spread_up_to_shortly_before_the_next_keyframe() -> None:
     thinner = Thinner()
     assert thinner.keyframe(50_000, 90_000, 400_000)  # 100 kB in 2 s

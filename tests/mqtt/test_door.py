@@ -85,6 +85,7 @@ async def test_a_viewer_is_heard_and_answered(broker: Broker) -> None:
         assert json.loads(alice.seen[1][1])["code"] == 404
 
 
+@pytest.mark.realtime(block_limit_s=3)  # paho masks what goes into a WebSocket byte by byte
 @pytest.mark.parametrize("kind", ["url", "ws_url", "tls_url", "wss_url"])
 async def test_every_transport(tmp_path: Path, kind: str) -> None:
     certificates = Certificates(tmp_path)

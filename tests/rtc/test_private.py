@@ -8,10 +8,10 @@ import aioice
 import aioice.ice
 import pylibsrtp
 import pytest
-from aiortc import RTCDtlsTransport
+from aiortc import RTCCertificate, RTCDtlsTransport
 
 from edgeagent.rtc import private
-from edgeagent.rtc.private import Route, bind_udp, broken
+from edgeagent.rtc.private import EdgeDtls, EdgeStun, IceOptions, Route, bind_udp, broken, make_ice
 
 
 def pair(kind: str, sock: socket.socket | None, address: tuple[str, int]) -> Any:
@@ -62,6 +62,27 @@ def test_a_range_of_ports_is_used_and_its_end_is_said() -> None:
     finally:
         for sock in taken:
             sock.close()
+
+
+async def test_feedback_goes_straight_to_the_senders_and_everything_else_to_aioice() -> None:
+    ice, connection = make_ice(IceOptions())
+    dtls = EdgeDtls(ice, connection, RTCCertificate.generateCertificate())
+    taken: list[bytes] = []
+    dtls.on_rtcp = taken.append
+    protocol = EdgeStun(connection)
+    protocol.local_candidate = SimpleNamespace(component=1)  # type: ignore[assignment]
+    policy = pylibsrtp.Policy(bytes(30), pylibsrtp.Policy.SSRC_ANY_OUTBOUND)
+    report = b"\x80\xc9\0\1" + bytes(4)
+    encrypted = pylibsrtp.Session(policy).protect_rtcp(report)
+    protocol.datagram_received(encrypted, ("192.0.2.1", 9))
+    assert taken == []  # there are no keys yet
+    dtls._rx_srtp = pylibsrtp.Session(pylibsrtp.Policy(bytes(30), pylibsrtp.Policy.SSRC_ANY_INBOUND))
+    for packet in (b"\x80\xc9" + bytes(30), b"\x80\x60" + bytes(30), b"\x80", encrypted, encrypted):
+        protocol.datagram_received(packet, ("192.0.2.1", 9))
+    assert taken == [report]  # not what is forged, RTP, cut off or replayed
+    handshake = b"\x16\xfe\xfd" + bytes(20)
+    protocol.datagram_received(handshake, ("192.0.2.1", 9))
+    assert connection._queue.get_nowait() == (handshake, 1) and connection._queue.empty()
 
 
 @pytest.mark.parametrize(

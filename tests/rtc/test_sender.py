@@ -193,6 +193,18 @@ async def test_a_frame_leaves_whole_in_order_and_in_as_few_sends_as_can_be() -> 
     sender.close()
 
 
+async def test_sequence_numbers_wrap_within_one_send() -> None:
+    sender, wire = begin(Stream())
+    assert sender.writer is not None
+    sender.writer._sequence = 65_520
+    sender.deliver(frame(0, key=True))
+    sender.deliver(frame(1, size=40_000))
+    assert [p.sequence_number for p in wire.packets] == [n & 0xFFFF for n in range(65_520, 65_520 + len(wire.packets))]
+    assert wire.packets[-1].sequence_number < 100
+    assert [p.payload for p in wire.packets] == frame(0, key=True).payloads + frame(1, size=40_000).payloads
+    sender.close()
+
+
 async def test_without_the_extension_the_header_is_plain() -> None:
     sender, wire = begin(Stream(), VideoFormat(96, 0, 0, False, False, "", ()))
     sender.deliver(frame(0, key=True))

@@ -30,6 +30,9 @@ type options struct {
 	nack, rtx, rtcp, pli, ipv6 bool
 	candidates, connect, bye   bool
 	channel, control, asJSON   bool
+	video, telemetry           bool
+	operate, group             string
+	hz                         float64
 }
 
 func parse() *options {
@@ -53,12 +56,17 @@ func parse() *options {
 	flag.BoolVar(&o.candidates, "candidates", true, "put candidates in the offer (none follow)")
 	flag.BoolVar(&o.connect, "connect", true, "use the answer; false: leave the server waiting")
 	flag.BoolVar(&o.channel, "channel", false, "open the data channel `session` as a page does")
+	flag.BoolVar(&o.video, "video", true, "offer a video line")
+	flag.BoolVar(&o.telemetry, "telemetry", false, "open the data channels `events` and `telemetry`, and count what comes")
+	flag.StringVar(&o.operate, "operate", "", "drive DEVICE.AXIS as standard input says, instead of counting; see operate.go")
+	flag.StringVar(&o.group, "group", "drive", "with -operate: the group")
+	flag.Float64Var(&o.hz, "hz", 50, "with -operate: set-points a second")
 	flag.BoolVar(&o.bye, "delete", true, "DELETE the sessions at the end")
 	flag.BoolVar(&o.control, "control", false, "answer each line of standard input; end with it")
 	flag.BoolVar(&o.asJSON, "json", false, "print JSON, with every session")
 	flag.Parse()
 	o.duration = time.Duration(seconds * float64(time.Second))
-	if o.url == "" || flag.NArg() > 0 {
+	if o.url == "" || flag.NArg() > 0 || o.hz <= 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
@@ -123,6 +131,9 @@ func main() {
 	o := parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	if o.operate != "" {
+		os.Exit(operate(ctx, o))
+	}
 	lines := make(chan struct{})
 	if o.control {
 		go func() {

@@ -30,7 +30,7 @@ var codecSets = map[string][]string{
 	},
 }
 
-// newConnection makes a peer connection that asks for one video of the codec set, with the extensions and the
+// newConnection makes a peer connection that asks for one video of the codec set (none with -video=false), with the extensions and the
 // feedback that a browser offers, but for estimates of the rate unless -remb gives them.
 func newConnection(o *options, impair *impairment) (*webrtc.PeerConnection, error) {
 	media := &webrtc.MediaEngine{}
@@ -86,14 +86,13 @@ func newConnection(o *options, impair *impairment) (*webrtc.PeerConnection, erro
 	if err != nil {
 		return nil, err
 	}
-	receiveOnly := webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}
-	if _, err = connection.AddTransceiverFromKind(webrtc.RTPCodecTypeVideo, receiveOnly); err != nil {
-		return nil, err
+	if o.video {
+		receiveOnly := webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}
+		if _, err = connection.AddTransceiverFromKind(webrtc.RTPCodecTypeVideo, receiveOnly); err != nil {
+			return nil, err
+		}
 	}
-	if o.channel {
-		_, err = connection.CreateDataChannel("session", nil)
-	}
-	return connection, err
+	return connection, nil
 }
 
 // settings keeps ICE to UDP over IPv4 (and IPv6 where wished), on the address that reaches the server; a server on

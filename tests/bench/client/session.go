@@ -20,6 +20,7 @@ type session struct {
 	impair   impairment
 	pc       *webrtc.PeerConnection
 	resource string
+	prepare  func(*webrtc.PeerConnection) error // adds channels before the offer
 
 	mu     sync.Mutex
 	count  counter
@@ -49,6 +50,8 @@ type result struct {
 	Nacked      int64   `json:"nacked"`
 	Dropped     int64   `json:"dropped"` // by -loss
 	Profile     string  `json:"fmtp,omitempty"`
+	Told        int64   `json:"told"` // messages on `telemetry`
+	ToldBytes   int64   `json:"told_bytes"`
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
@@ -61,6 +64,7 @@ func newSession(o *options) *session {
 	if !o.rtcp {
 		s.impair.silentAfter = 0
 	}
+	s.prepare = s.channels
 	return s
 }
 
@@ -100,6 +104,9 @@ func (s *session) open(ctx context.Context) (err error) {
 	}
 	s.pc.OnConnectionStateChange(s.changed)
 	s.pc.OnTrack(s.received)
+	if err = s.prepare(s.pc); err != nil {
+		return err
+	}
 	offer, err := s.pc.CreateOffer(nil)
 	if err != nil {
 		return err
@@ -119,6 +126,30 @@ func (s *session) open(ctx context.Context) (err error) {
 		return err
 	}
 	return s.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer})
+}
+
+// channels opens those that -channel and -telemetry ask for.
+func (s *session) channels(connection *webrtc.PeerConnection) error {
+	if s.options.channel {
+		if _, err := connection.CreateDataChannel("session", nil); err != nil {
+			return err
+		}
+	}
+	if !s.options.telemetry {
+		return nil
+	}
+	if _, err := connection.CreateDataChannel("events", nil); err != nil {
+		return err
+	}
+	ordered, retransmits := false, uint16(0)
+	told, err := connection.CreateDataChannel("telemetry", &webrtc.DataChannelInit{Ordered: &ordered, MaxRetransmits: &retransmits})
+	if err != nil {
+		return err
+	}
+	told.OnMessage(func(m webrtc.DataChannelMessage) {
+		s.set(func(r *result) { r.Told, r.ToldBytes = r.Told+1, r.ToldBytes+int64(len(m.Data)) })
+	})
+	return nil
 }
 
 // post sends the offer and returns the answer.
@@ -188,6 +219,17 @@ func (s *session) received(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
 		s.count.add(buffer[:n], byRTX, now)
 		s.mu.Unlock()
 	}
+}
+
+// newestPicture is the RTP time stamp of the newest frame, nil before the first.
+func (s *session) newestPicture() *uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.count.frames == 0 {
+		return nil
+	}
+	newest := s.count.ts
+	return &newest
 }
 
 // ask sends feedback; a connection that is gone cannot be asked, which the counters show.
