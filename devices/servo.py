@@ -47,7 +47,8 @@ class Servo(Actuator, Sensor):
         self._servo.open()
 
     def apply(self, values: Mapping[str, float]) -> None:
-        self._servo.turn(values["angle"])
+        if "angle" in values:
+            self._servo.turn(values["angle"])
 
     def read(self) -> Readings:
         return {"angle": round(self._servo.angle, 1)}

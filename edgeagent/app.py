@@ -116,6 +116,7 @@ class Agent:
                 ledger=self.ledger,
                 watchdog=self.watchdog,
                 temperature_c=lambda: self.board.temperature_c if self.board else None,
+                control=self.controls.desk.counts if self.controls is not None else None,
             ),
             ticket=self._ticket,
         )

@@ -72,17 +72,24 @@ class Controls:
     async def running(self) -> AsyncIterator[None]:
         """Open all devices. At the end whatever moves is stopped first, and everybody told, then all are closed."""
         keeper = asyncio.create_task(self.keeper.run(), name="keeper") if self.keeper else None
+        if keeper is not None:
+            keeper.add_done_callback(_tell)
         self._supervisor.start()
         try:
             yield
         finally:
-            await self.desk.close()
-            if keeper is not None:
-                keeper.cancel()
-                await asyncio.wait({keeper})
-                if not keeper.cancelled() and (error := keeper.exception()):
-                    _log.error("the keeper's side in the agent failed", exc_info=error)
-            await self._supervisor.close()
+            try:
+                await self.desk.close()
+            finally:  # whatever failed there, everything is stopped
+                if keeper is not None:
+                    keeper.cancel()
+                    await asyncio.wait({keeper})
+                await self._supervisor.close()
+
+
+def _tell(keeper: asyncio.Task[None]) -> None:
+    if not keeper.cancelled() and (error := keeper.exception()):
+        _log.critical("the keeper's side in the agent failed; nothing moves until the agent is restarted", exc_info=error)
 
 
 def _made(name: str, device: DeviceConfig, folder: Path | None) -> Driver:

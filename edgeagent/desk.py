@@ -10,7 +10,7 @@ __all__ = ["Desk", "DeskCounters"]
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -123,6 +123,7 @@ class Desk:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._stops: Counter[str] = Counter()  # how often each device was stopped
         self._stop_lines = TokenBucket(_STOP_LINES, 0.0)
 
     @property
@@ -149,11 +150,13 @@ class Desk:
         """Stop everything that moves, tell everybody, and end what is going on. The keeper must still be there."""
         for v in self._viewers.values():
             v.state_at = 0.0
-        self._feed(e.AgentStopping(reason))
-        self._closed = True
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
+        try:
+            self._feed(e.AgentStopping(reason))
+        finally:
+            self._closed = True
+            if self._timer:
+                self._timer.cancel()
+                self._timer = None
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -296,6 +299,7 @@ class Desk:
             case e.StopMoving(devices, why):
                 if self.keeper is not None:
                     self.keeper.stop(devices)
+                self._stops.update(self._devices if devices is None else devices)
                 if not self._stop_lines.take(_now()):
                     _log.info("stop of %s: %s", ", ".join(devices) if devices else "everything", why)
             case e.Acknowledge(viewer, ack):
@@ -333,12 +337,16 @@ class Desk:
             self._answer(v, c.Refused(id=call.id, code=429, message="Other commands are still being carried out; wait for them."))
             return
         v.calls += 1
-        self._spawn(self._carry_out_call(call, v), f"command {call.command} of {call.device}")
+        self._spawn(self._carry_out_call(call, v, self._stops[call.device]), f"command {call.command} of {call.device}")
 
-    async def _carry_out_call(self, call: e.Call, v: _Viewer) -> None:
-        port = self.keeper if self._devices[call.device].moves else self.local
+    async def _carry_out_call(self, call: e.Call, v: _Viewer, stops: int) -> None:
+        """`stops`: how often the device had been stopped when this was asked for; a later stop must not be followed by it."""
+        moves = self._devices[call.device].moves
+        port = self.keeper if moves else self.local
         answer: c.Result | c.Refused
         try:
+            if moves and self._stops[call.device] != stops:
+                raise PeerError(409, f"{call.device} was stopped before this began.")
             if port is None:
                 raise PeerError(503, f"{call.device} is not there.")
             async with asyncio.timeout(_CALL_TIMEOUT_S):

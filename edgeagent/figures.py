@@ -107,6 +107,7 @@ class Figures:
         ledger: What was sent.
         watchdog: Its eye on the agent.
         temperature_c: Of the processor, None where it is unknown.
+        control: What the desk counts, by name (`Desk.counts`); None without devices.
     """
 
     device: str
@@ -117,9 +118,11 @@ class Figures:
     ledger: Ledger
     watchdog: Watchdog
     temperature_c: Callable[[], float | None] = lambda: None
+    control: Callable[[], Mapping[str, int]] | None = None
 
     def __call__(self) -> list[Metric]:
-        return [*self._agent(), *self._cameras(), *self._viewers(), *self._traffic(), *self._broker(), *self._log()]
+        parts = (self._agent, self._cameras, self._viewers, self._traffic, self._control, self._broker, self._log)
+        return [metric for part in parts for metric in part()]
 
     def _agent(self) -> Iterator[Metric]:
         yield _one("info", "The agent's name and version; always 1.", 1, {"device": self.device, "version": __version__})
@@ -200,6 +203,16 @@ class Figures:
             ("viewer_keyframe_requests", "PLI and FIR of viewers.", total.keyframe_requests),
         ):
             yield _one(name, text, value, counter=True)
+
+    def _control(self) -> Iterator[Metric]:
+        if self.control is None:
+            return
+        counts = self.control()
+        stops = [({"why": name.removeprefix("stop_")}, float(count)) for name, count in counts.items() if name.startswith("stop_")]
+        rest = [({"what": name}, float(count)) for name, count in counts.items() if not name.startswith("stop_")]
+        text = "Set-points that were applied, all other messages of viewers that were dropped or refused, and telemetry."
+        yield Metric("control_events", text, rest, "counter")
+        yield Metric("control_stops", "Stops of what moves, by reason.", stops, "counter")
 
     def _broker(self) -> Iterator[Metric]:
         if self.mqtt is None:

@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "http": SHELL,
     "drivers": SHELL | {"v4l2", "board", "board_sources"},
     "keeper": SHELL | {"drivers"},  # a process of its own, and the agent's side of it
+    "client": SHELL | {"mqtt"},  # for scripts, elsewhere; nothing of the agent imports it, and it nothing of the agent
     "runtime": SHELL,
     "figures": SHELL | {"media", "rtc", "mqtt", "http", "drivers", "runtime"},  # what an agent counts, read from all its parts
     "desk": SHELL,
@@ -56,15 +57,15 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 HOMES: dict[str, set[str]] = {
     "OpenSSL": {"rtc"},
-    "aiohttp": {"http"},
+    "aiohttp": {"http", "client"},  # client: the other end of the same door
     "aioice": {"rtc"},
     "aiomqtt": {"mqtt"},
-    "aiortc": {"rtc"},
+    "aiortc": {"rtc", "client"},  # client: a viewer, on aiortc's own peer connection
     "amqtt": {"demo"},
-    "av": {"media", "devices", "rtc"},  # rtc: aiortc's own sender, the fallback, takes packets of av
+    "av": {"media", "devices", "rtc", "client"},  # client: pictures as scripts get them; rtc: aiortc's own sender, the fallback, takes packets of av
     "cryptography": {"rtc"},
     "gpiozero": {"devices"},
-    "numpy": {"media", "devices"},
+    "numpy": {"media", "devices", "client"},
     "onvif": {"devices"},
     "paho": {"mqtt"},
     "prometheus_client": {"http"},

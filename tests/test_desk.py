@@ -408,6 +408,22 @@ async def test_commands_find_their_way_and_their_answer() -> None:
         assert anna.answer(anna.id - 1).code == 504
 
 
+async def test_a_command_that_has_not_begun_does_not_follow_a_stop() -> None:
+    """Both arrive in one packet: the stop is carried out at once, the command by a task of its own."""
+    async with world() as w:
+        anna = w.anna()
+        anna.ask(c.Lease, group="drive", do="request")
+        anna.ask(c.Command, device="rover", command="horn")
+        number = anna.id
+        w.local.answer = "done"
+        anna.ask(c.Command, device="lamp", command="switch")
+        w.person("v9").ask(c.Stop)
+        await asyncio.sleep(0.01)
+        assert w.keeper.calls == []
+        assert "stopped before" in anna.answer(number).message
+        assert anna.answer(number + 1).value == "done", "a lamp is none of its business"
+
+
 async def test_nonsense_and_floods_are_answered_or_dropped_and_move_nothing() -> None:
     async with world() as w:
         anna = w.anna()

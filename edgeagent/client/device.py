@@ -32,6 +32,7 @@ from edgeagent.wire.messages import CameraState
 
 _RETRY_MIN_S, _RETRY_MAX_S = 0.5, 15.0
 _FINAL = (401, 403)
+_NOT_NOW = 503
 _RECONNECT_S = 20.0
 _SNAPSHOT_S = 15.0
 
@@ -58,8 +59,8 @@ class Sample:
 class Device:
     """One agent. Made by `edgeagent.client.connect`; connected while its `async with` block lasts.
 
-    What is told here is as the agent said it last. Readings and frames go on by themselves after the connection broke; a lease never
-    does.
+    What is told here is as the agent said it last. After the connection broke, readings and frames go on by themselves; a lease
+    never does.
     """
 
     def __init__(self, address: Address, *, token: str | None = None, ca_file: str | None = None, timeout_s: float = 20.0) -> None:
@@ -184,48 +185,52 @@ class Device:
     async def frames(self, camera: str, *, as_array: bool = False, layer: str = "auto") -> AsyncGenerator[Any]:
         """Pictures of a camera as `av.VideoFrame`, or with `as_array` as numpy arrays (height, width, 3: red, green, blue).
 
-        Always the newest one: who is slow misses pictures, and none ever waits. `layer` is one of `cameras[…].layers`, or `auto`, the best
-        that the network carries. Ends as `readings` do; raises Refused for a camera or layer that does not exist.
+        Always the newest one: who is slow misses pictures, and none ever waits. `layer` is one of `cameras[…].layers`, or `auto`:
+        the best that the network carries. Ends as `readings` do; raises Refused for a camera or layer that does not exist.
         """
         await self._ready()
         self._check_camera(camera, layer)
         self._watch(camera, layer)
-        seen: tuple[Line | None, int] = (None, 0)
+        shown: VideoFrame | None = None
         try:
             while True:
-
-                def fresh() -> bool:
-                    line = self._newest(camera)
-                    return line is not None and (line, line.count) != seen
-
-                await self._signal.until(lambda: self._final or fresh())
-                line = self._newest(camera)
-                if line is None or not fresh():
+                frame = await self._fresh(camera, shown)
+                if frame is None:
                     self._check_end()
                     return
-                seen, frame = (line, line.count), line.newest
-                assert frame is not None
+                shown = frame
                 yield frame.to_ndarray(format="rgb24") if as_array else frame
         finally:
             self._unwatch(camera, layer)
 
     async def snapshot(self, camera: str) -> bytes:
-        """One picture as JPEG. Raises Refused, ConnectionLost."""
+        """One picture as JPEG. Raises Refused, ConnectionLost where none comes within 15 s."""
         await self._ready()
         self._check_camera(camera, "auto")
+        try:
+            async with asyncio.timeout(_SNAPSHOT_S):
+                return await self._snapshot(camera)
+        except (TimeoutError, StopAsyncIteration):
+            raise ConnectionLost(self.cameras[camera].text or f"No picture comes from the camera {camera}.") from None
+
+    async def _snapshot(self, camera: str) -> bytes:
         door = self._make_door()
         try:
-            data = await door.snapshot(camera)
+            while True:
+                try:
+                    data = await door.snapshot(camera)
+                    break
+                except Refused as refusal:
+                    if refusal.code != _NOT_NOW:  # the camera is starting
+                        raise
+                    await asyncio.sleep(_RETRY_MIN_S)
         finally:
             await door.close()
         if data is not None:
             return data
         pictures = self.frames(camera)
         try:
-            async with asyncio.timeout(_SNAPSHOT_S):
-                return await asyncio.to_thread(jpeg_of, await anext(pictures))
-        except (TimeoutError, StopAsyncIteration):
-            raise ConnectionLost(self.cameras[camera].text or f"No picture comes from the camera {camera}.") from None
+            return await asyncio.to_thread(jpeg_of, await anext(pictures))
         finally:
             await pictures.aclose()
 
@@ -305,6 +310,16 @@ class Device:
     def _check_end(self) -> None:
         if not self._closed:
             raise self._trouble
+
+    async def _fresh(self, camera: str, shown: VideoFrame | None) -> VideoFrame | None:
+        """The newest picture, once it is another one than that; None at the end."""
+
+        def newest() -> VideoFrame | None:
+            line = self._newest(camera)
+            return line.newest if line is not None and line.newest is not shown else None
+
+        await self._signal.until(lambda: self._final or newest())
+        return newest()
 
     # Pictures that are wanted, kept up by a task of the connection
 

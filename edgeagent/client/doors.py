@@ -37,7 +37,7 @@ class Door(Protocol):
         """What to show when signing in, None for whoever only watches. Raises ConnectionLost, Refused."""
 
     async def offer(self, sdp: str, heard: Heard) -> Answer:
-        """Hand over the first offer, for data alone; `heard` is told what comes after the answer. Raises ConnectionLost, Refused."""
+        """Hand over the first offer, for data alone; `heard` is told what comes afterwards. Raises ConnectionLost, Refused."""
 
     async def snapshot(self, camera: str) -> bytes | None:
         """A JPEG, None where this way has none. Raises ConnectionLost, Refused."""

@@ -75,9 +75,7 @@ class Lease:
         roles = {"throttle": throttle, "steer": steer}
         await self._set(wheel, lambda now: wheel.set(wheel.shares(roles), now, for_s), for_s if wait else None)
 
-    async def set(
-        self, values: Mapping[str, Mapping[str, float]], *, for_s: float = 0.5, wait: bool = False
-    ) -> None:
+    async def set(self, values: Mapping[str, Mapping[str, float]], *, for_s: float = 0.5, wait: bool = False) -> None:
         """As `drive`, for any axes: `set({"head": {"pan": 30}})`, by device and axis, each in its axis' unit.
 
         An axis whose value is a place (`AxisInfo.position`) stays there when the time is over.
@@ -161,7 +159,7 @@ class Lease:
         device, name = self._device, self.group
         self._asked = True
         do = "take" if self._take else "request"
-        value = await session.ask(lambda id: c.Lease(id=id, group=name, do=do))  # type: ignore[arg-type]
+        value = await session.ask(lambda id: c.Lease(id=id, group=name, do=do))
         if value == "waiting" and self._wait_s is not None and self._wait_s <= 0:
             raise Busy(self._busy())
         timeout_s = self._wait_s if value == "waiting" else _SENTENCE_S * 10

@@ -30,7 +30,6 @@ class Line:
         self.mid = mid
         self.newest: VideoFrame | None = None
         self.rtp = 0
-        self.count = 0
 
 
 class Peer:
@@ -105,7 +104,7 @@ class Peer:
         transceiver = self._pc.addTransceiver("video", direction="recvonly")
 
         def begin() -> Line:
-            line = Line(transceiver.mid)
+            line = Line(transceiver.mid or "")
             task = asyncio.get_running_loop().create_task(self._pump(line, transceiver.receiver), name=f"video {line.mid}")
             self._pumps.add(task)
             task.add_done_callback(self._pumps.discard)
@@ -116,7 +115,7 @@ class Peer:
     @property
     def mids(self) -> list[str]:
         """Of the video lines, in order, once an offer was made."""
-        return [transceiver.mid for transceiver in self._pc.getTransceivers()]
+        return [transceiver.mid or "" for transceiver in self._pc.getTransceivers()]
 
     async def close(self) -> None:
         """May be called twice."""
@@ -148,7 +147,7 @@ class Peer:
                 frame = await receiver.track.recv()
             except MediaStreamError:
                 return
-            line.newest, line.rtp, line.count = frame, _rtp_of(receiver, frame.pts or 0), line.count + 1
+            line.newest, line.rtp = frame, _rtp_of(receiver, frame.pts or 0)
             self._pictured(line)
 
     def _state_changed(self) -> None:

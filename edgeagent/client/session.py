@@ -62,9 +62,7 @@ class Session:
             # A server that is silent holds up aiortc for 5 s; within a house none is needed.
             servers = [] if _near(address_host) else hello.ice_servers
             self._told.begin(hello)
-            self._peer = Peer(
-                servers, control=hello.devices > 0, received=self._received, pictured=self._pictured, lost=self._end
-            )
+            self._peer = Peer(servers, control=hello.devices > 0, received=self._received, pictured=self._pictured, lost=self._end)
             answer = await door.offer(await self._peer.offer(), self._trickled)
             self._sid = answer.sid
             try:

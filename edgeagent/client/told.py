@@ -96,7 +96,9 @@ class Told:
                     self.alarms.pop((message.device, message.key), None)
             case c.ReadingsMessage():
                 new: dict[tuple[str, str], tuple[Value, float]] = {
-                    (device, name): (value, message.at) for device, values in message.values.items() for name, value in values.items()
+                    (device, name): (value, message.at)
+                    for device, values in message.values.items()
+                    for name, value in values.items()
                 }
                 self.values.update(new)
                 return list(new)

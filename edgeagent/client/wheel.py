@@ -1,10 +1,10 @@
 """The set-points of one lease, as decisions only: what is sent when, and when it is over. Time is an argument.
 
-    arming    nothing but neutral set-points      → armed    the agent says so
-    armed     what was set, each value for its    → halted   the agent disarms, or what we send comes too late: values are void
-              time, then neutral
-    halted    nothing but neutral set-points      → arming   `rearm`
-    any                                           → lost     the lease is another's, or the connection has ended: nothing is sent
+arming    nothing but neutral set-points      → armed    the agent says so
+armed     what was set, each value for its    → halted   the agent disarms, or what we send comes too late: values are void
+          time, then neutral
+halted    nothing but neutral set-points      → arming   `rearm`
+any                                           → lost     the lease is another's, or the connection has ended: nothing is sent
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Wheel:
         self._wishes.update(wishes)
 
     def shares(self, roles: Mapping[str, float]) -> dict[str, dict[str, float]]:
-        """Shares of -1 to 1 by an axis' role, as values in its unit; raises ValueError out of this range, or without such an axis."""
+        """Shares of -1 to 1 by an axis' role, as values in its unit; raises ValueError out of range, or without such an axis."""
         values: dict[str, dict[str, float]] = {}
         for role, share in roles.items():
             if not -1 <= share <= 1:
@@ -116,7 +116,9 @@ class Wheel:
             return None
         if self.state == "armed" and now - self._sent_at > self.expiry_s:
             # Whatever held us up, what was wanted before it is over; the agent has stopped by itself.
-            self._halt(FailSafe("silence", f"Nothing was sent for {now - self._sent_at:.1f} s: was the program held up?"), told=True)
+            self._halt(
+                FailSafe("silence", f"Nothing was sent for {now - self._sent_at:.1f} s: was the program held up?"), told=True
+            )
         self._sent_at = now
         self._seq += 1
         self._wishes = {key: wish for key, wish in self._wishes.items() if wish[1] > now}

@@ -7,6 +7,7 @@
     MOVING     a step of its ramp is due                MOVING   Apply
     MOVING     its set-point has expired                STILL    Stop; Told unless another device of its group still moves
     STILL, MOVING   StopAsked                           STILL    Stop
+    STILL, MOVING   Commanded                           same     (its positions are where the command puts them)
     STILL, MOVING   Failed                              AWAY     Stop, Told for all of its group
 
     keeper     event                                    next     effects
@@ -28,6 +29,7 @@ from __future__ import annotations
 __all__ = [
     "Alive",
     "Apply",
+    "Commanded",
     "Effect",
     "End",
     "Event",
@@ -107,6 +109,13 @@ class StopAsked:
 
 
 @dataclass(slots=True, frozen=True)
+class Commanded:
+    """A command of the device is called, which may turn what holds a position."""
+
+    device: str
+
+
+@dataclass(slots=True, frozen=True)
 class Alive:
     """The agent's loop turned at this time."""
 
@@ -177,7 +186,7 @@ class End:
     """Close everything and end the process."""
 
 
-Event = SetPoint | StopAsked | Alive | InputEnded | Terminated | Held | Opened | Failed
+Event = SetPoint | StopAsked | Commanded | Alive | InputEnded | Terminated | Held | Opened | Failed
 Effect = Apply | Stop | Told | End
 
 
@@ -270,6 +279,9 @@ class Keeping:
                 return self._set(event, now)
             case StopAsked(devices):
                 return self._stop(self._devices if devices is None else [name for name in devices if name in self._devices], now)
+            case Commanded(name) if name in self._devices:
+                for axis in self._devices[name].positions:
+                    self._devices[name].targets.pop(axis, None)
             case InputEnded():
                 return self._end(now)
             case Held():
@@ -278,11 +290,13 @@ class Keeping:
                 self.state, self._leave_at = KeeperState.LEAVING, now + self._policy.leave_s
                 return self._halt(self._devices, "ending", now)
             case Opened(name) if name in self._devices:
-                self._devices[name].there = True
+                device = self._devices[name]
+                device.there = True
+                for shaper in device.shapers.values():
+                    shaper.stopped(now, opened=True)
             case Failed(name) if name in self._devices and self._devices[name].there:
                 effects = self._halt(self._group(self._devices[name].group), "device", now)
                 self._devices[name].there = False
-                self._devices[name].targets.clear()  # where it will stand when it comes back is not known
                 return effects
         return []
 
@@ -305,7 +319,8 @@ class Keeping:
                     elif axis not in device.positions:
                         device.targets[axis] = shaper.target(float("nan"))
                 device.until = until
-                effects.append(self._step(name, device, now))
+                if device.targets:  # else all of it are positions that nobody has told anything yet
+                    effects.append(self._step(name, device, now))
         return effects
 
     def _why_not(self, event: SetPoint, now: float) -> str:
@@ -335,7 +350,7 @@ class Keeping:
             device.until = device.step_at = None
             for shaper in device.shapers.values():
                 shaper.stopped(now)
-            device.targets = {axis: device.targets[axis] for axis in device.positions & device.targets.keys()}
+            device.targets.clear()  # of a position, too: it stays where its ramp has come to until it is told anew
             if device.there:
                 effects.append(Stop(name))
         return effects

@@ -138,9 +138,12 @@ class Shaper:
         """Whether `step` would give the same again."""
         return self._share == target
 
-    def stopped(self, now: float) -> None:
-        """The driver was stopped: a motor stands still, a position is held; the next ramp begins there."""
-        if not self._axis.position:
+    def stopped(self, now: float, *, opened: bool = False) -> None:
+        """The driver was stopped: a motor stands still, a position is held; the next ramp begins there.
+
+        `opened`: it was opened anew, so that a position is where drivers go then, at neutral.
+        """
+        if opened or not self._axis.position:
             self._share = self._rest
             if self._resting_since is None:
                 self._resting_since = now

@@ -13,7 +13,7 @@ whose channel was full is owed those readings: he gets their newest values, alon
 
 from __future__ import annotations
 
-__all__ = ["Batch", "Telemetry", "TelemetryCounters", "TelemetryPolicy"]
+__all__ = ["Batch", "Telemetry", "TelemetryCounters", "TelemetryPolicy", "as_told"]
 
 import json
 import math
@@ -114,7 +114,7 @@ class Telemetry:
                 entry = self._entries.get((device, name))
                 if entry is None:
                     self.counters.unknown += 1
-                elif (fit := _fit(value, entry.info)) is None:
+                elif (fit := as_told(value, entry.info)) is None:
                     self.counters.unfit += 1
                 else:
                     entry.value, entry.fresh = fit, True
@@ -193,8 +193,8 @@ class Telemetry:
         return out
 
 
-def _fit(value: object, info: ReadingInfo) -> Value | None:
-    """As it goes over the wire, or None."""
+def as_told(value: object, info: ReadingInfo) -> Value | None:
+    """A value as it goes over the wire; None where it is no proper value of its kind."""
     match info.kind:
         case "flag":
             return value if isinstance(value, bool) else None

@@ -1,8 +1,8 @@
 """Which pictures of a stream that cannot be changed a path has room for, and when each is to be shown. Sans-IO.
 
 A picture refers to the one before it, so what is left out is the end of each GOP, keyframes alone at worst. A keyframe fills the
-path for a good part of a second, and what fits behind it is the beginning of the GOP: sent under its own time it would be shown in a
-rush, followed by a standstill. So what is kept is spread evenly, up to `LAST_BEFORE_S` before the next keyframe: RTP time stamps
+path for a good part of a second, and what fits behind it is the beginning of the GOP: sent under its own time it would be shown in
+a rush, followed by a standstill. So what is kept is spread evenly, up to `LAST_BEFORE_S` before the next keyframe: RTP time stamps
 are when to show, and the receiver holds back what is there too soon.
 """
 

@@ -128,6 +128,9 @@ class Keeper:
         if self._set is not None:
             self._set = None
             self.dropped += 1
+        for order in [order for order in self._orders if devices is None or order.device in devices]:
+            self._orders.remove(order)
+            self._answer(wire.Done(id=order.id, code=409, message=f"{order.device} was stopped before this began."))
         if devices is None:
             self._stop_waits = True
         else:

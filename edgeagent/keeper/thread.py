@@ -117,14 +117,17 @@ class DeviceThread:
                 self._changed.notify()
 
     def stop(self) -> None:
-        """Stop, forgetting what waits."""
+        """Stop, forgetting what waits: a command that was asked for before it does not begin behind it."""
         with self._changed:
-            self._apply = None
+            orders, self._apply = list(self._orders), None
+            self._orders.clear()
             if self._open:
                 self._wanted += 1
                 if self._wanted == self._done + 1:
                     self._wanted_at, self._wanted_looks = self._clock(), 0
                 self._changed.notify()
+        for order in orders:
+            self._report(Done(id=order.id, code=409, message=f"{self.name} was stopped before this began."))
 
     def order(self, order: Order) -> None:
         """Call a command; `Done` is reported."""

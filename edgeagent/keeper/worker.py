@@ -21,6 +21,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from edgeagent.core import keeping
 from edgeagent.core.shaping import AxisRange, Limits, Shaper
 from edgeagent.drivers import registry
@@ -65,11 +67,14 @@ def _prepare(kept: wire.KeptDevice, drivers_dir: str | None) -> Prepared:
             Shaper(_range_of(axis), _limits_of(kept).get(name))
     except DeviceFault as fault:
         return Prepared(kept, None, fault.message)
-    except ValueError as error:  # pydantic's too; the agent has checked the same before
-        lines = "; ".join(str(error).splitlines()[:3])
+    except ValidationError as error:  # the agent has checked the same before; what was given may be secret
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        lines = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found[:3])
         return Prepared(kept, None, f"Its settings cannot be used: {lines}.")
+    except ValueError as error:  # of its limits
+        return Prepared(kept, None, f"Its settings cannot be used: {error}.")
     except Exception as error:  # a plug-in may fail in any way
-        return Prepared(kept, None, f"Its driver failed ({type(error).__name__}: {error}).")
+        return Prepared(kept, None, f"Its driver failed ({type(error).__name__}).")
     return Prepared(kept, kind)
 
 
@@ -147,7 +152,7 @@ class Worker:
             thread.start()
 
     def _turn(self, ready: Mapping[int, int], terminated: list[int]) -> None:
-        events: list[keeping.Event] = []
+        events: list[keeping.Event | wire.Order] = []
         if self._held:
             self._held = False
             events.append(keeping.Held())
@@ -166,7 +171,10 @@ class Worker:
         while self._reports:
             events += self._reported(self._reports.popleft())
         for event in events:
-            self._keeping_take(event)
+            if isinstance(event, wire.Order):
+                self._order(event)
+            else:
+                self._keeping_take(event)
         now = time.monotonic()
         self._apply(self._keeping.tick(now))
         if now >= self._pulse_at:
@@ -185,10 +193,10 @@ class Worker:
         except OSError:
             return False
 
-    def _receive(self) -> list[keeping.Event]:
+    def _receive(self) -> list[keeping.Event | wire.Order]:
         """All that has come, signs of life first: what waited while this process did not run is no silence of the agent."""
-        alive: list[keeping.Event] = []
-        events: list[keeping.Event] = []
+        alive: list[keeping.Event | wire.Order] = []
+        events: list[keeping.Event | wire.Order] = []
         for _ in range(64):
             try:
                 packet = self._agent.recv(wire.MAX_PACKET)
@@ -212,7 +220,7 @@ class Worker:
                 case wire.Stop(devices=devices):
                     events.append(keeping.StopAsked(devices))
                 case wire.Order():
-                    self._order(message)
+                    events.append(message)
         return alive + events
 
     def _order(self, order: wire.Order) -> None:
@@ -223,6 +231,7 @@ class Worker:
             self._send(wire.Done(id=order.id, code=404, message=f"There is no device {order.device} that moves."))
         else:
             thread.order(order)
+            self._keeping_take(keeping.Commanded(order.device))
 
     def _reported(self, report: Report) -> list[keeping.Event]:
         match report:

@@ -86,6 +86,7 @@ class BrokerConnection:
         self._misc: asyncio.TimerHandle | None = None
         self._watched = -1
         self.lost: asyncio.Future[str] = self._loop.create_future()
+        self.refused: list[str] = []
         self._client = client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=options.client_id,
@@ -108,25 +109,31 @@ class BrokerConnection:
 
     @classmethod
     async def open(
-        cls, options: BrokerOptions, will: Will | None, filters: Sequence[str], on_message: Callable[[str, bytes, bool], None]
+        cls,
+        options: BrokerOptions,
+        will: Will | None,
+        filters: Sequence[str],
+        on_message: Callable[[str, bytes, bool], None],
+        *,
+        optional: Sequence[str] = (),
     ) -> BrokerConnection:
         """Connect and subscribe (QoS 1); `on_message(topic, payload, retained)` is called from then on.
 
-        Raises BrokerError with what the owner can do about it.
+        What the broker does not let us read of `optional` is left in `refused`. Raises BrokerError with what the owner can do.
         """
         connection = cls(options, will, on_message)
         try:
             await connection._connect()
-            if filters:
-                await connection._subscribe(filters)
+            if filters or optional:
+                await connection._subscribe(filters, optional)
         except BaseException:
             connection._abandon()
             raise
         return connection
 
-    def publish(self, topic: str, payload: str, *, qos: int = 1, retain: bool = False) -> bool:
+    def publish(self, topic: str, payload: str | bytes, *, qos: int = 1, retain: bool = False) -> bool:
         """Hand over a message, never blocking; False where it was dropped: no connection, or too many on their way."""
-        data = payload.encode()
+        data = payload.encode() if isinstance(payload, str) else payload
         pending, options = self._pending, self._options
         # What is retained is little, and must not be lost to a flood of the rest.
         full = len(pending) >= options.max_pending or sum(pending.values()) + len(data) > options.max_pending_bytes
@@ -139,6 +146,11 @@ class BrokerConnection:
             pending[info.mid] = len(data)
             self._idle.clear()
         return True
+
+    def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Hear no more of these."""
+        if self._watched >= 0 and filters:
+            self._client.unsubscribe(list(filters))
 
     async def close(self, timeout_s: float = 1.0) -> None:
         """Wait a moment for what is on its way, then disconnect: the broker drops the will."""
@@ -184,18 +196,19 @@ class BrokerConnection:
         else:
             raise BrokerError(f"What listens at {address} does not speak MQTT, or takes over {_CONNACK_TIMEOUT_S:g} s to answer.")
 
-    async def _subscribe(self, filters: Sequence[str]) -> None:
+    async def _subscribe(self, filters: Sequence[str], optional: Sequence[str]) -> None:
         address = self._options.address
-        code, mid = self._client.subscribe([(text, 1) for text in filters])
+        code, mid = self._client.subscribe([(text, 1) for text in (*filters, *optional)])
         if code == MQTTErrorCode.MQTT_ERR_SUCCESS and mid is not None:
             answer = self._subscribed[mid] = self._loop.create_future()
             await self._first_of(answer)
             if answer.done():
-                refused = [text for text, code in zip(filters, answer.result(), strict=False) if code >= _REFUSED]
-                if refused:
-                    raise BrokerError(
-                        f"The broker at {address} does not let this device read {refused[0]}; check its access rules."
-                    )
+                refused = [
+                    text for text, code in zip((*filters, *optional), answer.result(), strict=False) if code >= _REFUSED
+                ]
+                if needed := [text for text in refused if text in filters]:
+                    raise BrokerError(f"The broker at {address} does not let this device read {needed[0]}; check its access rules.")
+                self.refused = refused
                 return
         raise BrokerError(f"The broker at {address} ended the connection or was silent when asked for messages.")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["MqttCounters", "MqttDoor", "MqttOptions"]
+__all__ = ["Beside", "MqttCounters", "MqttDoor", "MqttOptions"]
 
 import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,6 +62,22 @@ class MqttCounters:
     ignored: int = 0
 
 
+class Beside(Protocol):
+    """What else uses the connection to the broker. Implemented by `mqtt.bridge.Bridge`."""
+
+    filters: Sequence[str]
+    """What it wants to hear; the broker may refuse it."""
+
+    def connected(self, connection: BrokerConnection) -> None:
+        """The broker serves us, by this connection."""
+
+    def lost(self) -> None:
+        """No longer."""
+
+    def received(self, topic: str, payload: bytes, retained: bool) -> bool:
+        """Take a message, maybe before `connected`; false where it is for somebody else."""
+
+
 class _HelloSource(Protocol):
     def __call__(self) -> Hello: ...
 
@@ -75,6 +91,7 @@ class MqttDoor:
         epoch: Names this run of the agent.
         signaling: Takes the viewers' messages.
         hello: What to publish.
+        beside: What else uses the connection; None where nothing does.
         wall: Unix time in seconds.
         random01: A number from 0 to 1 for the jitter of the back-off.
 
@@ -89,6 +106,7 @@ class MqttDoor:
         epoch: str,
         signaling: SignalingPort,
         hello: _HelloSource,
+        beside: Beside | None = None,
         wall: Callable[[], float] = time.time,
         random01: Callable[[], float] = random.random,
     ) -> None:
@@ -106,6 +124,7 @@ class MqttDoor:
         self._epoch = epoch
         self._signaling = signaling
         self._hello = hello
+        self._beside = beside
         self._wall = wall
         self._random01 = random01
         self._backoff = Backoff(options.retry_min_s, options.retry_max_s)
@@ -142,7 +161,10 @@ class MqttDoor:
     async def _serve_once(self) -> None:
         """One connection from beginning to end; raises BrokerError when it fails or breaks."""
         will = Will(self._up_topic, encode(Up(up=0, epoch=self._epoch, at=self._now_ms())))
-        connection = await BrokerConnection.open(self._options, will, self._filters, self._received)
+        beside = self._beside
+        connection = await BrokerConnection.open(
+            self._options, will, self._filters, self._received, optional=beside.filters if beside else ()
+        )
         try:
             self._connection = connection
             connected_at = asyncio.get_running_loop().time()
@@ -153,6 +175,8 @@ class MqttDoor:
             else:
                 _log.warning("connected to the broker at %s again after %s", self._options.address, duration(away_s))
             self._present(p.BrokerConnected())
+            if beside:
+                beside.connected(connection)
             # Shielded: a future that is awaited bare is cancelled with the waiter.
             reason = await asyncio.shield(connection.lost)
             self._stable = asyncio.get_running_loop().time() - connected_at >= _STABLE_S
@@ -162,6 +186,8 @@ class MqttDoor:
         finally:
             self._connection = None
             self._present(p.BrokerLost())
+            if beside:
+                beside.lost()
             await connection.close()
         doubt = "" if self._stable else f" Does another client of this broker use the name {self._device}?"
         raise BrokerError(f"The connection to the broker at {self._options.address} broke: {reason}.{doubt}")
@@ -208,6 +234,8 @@ class MqttDoor:
                 self._present(p.UpSeen(0, ""))
             else:
                 self._present(p.UpSeen(up.up, up.epoch))
+            return
+        if self._beside and self._beside.received(topic, payload, retained):
             return
         viewer = topics.sender_of(topic, self._device)
         # A retained message was written for another time.

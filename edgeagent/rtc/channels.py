@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["DataChannels"]
 
+import asyncio
 from collections.abc import Callable
 
 from aiortc import RTCDataChannel
@@ -16,6 +17,8 @@ LABELS = frozenset({"control", "events", "telemetry"})
 
 class DataChannels:
     """Takes them as the viewer opens them; how each delivers (RFC 8832) is the viewer's choice, for both ways.
+
+    They go together: when one is closed, the others are closed as well, so that nobody goes on with half of them, unheard.
 
     Args:
         events: Who hears of them.
@@ -54,3 +57,5 @@ class DataChannels:
         if self._open.get(label) is channel:
             del self._open[label]
             self._events.data_closed(label)
+            for other in self._open.values():  # later: aiortc may be closing all of them at this moment
+                asyncio.get_running_loop().call_soon(other.close)

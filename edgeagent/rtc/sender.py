@@ -312,6 +312,8 @@ class VideoSender:
             if len(self._moved) >= MOST_MOVED:
                 del self._moved[next(iter(self._moved))]
             self._moved[shown & 0xFFFFFFFF] = captured_at
+        elif self._moved:
+            self._moved.pop(shown & 0xFFFFFFFF, None)  # of half a day ago: time stamps come round again
         return shown & 0xFFFFFFFF
 
     def captured_at(self, timestamp: int) -> float | None:

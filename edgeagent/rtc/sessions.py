@@ -317,10 +317,12 @@ class _PeerEvents:
         self._sessions._receive(text, self._peer)
 
     def data_opened(self, label: str) -> None:
-        self._sessions._viewers.opened(viewer_name(self._peer), label)
+        if self._peer in self._sessions._runners:  # its session may have ended while the connection is still being closed
+            self._sessions._viewers.opened(viewer_name(self._peer), label)
 
     def data_message(self, label: str, text: str) -> None:
-        self._sessions._viewers.message(viewer_name(self._peer), label, text)
+        if self._peer in self._sessions._runners:
+            self._sessions._viewers.message(viewer_name(self._peer), label, text)
 
     def data_closed(self, label: str) -> None:
         self._sessions._viewers.closed(viewer_name(self._peer))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 __all__ = [
     "decode_agent",
+    "decode_announced",
     "decode_control_agent",
     "decode_event",
+    "decode_home_command",
     "decode_set_point",
     "decode_up",
     "decode_viewer",
@@ -24,18 +26,21 @@ from pydantic_core import ErrorDetails, PydanticSerializationError, from_json
 
 from edgeagent.errors import PeerError
 from edgeagent.wire.control import MAX_CONTROL, ControlFromAgent, EventFromViewer, SetPoint
+from edgeagent.wire.home import MAX_HOME_COMMAND, Announced, HomeCommand
 from edgeagent.wire.messages import MAX_MESSAGE, VERSION, AgentMessage, Up, ViewerMessage
 
 _M = TypeVar("_M")
 _VIEWER: TypeAdapter[ViewerMessage] = TypeAdapter(ViewerMessage)
 _AGENT: TypeAdapter[AgentMessage] = TypeAdapter(AgentMessage)
 _VIEWER_TYPES = ("offer", "ice", "bye", "switch", "quality", "ping")
-_AGENT_TYPES = ("answer", "ice", "bye", "error", "hello", "state", "pong", "done")
+_AGENT_TYPES = ("answer", "ice", "bye", "error", "hello", "state", "flows", "pong", "done")
 _SET_POINT: TypeAdapter[SetPoint] = TypeAdapter(SetPoint)
 _EVENT: TypeAdapter[EventFromViewer] = TypeAdapter(EventFromViewer)
 _EVENT_TYPES = ("sign_in", "lease", "halt", "stop", "reset", "command")
 _CONTROL_AGENT: TypeAdapter[ControlFromAgent] = TypeAdapter(ControlFromAgent)
 _CONTROL_AGENT_TYPES = ("ack", "devices", "group", "result", "refused", "alarm", "readings")
+_HOME_COMMAND: TypeAdapter[HomeCommand] = TypeAdapter(HomeCommand)
+_ANNOUNCED: TypeAdapter[Announced] = TypeAdapter(Announced)
 _SID = re.compile(r"[a-z0-9]{8,32}", re.ASCII)
 _SHOWN_ERRORS = 3
 _SHOWN_CHARS = 60
@@ -69,6 +74,16 @@ def decode_event(raw: bytes | str) -> EventFromViewer:
 def decode_control_agent(raw: bytes | str) -> ControlFromAgent:
     """Check one message of an agent on any of these channels, for clients in Python; raises as `decode_set_point` does."""
     return _decode(raw, _CONTROL_AGENT, _CONTROL_AGENT_TYPES, MAX_CONTROL)
+
+
+def decode_home_command(raw: bytes | str) -> HomeCommand:
+    """Check one command of a home automation; raises as `decode_viewer` does, 413 above `MAX_HOME_COMMAND` bytes."""
+    return _decode(raw, _HOME_COMMAND, ("home_command",), MAX_HOME_COMMAND)
+
+
+def decode_announced(raw: bytes | str) -> Announced:
+    """Check what this agent once retained about what it announced; raises as `decode_viewer` does."""
+    return _decode(raw, _ANNOUNCED, ("announced",))
 
 
 def decode_up(raw: bytes | str) -> Up:

@@ -4,11 +4,26 @@ ea/1/d/<device>/hello           retained `Hello`
 ea/1/d/<device>/up              retained `Up`
 ea/1/d/<device>/in/<viewer>     from that viewer to the device
 ea/1/v/<viewer>/in/<device>     from that device to the viewer
+ea/1/d/<device>/r/<name>        retained readings of one of its sensors or actuators (`wire.home`)
+ea/1/d/<device>/still/<camera>  JPEG of a camera
+ea/1/d/<device>/announced       retained: what a home automation has been told
 """
 
 from __future__ import annotations
 
-__all__ = ["agent_filters", "device_inbox", "hello", "is_name", "sender_of", "up", "viewer_inbox"]
+__all__ = [
+    "agent_filters",
+    "announced",
+    "device_inbox",
+    "hello",
+    "is_name",
+    "readings",
+    "readings_filter",
+    "sender_of",
+    "still",
+    "up",
+    "viewer_inbox",
+]
 
 import re
 
@@ -39,6 +54,26 @@ def device_inbox(device: str, viewer: str) -> str:
 def viewer_inbox(viewer: str, device: str) -> str:
     """Where `device` writes to `viewer`."""
     return f"{_ROOT}/v/{_checked(viewer)}/in/{_checked(device)}"
+
+
+def readings(device: str, name: str) -> str:
+    """Where the readings of `name`, a sensor or an actuator of `device`, are retained."""
+    return f"{_ROOT}/d/{_checked(device)}/r/{_checked(name)}"
+
+
+def readings_filter(device: str) -> str:
+    """All readings of `device`."""
+    return f"{_ROOT}/d/{_checked(device)}/r/+"
+
+
+def still(device: str, camera: str) -> str:
+    """Where still pictures of a camera are published; never retained."""
+    return f"{_ROOT}/d/{_checked(device)}/still/{_checked(camera)}"
+
+
+def announced(device: str) -> str:
+    """Where `device` retains what it has announced in topics of others."""
+    return f"{_ROOT}/d/{_checked(device)}/announced"
 
 
 def agent_filters(device: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Context", "Goal", "Report", "percentile"]
+__all__ = ["Context", "Goal", "Report", "Row", "median", "percentile"]
 
 import itertools
 import json

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from edgeagent.core.keeping import (
     Alive,
     Apply,
+    Commanded,
     Effect,
     End,
     Event,
@@ -37,7 +38,8 @@ AXES = {"throttle": AxisRange(), "steer": AxisRange(position=True)}
 DEVICES = {
     "left": Kept("drive", AXES, {"throttle": Limits(slew=1.0)}),
     "right": Kept("drive", AXES),
-    "arm": Kept("arm", AXES),
+    "arm": Kept("arm", AXES, {"steer": Limits(slew=1.0)}),
+    "head": Kept("head", {"pan": AxisRange(position=True)}),
 }
 
 
@@ -192,6 +194,51 @@ def test_stops_that_are_asked_for() -> None:
     assert apply.values["throttle"] <= 0.05  # the ramp begins again
 
 
+def steer(rig: Rig, *, throttle: float = 0.0, **steer: float) -> list[dict[str, float]]:
+    """What the arm is given."""
+    values = {"arm": {"throttle": throttle, **steer}}
+    return [a.values for a in of(Apply, rig.take(SetPoint(7, rig.keeping.halts, rig.now + 0.3, values)))]
+
+
+def test_a_stop_ends_the_way_to_a_position() -> None:
+    """Who arms it anew and leaves the position out does not send it on where it was going before."""
+    rig = Rig()
+    steer(rig, steer=1.0)
+    (here,) = steer(rig)
+    assert here["steer"] < 1
+    rig.take(StopAsked())
+    rig.wait(1)
+    assert steer(rig) == [{"throttle": 0.0}]
+    assert [a.values for a in of(Apply, rig.wait(0.2))] == []
+    (on,) = steer(rig, steer=1.0)
+    assert here["steer"] <= on["steer"] <= here["steer"] + 0.05
+
+
+def test_a_position_that_nobody_told_anything_is_given_nothing() -> None:
+    rig = Rig()
+    assert rig.take(SetPoint(7, 0, rig.now + 0.3, {"head": {}})) == []
+    assert rig.keeping.moving() == ["head"]
+    assert of(Stop, rig.wait(0.31)) == [Stop("head")]
+
+
+def test_a_device_that_was_opened_anew_begins_where_it_stands_then() -> None:
+    rig = Rig()
+    for _ in range(40):
+        steer(rig, steer=1.0)
+        rig.wait(0.05)
+    rig.take(Failed("arm"))
+    rig.take(Opened("arm"))
+    (first,) = steer(rig, steer=0.5)
+    assert first["steer"] <= 0.05
+
+
+def test_what_a_command_turned_is_not_turned_back() -> None:
+    rig = Rig()
+    steer(rig, steer=0.4)
+    rig.take(Commanded("arm"))
+    assert steer(rig, throttle=1.0) == [{"throttle": 1.0}]
+
+
 def test_told_to_end() -> None:
     rig = Rig()
     rig.set(right=0.5)
@@ -289,6 +336,10 @@ class AnyOrder(RuleBasedStateMachine):
         """A stop wins: whatever was due at the same moment, it comes last."""
         self.take(StopAsked(names))
         assert not self.until.keys() & set(DEVICES if names is None else names)
+
+    @rule(name=st.sampled_from([*DEVICES, "nobody"]))
+    def commanded(self, name: str) -> None:
+        assert not of(Stop, self.take(Commanded(name)))
 
     @rule()
     def held(self) -> None:

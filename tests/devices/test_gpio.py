@@ -162,6 +162,7 @@ def test_a_servo_turns_and_holds(pins: Any) -> None:
     made.apply({"angle": 90.0})
     assert pulse_us(pins.pin(12)) == pytest.approx(2500)
     made.stop()
+    made.apply({})
     assert pulse_us(pins.pin(12)) == pytest.approx(2500), "it holds"
     made.turn(-200.0)
     assert pulse_us(pins.pin(12)) == pytest.approx(500) and made.read() == {"angle": -90.0}

@@ -230,8 +230,18 @@ async def test_a_ticket_for_who_may_do_more_than_watch() -> None:
     async with door(operators={"anna": ANNA}, ticket=ticket, host="localhost") as (_, client):
         assert (await config_of(client))["ticket"] == "None here"
         assert (await config_of(client, Authorization=f"Bearer {ANNA}"))["ticket"] == "anna here"
-        for proxy in ("X-Forwarded-For", "Forwarded", "Via"):
+        for proxy in ("X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "Via"):
             assert (await config_of(client, **{proxy: "192.0.2.7"}))["ticket"] is None
+
+
+async def test_a_proxy_that_says_nothing_is_not_this_machine() -> None:
+    """nginx with a bare `proxy_pass http://127.0.0.1:8080`: our own name, no word of the stranger behind it, but HTTP/1.0."""
+    async with door(ticket=ticket, host="localhost") as (http, _):
+        reader, writer = await asyncio.open_connection("localhost", http.port)
+        writer.write(b"GET /api/config HTTP/1.0\r\nHost: 127.0.0.1:8080\r\nConnection: close\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["ticket"] is None
 
 
 async def test_an_operators_token_opens_the_door_too() -> None:

@@ -120,6 +120,22 @@ async def test_it_moves_ramps_reads_obeys_and_ends(bench: Bench, monkeypatch: py
     assert keeper.dropped == 1
 
 
+async def test_a_command_that_waits_does_not_follow_a_stop(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver is held up for a moment; what was asked for meanwhile must not begin when everything has been stopped."""
+    async with keeping(bench, kept(bench, "left"), monkeypatch) as (keeper, _):
+        bench.fail("left", "apply-hangs")
+        keeper.set({"left": {"throttle": 1.0}}, time.monotonic() + 1.5)
+        await until(lambda: bench.lines("apply"), "it to hang")
+        waits = asyncio.create_task(keeper.command("left", "add", {"a": 2, "b": 3}))
+        await asyncio.sleep(0)
+        keeper.stop()
+        bench.heal("left", "apply-hangs")
+        with pytest.raises(PeerError, match="stopped before this began") as refused:
+            await waits
+        assert refused.value.code == 409
+        assert bench.lines("stop", since=bench.lines("apply")[-1]["at"])
+
+
 async def test_what_cannot_be_used_is_told_and_holds_up_nobody(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.fail("right", "open-fails")
     devices = [

@@ -410,6 +410,9 @@ async def test_what_goes_between_viewers_and_the_desk() -> None:
         mallory.events.data_closed("control")
         mallory.events.closed("DTLS closed")
         assert desk.heard == [("message", names[1], "control", "{}"), ("closed", names[1]), ("closed", names[1])]
+        mallory.events.data_opened("events")
+        mallory.events.data_message("events", "{}")
+        assert len(desk.heard) == 3, "a connection that is still being closed says nothing"
         assert not shell.send_data(names[1], "events", "gone")
         assert shell.captured_at(names[1], "0", 90_000) is None
         desk.heard.clear()

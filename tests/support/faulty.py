@@ -18,6 +18,7 @@ from edgeagent.drivers import Camera, CameraIO, Capabilities, DeviceFault
 FAULTS = {
     "unplugged": "the device is gone, as when its plug is pulled",
     "encoder-breaks": "libav refuses the pictures in the middle of the stream",
+    "frozen": "no picture comes as long as this is there",
     "hangs": "the driver does not return, whatever it is told",
     "loop-blocked": "a callback of the driver's holds the event loop for ever",
     "hub-stuck": "no frame gets through the hub",
@@ -70,6 +71,8 @@ class FaultyCamera(Camera):
     def _fail(self, io: CameraIO) -> None:
         if self.has("unplugged"):
             raise DeviceFault("The camera was unplugged.")
+        while self.has("frozen") and not io.stopping.wait(0.02):
+            pass
         if self.has("hangs"):
             _never.wait()
         if self.has("loop-blocked"):
