@@ -27,6 +27,7 @@ from edgeagent.drivers.camera import Camera
 from edgeagent.drivers.runner import CameraRunner
 from edgeagent.errors import EdgeAgentError, PeerError
 from edgeagent.figures import Figures, Ledger
+from edgeagent.figures_control import ControlFigures
 from edgeagent.http.door import HttpDoor, HttpOptions
 from edgeagent.media import jpeg
 from edgeagent.media.encoder import make_encoder
@@ -116,7 +117,7 @@ class Agent:
                 ledger=self.ledger,
                 watchdog=self.watchdog,
                 temperature_c=lambda: self.board.temperature_c if self.board else None,
-                control=self.controls.desk.counts if self.controls is not None else None,
+                control=ControlFigures(self.controls.desk, self.controls.keeper) if self.controls is not None else tuple,
             ),
             ticket=self._ticket,
         )

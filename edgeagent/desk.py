@@ -8,6 +8,7 @@ from __future__ import annotations
 __all__ = ["Desk", "DeskCounters"]
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter, deque
@@ -21,7 +22,7 @@ from edgeagent.core import arbiter_events as e
 from edgeagent.core.alarms import Alarms
 from edgeagent.core.arbiter import Arbiter
 from edgeagent.core.gate import Gate
-from edgeagent.core.ports import CapturedAt, DevicePort, KeeperPort, ViewerChannels
+from edgeagent.core.ports import CapturedAt, DeviceEvents, DevicePort, KeeperPort, ViewerChannels
 from edgeagent.core.principals import Principals
 from edgeagent.core.ratelimit import Rate, TokenBucket
 from edgeagent.core.telemetry import Batch, Telemetry, TelemetryPolicy
@@ -67,6 +68,7 @@ class _Viewer:
     state_at: float = 0.0  # no state before this time
     answer_at: float = 0.0
     calls: int = 0
+    waiting: dict[int, asyncio.Future[c.Result | c.Refused]] = field(default_factory=dict)  # of one without channels
 
     @property
     def due(self) -> float | None:
@@ -125,6 +127,10 @@ class Desk:
         self._closed = False
         self._stops: Counter[str] = Counter()  # how often each device was stopped
         self._stop_lines = TokenBucket(_STOP_LINES, 0.0)
+        self._last_id = 0
+        self._expiry_s = config.expiry_s
+        self.also: DeviceEvents | None = None
+        """Who else is told of devices and readings."""
 
     @property
     def devices(self) -> tuple[c.DeviceInfo, ...]:
@@ -157,10 +163,64 @@ class Desk:
             if self._timer:
                 self._timer.cancel()
                 self._timer = None
+        for v in self._viewers.values():
+            for future in v.waiting.values():
+                if not future.done():
+                    future.set_result(c.Refused(code=503, message=reason))
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+
+    async def command(self, principal: Principal, device: str, command: str, args: Mapping[str, Any]) -> Any:
+        """Carry out a command for somebody who has no channels, like a home automation; returns what it returns.
+
+        For a device that moves he takes the lease of its group, where it is free, and gives it back when the command has expired:
+        as with everybody else, what moves stops after `expiry_s` of silence.
+
+        Raises:
+            PeerError: It is refused, in the words of the arbiter or the driver.
+        """
+        name = f"({principal.name})"  # no viewer is called so
+        v = self._viewers.get(name)
+        if v is None:
+            v = self._viewers[name] = _Viewer(name, Gate(_now()))
+            self._feed(e.ViewerCame(name))
+        if v.principal != principal:
+            v.principal = principal
+            self._feed(e.SignedIn(name, principal))
+        info = self._devices.get(device)
+        group = info.group if info is not None and info.moves else None
+        if group is not None and await self._ask(v, lambda n: c.Lease(id=n, group=group, do="request")) != "yours":
+            await self._ask(v, lambda n: c.Lease(id=n, group=group, do="cancel"))
+            raise PeerError(409, "Somebody else operates this at the moment.")
+        try:
+            return await self._ask(v, lambda n: c.Command(id=n, device=device, command=command, args=dict(args)))
+        finally:
+            if group is not None:
+                self._spawn(self._give_back(v, group), f"lease of {principal.name}")
+
+    async def _give_back(self, v: _Viewer, group: str) -> None:
+        await asyncio.sleep(self._expiry_s)
+        holder = self._arbiter.holder(group)
+        if holder is not None and holder[0] == v.name and not v.calls:
+            with contextlib.suppress(PeerError):
+                await self._ask(v, lambda n: c.Lease(id=n, group=group, do="release"))
+
+    async def _ask(self, v: _Viewer, request: Callable[[int], c.Lease | c.Command]) -> Any:
+        if self._closed:
+            raise PeerError(503, "The agent is stopping.")
+        self._last_id += 1
+        number = self._last_id
+        answered = v.waiting[number] = asyncio.get_running_loop().create_future()
+        try:
+            self._feed(e.Asked(v.name, request(number)))
+            answer = await answered
+        finally:
+            del v.waiting[number]
+        if isinstance(answer, c.Refused):
+            raise PeerError(answer.code, answer.message)
+        return answer.value
 
     # Viewers
 
@@ -245,11 +305,15 @@ class Desk:
                 v.devices[name] = None
         if phase != "live":
             self._telemetry.forget(name)
+        if self.also is not None:
+            self.also.device(name, phase, changed.text)
         self._feed(e.DeviceChanged(name, phase, changed.text))
 
     def readings(self, values: Mapping[str, Mapping[str, Value]], at: float) -> None:
         """See `DeviceEvents`."""
         self._telemetry.update(values)
+        if self.also is not None:
+            self.also.readings(values, at)
         changed = self._alarms.update(values)
         for alarm in changed:
             key = (alarm.device, alarm.key)
@@ -299,7 +363,7 @@ class Desk:
             case e.StopMoving(devices, why):
                 if self.keeper is not None:
                     self.keeper.stop(devices)
-                self._stops.update(self._devices if devices is None else devices)
+                self._stops.update(list(self._devices) if devices is None else devices)
                 if not self._stop_lines.take(_now()):
                     _log.info("stop of %s: %s", ", ".join(devices) if devices else "everything", why)
             case e.Acknowledge(viewer, ack):
@@ -318,6 +382,10 @@ class Desk:
                 self._call(effect)
 
     def _answer(self, v: _Viewer, message: c.Result | c.Refused) -> None:
+        if message.id is not None and (waiting := v.waiting.get(message.id)):
+            if not waiting.done():
+                waiting.set_result(message)
+            return
         if len(v.answers) >= _MAX_ANSWERS:
             v.answers.popleft()
             self.counters.unsent_answers += 1

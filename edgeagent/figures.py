@@ -6,7 +6,7 @@ __all__ = ["Figures", "Ledger", "Traffic"]
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
@@ -107,7 +107,7 @@ class Figures:
         ledger: What was sent.
         watchdog: Its eye on the agent.
         temperature_c: Of the processor, None where it is unknown.
-        control: What the desk counts, by name (`Desk.counts`); None without devices.
+        control: Reads what control and telemetry count (`figures_control`).
     """
 
     device: str
@@ -118,10 +118,10 @@ class Figures:
     ledger: Ledger
     watchdog: Watchdog
     temperature_c: Callable[[], float | None] = lambda: None
-    control: Callable[[], Mapping[str, int]] | None = None
+    control: Callable[[], Iterable[Metric]] = tuple
 
     def __call__(self) -> list[Metric]:
-        parts = (self._agent, self._cameras, self._viewers, self._traffic, self._control, self._broker, self._log)
+        parts = (self._agent, self._cameras, self._viewers, self._traffic, self.control, self._broker, self._log)
         return [metric for part in parts for metric in part()]
 
     def _agent(self) -> Iterator[Metric]:
@@ -203,16 +203,6 @@ class Figures:
             ("viewer_keyframe_requests", "PLI and FIR of viewers.", total.keyframe_requests),
         ):
             yield _one(name, text, value, counter=True)
-
-    def _control(self) -> Iterator[Metric]:
-        if self.control is None:
-            return
-        counts = self.control()
-        stops = [({"why": name.removeprefix("stop_")}, float(count)) for name, count in counts.items() if name.startswith("stop_")]
-        rest = [({"what": name}, float(count)) for name, count in counts.items() if not name.startswith("stop_")]
-        text = "Set-points that were applied, all other messages of viewers that were dropped or refused, and telemetry."
-        yield Metric("control_events", text, rest, "counter")
-        yield Metric("control_stops", "Stops of what moves, by reason.", stops, "counter")
 
     def _broker(self) -> Iterator[Metric]:
         if self.mqtt is None:

@@ -43,10 +43,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client": SHELL | {"mqtt"},  # for scripts, elsewhere; nothing of the agent imports it, and it nothing of the agent
     "runtime": SHELL,
     "figures": SHELL | {"media", "rtc", "mqtt", "http", "drivers", "runtime"},  # what an agent counts, read from all its parts
+    "figures_control": SHELL | {"desk", "http", "keeper"},
     "desk": SHELL,
     "controls": SHELL | {"config", "desk", "drivers", "keeper"},
     "app": SHELL
-    | {"controls", "board", "board_sources", "config", "media", "rtc", "mqtt", "http", "drivers", "runtime", "figures"},
+    | {"controls", "board", "board_sources", "config", "media", "rtc", "mqtt", "http", "drivers", "runtime"}
+    | {"figures", "figures_control"},
     "demo": SHELL | {"config", "drivers", "runtime", "app"},
     "discover": EVERYONE | {"drivers"},
     "doctor": SHELL | {"board", "board_sources", "config", "media", "rtc", "mqtt", "drivers", "runtime"},

@@ -23,6 +23,7 @@ from edgeagent.wire.messages import AgentMessage, Answer, Bye, ErrorMessage, Hel
 
 _HTTP_S = 10.0
 _ANSWER_S = 15.0
+_HELLO_S = 5.0
 _MAX_BODY = 8_000_000
 Heard = Callable[[AgentMessage], None]
 
@@ -154,7 +155,7 @@ class MqttDoor:
         except BrokerError as error:
             raise ConnectionLost(str(error)) from None
         try:
-            async with asyncio.timeout(_HTTP_S):
+            async with asyncio.timeout(_HELLO_S):
                 hello = await self._hello
         except TimeoutError:
             raise ConnectionLost(f"The broker at {self._broker} knows no device {self._device}.") from None

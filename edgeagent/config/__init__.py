@@ -13,6 +13,7 @@ __all__ = [
     "Control",
     "DeviceConfig",
     "Drivers",
+    "HomeAssistant",
     "IceServerConfig",
     "Listen",
     "Mqtt",
@@ -29,7 +30,17 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ValidationError
 
 from edgeagent.config import document, environ
-from edgeagent.config.model import AxisLimits, CameraConfig, Config, Control, DeviceConfig, IceServerConfig, Mqtt, Operator
+from edgeagent.config.model import (
+    AxisLimits,
+    CameraConfig,
+    Config,
+    Control,
+    DeviceConfig,
+    HomeAssistant,
+    IceServerConfig,
+    Mqtt,
+    Operator,
+)
 from edgeagent.config.problems import nearest, of_validation, path_text, printable, shown
 from edgeagent.config.schema import schema
 from edgeagent.config.values import Listen, PortRange
@@ -39,7 +50,7 @@ from edgeagent.errors import ConfigError, ConfigProblem, DeviceFault
 
 _COMMON = {
     "cameras": {"driver", "title"},
-    "devices": {"driver", "title", "group", "interval_s", "limits"},
+    "devices": {"driver", "title", "group", "interval_s", "limits", "mqtt"},
 }
 _DEFAULT_GROUP = "drive"
 
@@ -241,6 +252,8 @@ def _unfitting(
     moves = issubclass(kind, Actuator) and kind.moves
     if common.get("interval_s") is not None and not issubclass(kind, Sensor):
         problems.append(ConfigProblem(path_text((*path, "interval_s")), "leave it out: this driver reads nothing"))
+    if common.get("mqtt") is True and not issubclass(kind, Sensor):
+        problems.append(ConfigProblem(path_text((*path, "mqtt")), "leave it out: this driver reads nothing"))
     if common.get("group") and not moves:
         problems.append(ConfigProblem(path_text((*path, "group")), "leave it out: this driver moves nothing"))
     try:

@@ -8,6 +8,7 @@ __all__ = [
     "Config",
     "Control",
     "DeviceConfig",
+    "HomeAssistant",
     "Http",
     "IceServerConfig",
     "Limits",
@@ -41,6 +42,7 @@ from edgeagent.config.values import (
     ListenAddress,
     MqttUrl,
     Origin,
+    PageUrl,
     Rate,
     Text,
     TurnUrl,
@@ -60,6 +62,14 @@ def _beside_the_file(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
         raise ValueError("write the path of a directory")
     return Path((info.context or {}).get("folder", ".")) / value
+
+
+def _switched_on(value: Any) -> Any:
+    return {} if value is True else None if value is False else value
+
+
+def _or_a_switch(schema: dict[str, Any]) -> None:
+    schema["anyOf"] = [{"type": "boolean"}, *schema["anyOf"]]
 
 
 def _listed(value: Any) -> Any:
@@ -303,6 +313,9 @@ class DeviceConfig(Section):
     limits: Annotated[dict[Key, AxisLimits], Field(max_length=16)] = {}
     """By axis: dead zone, expo, top speed and more."""
 
+    mqtt: bool = False
+    """Publish its readings on the broker, where all who may read there see them."""
+
     options: Any = None
     """An instance of the driver's `Options`."""
 
@@ -348,6 +361,22 @@ class Control(Section):
         return value
 
 
+class HomeAssistant(Section):
+    """Show sensors, switches and lights to Home Assistant, by way of the broker."""
+
+    prefix: Name = "homeassistant"
+    """Its discovery prefix."""
+
+    allow: Annotated[list[Name], Field(max_length=64)] = []
+    """Devices that move and that it may command all the same, by name."""
+
+    cameras: Annotated[list[Name], Field(max_length=32)] = []
+    """Cameras of which it gets a small still picture every ten seconds, by name. The camera then never rests."""
+
+    url: PageUrl | None = None
+    """Where people reach the page, for its link to this machine; by default `http.listen`, where that is an address of the network."""
+
+
 def default_device() -> str:
     """The host's name, made a valid one."""
     name = re.sub(r"[^a-z0-9]+", "-", socket.gethostname().split(".")[0].lower())[:64].strip("-")
@@ -380,6 +409,31 @@ class Config(Section):
     """Sensors and actuators by name: a-z, 0-9 and hyphens."""
 
     control: Control = Field(default_factory=Control)
+
+    home_assistant: Annotated[
+        HomeAssistant | None, BeforeValidator(_switched_on), Field(json_schema_extra=_or_a_switch)
+    ] = None
+    """`true`, or more: show everything to Home Assistant. Off by default."""
+
+    @field_validator("devices")
+    @classmethod
+    def _told_where(cls, value: dict[str, DeviceConfig], info: ValidationInfo) -> dict[str, DeviceConfig]:
+        if "mqtt" in info.data and info.data["mqtt"] is None and (name := next((n for n, d in value.items() if d.mqtt), None)):
+            raise ValueError(f"`mqtt: true` of {name} needs a broker: add a section `mqtt: {{url: …}}`")
+        return value
+
+    @field_validator("home_assistant")
+    @classmethod
+    def _known_to_home(cls, value: HomeAssistant | None, info: ValidationInfo) -> HomeAssistant | None:
+        if value is None:
+            return None
+        if "mqtt" in info.data and info.data["mqtt"] is None:
+            raise ValueError("Home Assistant is reached by way of a broker: add a section `mqtt: {url: …}`")
+        for key, section in (("allow", "devices"), ("cameras", "cameras")):
+            for name in getattr(value, key):
+                if section in info.data and name not in info.data[section]:
+                    raise ValueError(f"`{key}` names {name}, but there is no such entry below `{section}`; write one that there is")
+        return value
 
     @field_validator("control")
     @classmethod

@@ -8,6 +8,7 @@ __all__ = [
     "ListenAddress",
     "MqttUrl",
     "Origin",
+    "PageUrl",
     "PortRange",
     "Rate",
     "Text",
@@ -172,6 +173,13 @@ def _origin(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc.lower()}"
 
 
+def _page_url(text: str) -> str:
+    parts = _split(text, ("http", "https"), "write the address at which people reach the page, like http://porch.local:8080")
+    if parts.username is not None:
+        raise ValueError("leave out user and password: everyone would see them")
+    return text
+
+
 _ICE = re.compile(r"(stuns?|turns?):(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][A-Za-z0-9.-]{0,252})(:[0-9]{1,5})?(\?transport=(udp|tcp))?")
 
 
@@ -202,5 +210,6 @@ UdpPorts = Annotated[
 IpAddress = Annotated[Text, AfterValidator(_ip)]
 MqttUrl = Annotated[str, Field(max_length=500), AfterValidator(_mqtt_url)]
 WebUrl = Annotated[str, Field(max_length=500), AfterValidator(_web_url)]
+PageUrl = Annotated[str, Field(max_length=300), AfterValidator(_page_url)]
 Origin = Annotated[str, Field(max_length=300), AfterValidator(_origin)]
 TurnUrl = Annotated[str, AfterValidator(_ice_url)]

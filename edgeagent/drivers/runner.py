@@ -261,7 +261,7 @@ class CameraRunner:
         alive = False
         for item in items:
             if item is None:
-                self._handle(Frames(io.run))
+                self._delivers(io)
                 continue
             if not isinstance(item, EncodedFrame):
                 layer, info = item
@@ -271,9 +271,15 @@ class CameraRunner:
                 continue
             if not alive:
                 alive = True
-                self._handle(Frames(io.run))
+                self._delivers(io)
             if self._life.state is LifeState.LIVE:  # not what a run sends while it is being ended
                 self._on_frame(item)
+
+    def _delivers(self, io: _RunIO) -> None:
+        """A sign of life. While the camera is live it only puts off the deadline, and the timer that stands looks again by itself."""
+        effects = self._life.handle(Frames(io.run), self._clock())
+        if effects:
+            self._apply(effects)
 
 
 class _RunIO:

@@ -43,7 +43,7 @@ def robot(runtime: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
         config = CONFIG | {"mqtt": {"url": broker.url}, "control": CONFIG["control"] | {"operators": operators}}
         with Agent(folder, config, env={"GPIOZERO_PIN_FACTORY": "mock"}) as agent:
             agent.wait_healthy()
-            for name in CONFIG["devices"]:
-                agent.wait_said(f"device {name}: live")
+            agent.wait_said("device lamp: live")
+            agent.wait_said("stop of rover")  # once the keeper has it
             with contextlib.closing(connect_world("rover")) as world:
                 yield Robot(agent, broker, world)

@@ -1,6 +1,6 @@
 """A script that drives for ever, to be killed, halted and held up by tests.
 
-    python -m tests.client.script ADDRESS [BLOCK_S]
+    python -m tests.client.script ADDRESS TOKEN [BLOCK_S]
 
 Prints `driving` once it does; with BLOCK_S its loop is then held up for so long, a second later. Prints the error that ends it.
 """
@@ -16,8 +16,8 @@ import time
 from edgeagent.client import ClientError, connect
 
 
-async def main(address: str, block_s: float = 0.0) -> None:
-    async with connect(address, timeout_s=60) as robot, robot.lease():
+async def main(address: str, token: str, block_s: float = 0.0) -> None:
+    async with connect(address, token=token or None, timeout_s=60) as robot, robot.lease():
         await robot.drive(0.5, for_s=30)
         print("driving", flush=True)
         if block_s:
@@ -33,4 +33,4 @@ async def main(address: str, block_s: float = 0.0) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], *map(float, sys.argv[2:])))
+    asyncio.run(main(sys.argv[1], sys.argv[2], *map(float, sys.argv[3:])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -16,7 +17,7 @@ from edgeagent.client import Busy, ConnectionLost, Device, FailSafe, LeaseLost, 
 from edgeagent.client.peer import Peer
 from tests.client.support import ADMIN, BEN, CONFIG, PATIENCE_S, Robot, until
 from tests.support.agents import Agent
-from tests.support.procs import Program, wait_until
+from tests.support.procs import Program
 
 pytestmark = [pytest.mark.realtime(block_limit_s=5), pytest.mark.timeout(180)]
 
@@ -94,7 +95,7 @@ async def test_a_value_holds_for_its_time_only(robot: Robot) -> None:
         assert robot.world.ask("state")["pan_to"] == 30, "a place is kept"
         with pytest.raises(ValueError, match="from -1 to 1"):
             await rover.drive(2)
-        with pytest.raises(ValueError, match="nothing called rover.wings"):
+        with pytest.raises(ValueError, match=r"nothing called rover\.wings"):
             await lease.set({"rover": {"wings": 1}})
         assert lease.error is None
 
@@ -106,7 +107,7 @@ async def test_a_script_that_is_gone_or_hangs_stops_its_rover(robot: Robot, door
         pytest.skip("set-points go the same way")
     robot.back_to_the_start()
     address, token = robot.address(door)
-    argv = [sys.executable, "-m", "tests.client.script", f"{address}#{token}", *(["20"] if cause == "held up" else [])]
+    argv = [sys.executable, "-m", "tests.client.script", address, token, *(["20"] if cause == "held up" else [])]
     with Program(argv, cwd=Path(__file__).parents[2]) as script:
         await asyncio.to_thread(script.wait_for, lambda: "driving" in script.log, "the script to drive")
         if cause == "killed":
@@ -235,28 +236,25 @@ async def test_who_is_not_there_or_not_known(robot: Robot) -> None:
 async def test_an_agent_that_dies_and_comes_back(runtime: Path, tmp_path: Path) -> None:
     config = CONFIG | {"devices": {"boat": {"driver": "sim-rover", "drain": 0}}, "cameras": {}}
     agent = Agent(tmp_path, config)
-    with agent:
+    with contextlib.ExitStack() as first_run:
+        first_run.enter_context(agent)
         await asyncio.to_thread(agent.wait_healthy)
-        await asyncio.to_thread(agent.wait_said, "device boat: live")
         async with connect(agent.base, timeout_s=60) as boat:
             readings = boat.readings("boat.heading")
-            await anext(readings)
+            before = (await anext(readings)).at
             async with boat.lease():
                 await boat.drive(0.5, for_s=30)
                 agent.stop(kill=True)
                 with pytest.raises((LeaseLost, FailSafe)):
                     await boat.drive(0.5, for_s=30, wait=True)
                 await until(lambda: not boat.connected, "the end of the connection to be noticed")
-                again = Agent(tmp_path, config)
-                again.port, again.base, again.argv = agent.port, agent.base, agent.argv
-                Path(tmp_path, "agent.yaml").write_text(
-                    Path(tmp_path, "agent.yaml").read_text().replace(f":{again.port}", f":{agent.port}")
-                )
-                with again:
+                first_run.close()
+                with agent:
                     await until(lambda: boat.connected, "the connection to come back")
                     with pytest.raises(LeaseLost):
                         await boat.drive(0.5)
+                    async for sample in readings:
+                        if sample.at > before:
+                            break
                     await readings.aclose()
-                    assert (await first(boat, "boat.heading")).device == "boat"
                     assert boat.groups["drive"].holder is None, "no lease is taken anew"
-    wait_until(lambda: True, "")

@@ -7,52 +7,17 @@ import urllib.request
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
 
 from tests.support.browser import LIVE_S, PageAgent, page_agent
 from tests.support.chromium import chromium
 from tests.support.procs import wait_until
+from tests.support.tab import Tab
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 
-class Tab:
-    """A tab beside those of Playwright, which keeps its own always visible."""
-
-    def __init__(self, browser: Browser, url: str) -> None:
-        self._cdp = browser.new_browser_cdp_session()
-        self._answers: dict[int, Any] = {}
-        self._cdp.on("Target.receivedMessageFromTarget", lambda event: self._received(json.loads(event["message"])))
-        self.target: str = self._cdp.send("Target.createTarget", {"url": url})["targetId"]
-        self._session = self._cdp.send("Target.attachToTarget", {"targetId": self.target, "flatten": False})["sessionId"]
-        self._calls = 0
-
-    def _received(self, message: dict[str, Any]) -> None:
-        if "id" in message:
-            self._answers[message["id"]] = message["result"]["result"].get("value")
-
-    def evaluate(self, expression: str) -> Any:
-        """The value of an expression in the page."""
-        self._calls += 1
-        parameters = {"expression": expression, "returnByValue": True}
-        call = {"id": self._calls, "method": "Runtime.evaluate", "params": parameters}
-        self._cdp.send("Target.sendMessageToTarget", {"sessionId": self._session, "message": json.dumps(call)})
-
-        def answered() -> bool:
-            self._cdp.send("Target.getTargets")  # lets Playwright take what has come
-            return self._calls in self._answers
-
-        wait_until(answered, f"an answer to {expression}", deadline_s=LIVE_S)
-        return self._answers.pop(self._calls)
-
-    def hide(self) -> None:
-        """Put another tab before it."""
-        self._cdp.send("Target.createTarget", {"url": "about:blank"})
-        wait_until(lambda: self.evaluate("document.visibilityState") == "hidden", "the page to be hidden", deadline_s=LIVE_S)
-
-    def show(self) -> None:
-        """Bring it to the front."""
-        self._cdp.send("Target.activateTarget", {"targetId": self.target})
+class Watching(Tab):
+    """The page with its pictures."""
 
     def cameras(self) -> dict[str, Any]:
         found: dict[str, Any] = self.evaluate("window.edge?.cameras ?? {}")
@@ -74,7 +39,7 @@ def health(agent: PageAgent) -> dict[str, Any]:
 
 def test_it_costs_the_board_nothing_and_shows_its_picture_when_it_returns() -> None:
     with page_agent() as agent, chromium() as browser:
-        tab = Tab(browser, agent.url)
+        tab = Watching(browser, agent.url)
         wait_until(lambda: tab.frames() > 5, "moving pictures", deadline_s=LIVE_S)
         first = tab.connection()
         tab.hide()

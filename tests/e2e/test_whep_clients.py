@@ -7,6 +7,7 @@ import collections
 import json
 import shutil
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -150,8 +151,12 @@ async def test_a_thousand_offers_in_a_second_do_no_harm(whep_count: str) -> None
                     assert response.status == 201 or text.strip(), "a refusal says why"
                     return response.status
 
+            began = time.monotonic()
             statuses = collections.Counter(await asyncio.gather(*(offer() for _ in range(1000))))
-        assert statuses[429] > 900 and set(statuses) <= {201, 429, 503}, statuses
+            took_s = time.monotonic() - began
+        assert set(statuses) <= {201, 429, 503}, statuses
+        # 10 a second beyond those that may come at once (20 places, and 4 seconds' worth): a slow machine lets more through.
+        assert statuses[201] + statuses[503] <= 60 + 10 * took_s + 1, (statuses, took_s)
         assert statuses[201] <= 20
         wait_until(lambda: watching.snapshot()["frames"] > frames + 60, "the picture to go on")
         assert agent.program.rss_bytes() - rss < 60e6

@@ -133,7 +133,7 @@ async def test_a_command_that_waits_does_not_follow_a_stop(bench: Bench, monkeyp
         with pytest.raises(PeerError, match="stopped before this began") as refused:
             await waits
         assert refused.value.code == 409
-        assert bench.lines("stop", since=bench.lines("apply")[-1]["at"])
+        await until(lambda: bench.lines("stop", since=bench.lines("apply")[-1]["at"]), "the stop")
 
 
 async def test_what_cannot_be_used_is_told_and_holds_up_nobody(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,9 +51,13 @@ class World:
 
     @property
     def still(self) -> bool:
-        """Whether it was told to stop, not to go since, and stands."""
+        """Whether it stands, and was last told to."""
         state = self.ask()
-        return bool(state["braking"] and not (state["speed"] or state["turn"] or state["throttle"] or state["steer"]))
+        return not (state["speed"] or state["turn"] or state["throttle"] or state["steer"])
+
+    def stopped(self, since: float) -> bool:
+        """Whether it was told to stop after that instant of CLOCK_MONOTONIC, and stands."""
+        return (self.ask()["stopped_at"] or 0.0) > since and self.still
 
     def end(self) -> None:
         """Without waiting until everybody has been gone for a while."""
