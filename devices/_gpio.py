@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["Pin", "Switched", "claimed", "released"]
+__all__ = ["OnPins", "Pin", "Switched", "claimed", "released"]
 
 import contextlib
+import importlib.util
+import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from edgeagent.drivers import Actuator, DeviceFault, Reading, Readings, Sensor, command
+from edgeagent.drivers import Actuator, DeviceFault, Driver, Reading, Readings, Sensor, command
 
 Pin = Annotated[int, Field(ge=0, le=27)]
 """A pin of the header by its BCM (GPIO) number, 0 to 27."""
@@ -19,6 +22,9 @@ NO_LIBRARY = (
     "The pins need gpiozero: `sudo apt install python3-gpiozero python3-lgpio`, and a venv made with --system-site-packages."
 )
 NO_PINS = "This machine has no GPIO pins that may be used; is the user in the group gpio? (GPIOZERO_PIN_FACTORY=mock plays them.)"
+
+_PIN_LIBRARIES = ("lgpio", "RPi", "pigpio")
+_DEV = Path("/dev")
 
 
 @contextlib.contextmanager
@@ -54,7 +60,23 @@ def released(*devices: Any) -> None:
                 device.close()
 
 
-class Switched(Actuator, Sensor):
+class OnPins(Driver):
+    """A driver of GPIO pins: looks whether there are any, without claiming one."""
+
+    def check(self) -> None:
+        try:
+            import gpiozero
+        except ImportError:
+            raise DeviceFault(NO_LIBRARY, retry=False) from None
+        if gpiozero.Device.pin_factory is not None or os.environ.get("GPIOZERO_PIN_FACTORY"):
+            return  # the owner's choice: mock pins, or those of another board
+        if not any(importlib.util.find_spec(library) for library in _PIN_LIBRARIES):
+            raise DeviceFault(NO_LIBRARY, retry=False)
+        if not any(os.access(chip, os.R_OK | os.W_OK) for chip in _DEV.glob("gpiochip*")):
+            raise DeviceFault(NO_PINS, retry=False)
+
+
+class Switched(OnPins, Actuator, Sensor):
     """A pin that is on or off until it is switched: lamps, relays, buzzers."""
 
     moves = False

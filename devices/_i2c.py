@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["Address", "Bus", "I2c", "opened"]
+__all__ = ["Address", "Bus", "I2c", "opened", "reachable"]
 
 import contextlib
 import errno
+import importlib.util
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
@@ -61,6 +64,35 @@ class I2c:
             raise DeviceFault(f"The {where} cannot be reached: {error.strerror or error}.") from None
 
 
+_DEV = Path("/dev")
+_NO_LIBRARY = 'I²C needs smbus2: `pip install "edgeagent[gpio]"` or `sudo apt install python3-smbus2`.'
+
+
+def _no_bus(bus: int | str) -> DeviceFault:
+    return DeviceFault(f"There is no I²C bus {bus}: switch it on with `sudo raspi-config nonint do_i2c 0`.")
+
+
+def _not_allowed(bus: int | str) -> DeviceFault:
+    return DeviceFault(f"This user may not use I²C bus {bus}: add him to the group i2c.", retry=False)
+
+
+def reachable(bus: int | str) -> None:
+    """Look whether the bus is there and may be used, without using it.
+
+    Raises:
+        DeviceFault: As `opened`.
+    """
+    if bus == "fake":
+        return
+    if importlib.util.find_spec("smbus2") is None:
+        raise DeviceFault(_NO_LIBRARY, retry=False)
+    node = _DEV / f"i2c-{bus}"
+    if not node.exists():
+        raise _no_bus(bus)
+    if not os.access(node, os.R_OK | os.W_OK):
+        raise _not_allowed(bus)
+
+
 def opened(bus: int | str, address: int, chip: str) -> I2c:
     """The chip on its bus.
 
@@ -74,14 +106,12 @@ def opened(bus: int | str, address: int, chip: str) -> I2c:
     try:
         import smbus2
     except ImportError:
-        raise DeviceFault(
-            'I²C needs smbus2: `pip install "edgeagent[gpio]"` or `sudo apt install python3-smbus2`.', retry=False
-        ) from None
+        raise DeviceFault(_NO_LIBRARY, retry=False) from None
     try:
         return I2c(smbus2.SMBus(bus), bus, address, chip)
     except FileNotFoundError:
-        raise DeviceFault(f"There is no I²C bus {bus}: switch it on with `sudo raspi-config nonint do_i2c 0`.") from None
+        raise _no_bus(bus) from None
     except PermissionError:
-        raise DeviceFault(f"This user may not use I²C bus {bus}: add him to the group i2c.", retry=False) from None
+        raise _not_allowed(bus) from None
     except OSError as error:
         raise DeviceFault(f"I²C bus {bus} cannot be opened: {error.strerror or error}.") from None

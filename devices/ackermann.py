@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from edgeagent_devices._gpio import Pin, claimed, released
+from edgeagent_devices._gpio import OnPins, Pin, claimed, released
 from pydantic import BaseModel, Field, model_validator
 
 from edgeagent.drivers import Actuator, Axis
@@ -39,7 +39,7 @@ class PulseOptions(BaseModel, extra="forbid"):
         return middle + value * ((self.max_us - middle) if value > 0 else (middle - self.min_us))
 
 
-class Ackermann(Actuator):
+class Ackermann(OnPins, Actuator):
     """Steering servo and ESC. An ESC without pulses stops by itself; at neutral pulses it brakes or rolls out, as it is set."""
 
     summary = "a model car: steering servo and ESC on GPIO pins"

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgeagent_devices._i2c import Address, Bus, I2c, opened
+from edgeagent_devices._i2c import Address, Bus, I2c, opened, reachable
 from pydantic import BaseModel, Field
 
 from edgeagent.drivers import DeviceFault, Reading, Readings, Sensor
@@ -49,6 +49,9 @@ class Bme280(Sensor):
                 "Pressure", unit="hPa", minimum=300, maximum=1100, dead_band=0.1, device_class="atmospheric_pressure"
             ),
         }
+
+    def check(self) -> None:
+        reachable(self._options.bus)
 
     def open(self) -> None:
         chip = self._chip = opened(self._options.bus, self._options.address, "BME280")

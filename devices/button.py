@@ -7,13 +7,13 @@ __all__ = ["Button"]
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from edgeagent_devices._gpio import Pin, claimed, released
+from edgeagent_devices._gpio import OnPins, Pin, claimed, released
 from pydantic import BaseModel, Field
 
 from edgeagent.drivers import Reading, Readings, Sensor
 
 
-class Button(Sensor):
+class Button(OnPins, Sensor):
     """A button or any other contact: a door, a float switch."""
 
     summary = "a push button, door contact or float switch on a GPIO pin"

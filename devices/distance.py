@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from edgeagent_devices._gpio import Pin, claimed, released
+from edgeagent_devices._gpio import OnPins, Pin, claimed, released
 from pydantic import BaseModel, Field
 
 from edgeagent.drivers import DeviceFault, Reading, Readings, Sensor
@@ -16,7 +16,7 @@ from edgeagent.drivers import DeviceFault, Reading, Readings, Sensor
 _SILENT_READS = 10
 
 
-class Distance(Sensor):
+class Distance(OnPins, Sensor):
     """How far the next thing is."""
 
     summary = "an ultrasonic distance sensor (HC-SR04) on two GPIO pins"

@@ -52,7 +52,14 @@ class Ds18b20(Sensor):
             "temperature": Reading("Temperature", unit="°C", minimum=-55, maximum=125, dead_band=0.06, device_class="temperature")
         }
 
+    def check(self) -> None:
+        self._find()
+
     def open(self) -> None:
+        self._sensor = self._find()
+
+    def _find(self) -> str:
+        """The sensor's number; the kernel lists those that it sees."""
         found = (
             [_FAKE] if self._options.bus == "fake" else sorted(p.name for p in _KERNEL.glob("*-*") if p.name.startswith(_FAMILIES))
         )
@@ -61,13 +68,12 @@ class Ds18b20(Sensor):
                 raise DeviceFault(
                     f"There is no sensor {self._options.sensor} on the 1-Wire bus; it has {', '.join(found) or 'none'}."
                 )
-            self._sensor = self._options.sensor
-        elif len(found) > 1:
+            return self._options.sensor
+        if len(found) > 1:
             raise DeviceFault(f"There are several sensors: write `sensor:` with one of {', '.join(found)}.", retry=False)
-        elif not found:
+        if not found:
             raise DeviceFault("There is no sensor on the 1-Wire bus: check its wires and `dtoverlay=w1-gpio`.")
-        else:
-            self._sensor = found[0]
+        return found[0]
 
     def read(self) -> Readings:
         if self._options.bus == "fake":

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Annotated
 
-from edgeagent_devices._i2c import Address, Bus, I2c, opened
+from edgeagent_devices._i2c import Address, Bus, I2c, opened, reachable
 from pydantic import BaseModel, Field, model_validator
 
 from edgeagent.drivers import Reading, Readings, Sensor
@@ -75,6 +75,9 @@ class Ina219(Sensor):
         if options.full_v:
             found["battery"] = Reading("Battery", unit="%", digits=0, minimum=0, maximum=100, dead_band=1, device_class="battery")
         return found
+
+    def check(self) -> None:
+        reachable(self._options.bus)
 
     def open(self) -> None:
         self._chip = opened(self._options.bus, self._options.address, "INA219")

@@ -7,13 +7,13 @@ __all__ = ["Motion"]
 from collections.abc import Mapping
 from typing import Any
 
-from edgeagent_devices._gpio import Pin, claimed, released
+from edgeagent_devices._gpio import OnPins, Pin, claimed, released
 from pydantic import BaseModel, Field
 
 from edgeagent.drivers import Reading, Readings, Sensor
 
 
-class Motion(Sensor):
+class Motion(OnPins, Sensor):
     """Whether something warm moves before it."""
 
     summary = "a motion sensor (PIR, as HC-SR501) on a GPIO pin"

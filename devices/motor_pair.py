@@ -7,13 +7,13 @@ __all__ = ["MotorPair"]
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from edgeagent_devices._gpio import Pin, claimed, released
+from edgeagent_devices._gpio import OnPins, Pin, claimed, released
 from pydantic import BaseModel, Field, model_validator
 
 from edgeagent.drivers import Actuator, Axis
 
 
-class MotorPair(Actuator):
+class MotorPair(OnPins, Actuator):
     """A robot that steers by the difference of its wheels: gpiozero's Robot or PhaseEnableRobot."""
 
     summary = "differential drive: two motors on H-bridges (L298N, TB6612, DRV8833, DRV8835 …)"

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Annotated
 
-from edgeagent_devices._i2c import Address, Bus, I2c, opened
+from edgeagent_devices._i2c import Address, Bus, I2c, opened, reachable
 from pydantic import BaseModel, Field
 
 from edgeagent.drivers import DeviceFault, Reading, Readings, Sensor
@@ -57,6 +57,9 @@ class Mpu6050(Sensor):
             "turn_rate": Reading("Turn rate", unit="°/s", digits=0, minimum=-500, maximum=500, dead_band=1),
             "acceleration": Reading("Acceleration", unit="g", digits=2, minimum=0, maximum=7, dead_band=0.02),
         }
+
+    def check(self) -> None:
+        reachable(self._options.bus)
 
     def open(self) -> None:
         chip = self._chip = opened(self._options.bus, self._options.address, "MPU-6050")

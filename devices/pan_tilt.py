@@ -6,13 +6,14 @@ __all__ = ["PanTilt"]
 
 from collections.abc import Mapping
 
+from edgeagent_devices._gpio import OnPins
 from edgeagent_devices._servo import ServoOptions, ServoPin
 from pydantic import BaseModel, Field
 
 from edgeagent.drivers import Actuator, Axis, Reading, Readings, Sensor, command
 
 
-class PanTilt(Actuator, Sensor):
+class PanTilt(OnPins, Actuator, Sensor):
     """A camera mount: pan to the sides, tilt up and down. It holds its place when stopped."""
 
     summary = "a pan-tilt mount of two servos on GPIO pins"

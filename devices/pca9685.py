@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from edgeagent_devices._i2c import Address, Bus, I2c, opened
+from edgeagent_devices._i2c import Address, Bus, I2c, opened, reachable
 from pydantic import BaseModel, Field, model_validator
 
 from edgeagent.drivers import Actuator, Axis
@@ -89,6 +89,9 @@ class Pca9685(Actuator):
     @property
     def axes(self) -> Mapping[str, Axis]:
         return {name: channel.axis(name) for name, channel in self._options.channels.items()}
+
+    def check(self) -> None:
+        reachable(self._options.bus)
 
     def open(self) -> None:
         chip = self._chip = opened(self._options.bus, self._options.address, "PCA9685")

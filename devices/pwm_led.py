@@ -8,13 +8,13 @@ import contextlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from edgeagent_devices._gpio import Pin, claimed, released
+from edgeagent_devices._gpio import OnPins, Pin, claimed, released
 from pydantic import BaseModel, Field
 
 from edgeagent.drivers import Actuator, Reading, Readings, Sensor, command
 
 
-class PwmLed(Actuator, Sensor):
+class PwmLed(OnPins, Actuator, Sensor):
     """An LED or an LED strip's MOSFET, dimmed by pulse width."""
 
     summary = "a light on a GPIO pin that can be dimmed"

@@ -14,8 +14,10 @@ from __future__ import annotations
 __all__ = ["Decoder", "SerialLine"]
 
 import contextlib
+import importlib.util
 import json
 import math
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -27,6 +29,7 @@ from edgeagent.drivers import Actuator, Axis, DeviceFault, Reading, Readings, Se
 
 MAX_LINE = 1024
 """Bytes of one line; a longer one is left out."""
+_NO_LIBRARY = 'Serial ports need pyserial: `pip install "edgeagent[gpio]"` or `sudo apt install python3-serial`.'
 _Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
@@ -112,12 +115,22 @@ class SerialLine(Actuator, Sensor):
             for name, known in self._options.axes.items()
         }
 
+    def check(self) -> None:
+        if importlib.util.find_spec("serial") is None:
+            raise DeviceFault(_NO_LIBRARY, retry=False)
+        port = self._options.port
+        if "://" in port:  # pyserial's other ways; they are tried when it is opened
+            return
+        if not os.path.exists(port):
+            raise DeviceFault(f"The serial port {port} is not there: is the board plugged in? `ls /dev/serial/by-id` lists them.")
+        if not os.access(port, os.R_OK | os.W_OK):
+            raise DeviceFault(f"This user may not use the serial port {port}: add him to the group dialout.", retry=False)
+
     def open(self) -> None:
         try:
             import serial
         except ImportError:
-            text = 'Serial ports need pyserial: `pip install "edgeagent[gpio]"` or `sudo apt install python3-serial`.'
-            raise DeviceFault(text, retry=False) from None
+            raise DeviceFault(_NO_LIBRARY, retry=False) from None
         options = self._options
         try:
             self._port = serial.Serial(options.port, options.baud, timeout=options.alive_s, write_timeout=0.2, exclusive=True)

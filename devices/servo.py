@@ -7,13 +7,14 @@ __all__ = ["Servo"]
 from collections.abc import Mapping
 from typing import Annotated
 
+from edgeagent_devices._gpio import OnPins
 from edgeagent_devices._servo import ServoOptions, ServoPin
 from pydantic import Field
 
 from edgeagent.drivers import Actuator, Axis, Reading, Readings, Sensor, command
 
 
-class Servo(Actuator, Sensor):
+class Servo(OnPins, Actuator, Sensor):
     """Turns to an angle and holds it."""
 
     summary = "a hobby servo on a GPIO pin"

@@ -6,6 +6,7 @@ __all__ = ["Agent", "run", "serve"]
 
 import asyncio
 import contextlib
+import functools
 import logging
 import secrets
 import signal
@@ -17,7 +18,9 @@ from edgeagent import __version__, board
 from edgeagent.board_sources import BoardReader
 from edgeagent.config import CameraConfig, Config, Mqtt
 from edgeagent.controls import Controls
+from edgeagent.core.home_assistant import Home
 from edgeagent.core.ports import PeerEvents, PeerPort
+from edgeagent.core.principals import principal_of
 from edgeagent.core.ratelimit import Rate
 from edgeagent.core.session_events import SessionConfig
 from edgeagent.core.uplink import UplinkShare
@@ -33,6 +36,7 @@ from edgeagent.media import jpeg
 from edgeagent.media.encoder import make_encoder
 from edgeagent.media.hub import Hub
 from edgeagent.model import CameraPhase
+from edgeagent.mqtt.bridge import Bridge
 from edgeagent.mqtt.door import MqttDoor, MqttOptions
 from edgeagent.rtc.fallback import AiortcPeer
 from edgeagent.rtc.peer import Peer
@@ -93,6 +97,7 @@ class Agent:
             self._make_peer,
             viewers=self.controls.desk if self.controls is not None else None,
         )
+        self.bridge = self._bridge() if config.mqtt else None
         self.mqtt = self._mqtt_door(config.mqtt) if config.mqtt else None
         self.http = HttpDoor(
             HttpOptions(
@@ -151,7 +156,39 @@ class Agent:
             epoch=self.epoch,
             signaling=self.sessions,
             hello=self._public_hello,
+            beside=self.bridge,
         )
+
+    def _bridge(self) -> Bridge:
+        """What the broker's other clients are told: chosen readings, or with Home Assistant all."""
+        config, controls = self.config, self.controls
+        settings = config.home_assistant
+        devices = [] if controls is None else [d for d in controls.desk.devices if settings or config.devices[d.name].mqtt]
+        home = None
+        if settings is not None:
+            listen = config.http.listen
+            reached = not listen.loopback and listen.host not in ("0.0.0.0", "::")
+            home = Home(
+                device=config.device,
+                title=config.title,
+                version=__version__,
+                prefix=settings.prefix,
+                allow=frozenset(settings.allow),
+                cameras={name: config.cameras[name].title for name in settings.cameras},
+                url=settings.url or (f"http://{listen}/" if reached else ""),
+                classes=controls.classes if controls is not None else {},
+            )
+        who = principal_of("home-assistant", "operate")
+        bridge = Bridge(
+            config.device,
+            devices,
+            home=home,
+            command=None if controls is None else functools.partial(controls.desk.command, who),
+            still=self.still,
+        )
+        if controls is not None:
+            controls.desk.also = bridge
+        return bridge
 
     def _public_hello(self) -> Hello:
         """What is retained on the broker, where all its clients read it: without TURN credentials."""
@@ -224,6 +261,12 @@ class Agent:
         frames = await hub.gop()
         return await asyncio.to_thread(jpeg.snapshot, frames)
 
+    async def still(self, name: str) -> bytes:
+        """A small JPEG of the smallest layer, for one message of MQTT; raises as `snapshot`."""
+        hub = self.hubs[name]
+        frames = await hub.gop(hub.capabilities.layers[-1])
+        return await asyncio.to_thread(jpeg.still, frames)
+
     def health(self) -> dict[str, Any]:
         """What `GET /healthz` tells, without secrets. A camera that fails is named, but makes the agent no less healthy: whoever
         restarts what is unhealthy would not help the camera."""
@@ -238,6 +281,10 @@ class Agent:
             "viewers": self.sessions.viewers,
             "broker": None if self.mqtt is None else self.mqtt.connected,
             "cameras": cameras,
+            "devices": {
+                device.name: {"phase": device.phase, "text": device.text}
+                for device in (self.controls.desk.devices if self.controls is not None else ())
+            },
         }
 
     def vitals(self) -> list[CameraVital]:
@@ -296,6 +343,8 @@ class Agent:
             ]
             if self.mqtt is not None:
                 tasks.append(group.create_task(self.mqtt.run(), name="mqtt"))
+            if self.bridge is not None:
+                tasks.append(group.create_task(self.bridge.run(), name="mqtt-bridge"))
             for name, hub in self.hubs.items():
                 self.runners[name] = CameraRunner(
                     self.cameras[name],

@@ -17,7 +17,7 @@ from edgeagent.core.ports import CapturedAt, ViewerChannels
 from edgeagent.core.principals import Principals, principal_of
 from edgeagent.desk import Desk
 from edgeagent.drivers import registry
-from edgeagent.drivers.device import Actuator, Driver
+from edgeagent.drivers.device import Actuator, Driver, Sensor
 from edgeagent.drivers.introduce import device_info
 from edgeagent.drivers.supervisor import Supervisor
 from edgeagent.keeper.client import Keeper, plain_options
@@ -43,6 +43,13 @@ class Controls:
         drivers = {name: _made(name, device, folder) for name, device in config.devices.items()}
         kept = {name for name, driver in drivers.items() if isinstance(driver, Actuator) and driver.moves}
         control = config.control
+        self.classes = {
+            (name, reading): info.device_class
+            for name, driver in drivers.items()
+            if isinstance(driver, Sensor)
+            for reading, info in driver.readings.items()
+        }
+        """What Home Assistant calls each reading, by device and reading; "" for nothing."""
         self.secrets = [secret for driver in drivers.values() for secret in driver.secrets()]
         self.desk = Desk(
             ArbiterConfig(

@@ -368,10 +368,16 @@ class Shy(Rover):
         raise KeyError("pin")
 
 
+class Odd(Rover):
+    @property
+    def axes(self) -> Mapping[str, Axis]:
+        return {"throttle": 1.0}  # type: ignore[dict-item]
+
+
 class TestDevices:
     """Sensors and actuators, and who may move them."""
 
-    kinds: ClassVar[dict[str, type[Driver]]] = {"probe": Probe, "lamp": Lamp, "rover": Rover, "shy": Shy}
+    kinds: ClassVar[dict[str, type[Driver]]] = {"probe": Probe, "lamp": Lamp, "rover": Rover, "shy": Shy, "odd": Odd}
     drivers = Drivers(
         [*kinds, "rtsp", "broken"],
         lambda driver: TestDevices.kinds[driver].Options if driver in TestDevices.kinds else options(driver),
@@ -419,9 +425,10 @@ class TestDevices:
             ("{driver: rover, pin: 1, limits: {throttle: {top: 2}}}", "limits.throttle.top", "write 1 or less"),
             ("{driver: rover, pin: 1, limits: {throttle: {topp: 1}}}", "limits.throttle.topp", "did you mean `top`?"),
             ("{driver: shy, pin: 1}", "", "the driver fails with these options (KeyError)"),
+            ("{driver: odd, pin: 1}", "", "the driver fails with these options (AttributeError)"),
             ("{driver: rtsp}", "driver", "this driver is a camera: move x from `devices:` to `cameras:`"),
             ("{driver: lmap}", "driver", "there is no such driver; did you mean `lamp`?"),
-            ("{driver: rtps}", "driver", "known are broken, lamp, probe, rover, shy"),
+            ("{driver: rtps}", "driver", "known are broken, lamp, odd, probe, rover, shy"),
             ("{driver: broken}", "driver", "cannot be loaded"),
         ],
     )

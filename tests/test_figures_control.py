@@ -10,6 +10,7 @@ from edgeagent.desk import Desk
 from edgeagent.figures_control import ControlFigures
 from edgeagent.http.metrics import render
 from edgeagent.keeper.client import Keeper
+from edgeagent.wire.keeper import KeptDevice
 from tests.support.control import LAMP, ROVER
 
 
@@ -34,7 +35,7 @@ def read(figures: ControlFigures) -> dict[tuple[str, ...], float]:
 async def test_what_happened_is_counted_and_what_did_not_is_0() -> None:
     config = ArbiterConfig(devices=(ROVER, LAMP))
     desk = Desk(config, channels=Nobody(), principals=Principals({}, secrets.token_bytes), captured_at=lambda *_: None)
-    keeper = Keeper([], desk)
+    keeper = Keeper([KeptDevice(name="rover", driver="sim-rover")], desk)
     figures = ControlFigures(desk, keeper)
     before = read(figures)
     assert before["device_phase", "rover", "starting"] == 1

@@ -46,6 +46,7 @@ from edgeagent.config.schema import schema
 from edgeagent.config.values import Listen, PortRange
 from edgeagent.core.redact import redact
 from edgeagent.drivers.device import Actuator, Driver, Sensor
+from edgeagent.drivers.introduce import device_info
 from edgeagent.errors import ConfigError, ConfigProblem, DeviceFault
 
 _COMMON = {
@@ -259,7 +260,7 @@ def _unfitting(
     try:
         driver = kind(name, options)
         axes = sorted(driver.axes) if isinstance(driver, Actuator) and moves else []
-        _ = driver.readings if isinstance(driver, Sensor) else {}
+        device_info(driver)  # what viewers are told of it, before anything is opened
     except DeviceFault as fault:
         return [*problems, ConfigProblem(path_text(path), redact(fault.message))]
     except Exception as error:  # a driver may fail in any way

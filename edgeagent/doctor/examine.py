@@ -15,6 +15,7 @@ from edgeagent.config import Config, Drivers, load
 from edgeagent.doctor.agent import RunningAgent, find_agent
 from edgeagent.doctor.board import look_at_board
 from edgeagent.doctor.cameras import look_at_cameras
+from edgeagent.doctor.configured import look_at_configured
 from edgeagent.doctor.network import look_at_broker, look_at_ice, look_at_names
 from edgeagent.doctor.ports import look_at_firewall, look_at_ports
 from edgeagent.doctor.program import look_at_devices, look_at_libraries, look_at_service
@@ -58,8 +59,13 @@ def _configuration(path: Path | None, variables: Mapping[str, str]) -> tuple[Con
         config = load(path, variables, Drivers.installed())
     except ConfigError as error:
         return None, [problem("config", f"{path.name}: {said}", path=said.path) for said in error.problems]
-    cameras = f"{len(config.cameras)} camera{'s' if len(config.cameras) > 1 else ''}"
-    return config, [ok("config", f"{path.name} is right: device {config.device}, {cameras}.")]
+    counted = [(len(config.cameras), "camera"), (len(config.devices), "sensor or actuator")]
+    return config, [ok("config", f"{path.name} is right: device {config.device}, {_counted(counted)}.")]
+
+
+def _counted(things: list[tuple[int, str]]) -> str:
+    plural = {"camera": "cameras", "sensor or actuator": "sensors and actuators"}
+    return ", ".join(f"{number} {word if number == 1 else plural[word]}" for number, word in things if number)
 
 
 def _of_the_machine(config: Config | None, agent: RunningAgent | None, system: System) -> list[Awaitable[list[Finding]]]:
@@ -78,5 +84,6 @@ def _of_the_configuration(config: Config, agent: RunningAgent | None, system: Sy
     return [
         bounded("http", "the ports", _CHECK_S, off_loop(lambda: look_at_ports(config, agent, system))),
         bounded("broker", "the broker", _BROKER_S, look_at_broker(config, agent)),
+        bounded("device", "sensors and actuators", _CHECK_S, off_loop(lambda: look_at_configured(config, agent))),
         bounded("ice", "STUN and TURN", _ICE_S, look_at_ice(config)),
     ]

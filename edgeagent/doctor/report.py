@@ -18,6 +18,7 @@ _SECTIONS = {
     "Board": ("board", "clock"),
     "Program": ("config", "program", "service", "devices"),
     "Cameras": ("camera", "encoder"),
+    "Devices": ("device",),
     "Network": ("http", "udp", "firewall", "dns", "broker", "ice"),
 }
 _COLOURS = {"ok": "32", "notice": "33", "problem": "31"}

@@ -15,7 +15,7 @@ from edgeagent.drivers.device import Actuator, Driver, Sensor, commands_of
 
 Kind: TypeAlias = Literal["camera", "sensor", "actuator"]
 
-_CALLED = ("open", "close", "read", "apply", "stop", "secrets")
+_CALLED = ("open", "close", "check", "read", "apply", "stop", "secrets")
 """Methods that the agent calls on a thread, so that none of them may be a coroutine."""
 
 

@@ -164,6 +164,14 @@ class Driver(abc.ABC):
     def close(self) -> None:
         """Give the hardware back, stopped. Never raises; may be called after an `open` that failed, or twice."""
 
+    def check(self) -> None:  # noqa: B027 - there may be nothing to look at
+        """Whether it could be opened, as far as that is known without claiming or moving anything: its library, its bus, the
+        user's rights. `edgeagent doctor` asks; called on a driver that is not open.
+
+        Raises:
+            DeviceFault: It could not, and what the owner can do.
+        """
+
     def secrets(self) -> Sequence[str]:
         """Strings (passwords) that must never appear in a log or on a page."""
         return ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["snapshot"]
+__all__ = ["snapshot", "still"]
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -15,7 +15,10 @@ from av.video.reformatter import ColorRange, Colorspace
 from edgeagent.errors import DeviceFault
 from edgeagent.model import EncodedFrame
 
-_QUANTISER = "3"  # of 1 (best) to 31
+_QUANTISER = 3  # of 1 (best) to 31
+_STILL_WIDTH = 640
+_STILL_BYTES = 60_000
+_STILL_QUANTISERS = (6, 14, 31)
 
 
 def snapshot(frames: Sequence[EncodedFrame]) -> bytes:
@@ -29,16 +32,30 @@ def snapshot(frames: Sequence[EncodedFrame]) -> bytes:
     Raises:
         DeviceFault: No picture can be decoded from them.
     """
+    return _made(_last_picture(frames), _QUANTISER)
+
+
+def still(frames: Sequence[EncodedFrame]) -> bytes:
+    """As `snapshot`, at most 640 pixels wide and 60 kB long: coarser where it must be.
+
+    Raises:
+        DeviceFault: No picture can be decoded from them, or it cannot be made so small.
+    """
     picture = _last_picture(frames)
-    if picture is None:
-        raise DeviceFault("The camera's picture cannot be decoded.")
+    for quantiser in _STILL_QUANTISERS:
+        if len(made := _made(picture, quantiser, _STILL_WIDTH)) <= _STILL_BYTES:
+            return made
+    raise DeviceFault("The camera's picture cannot be made small enough.")
+
+
+def _made(picture: VideoFrame, quantiser: int, width: int | None = None) -> bytes:
     try:
-        return _jpeg(picture)
+        return _jpeg(picture, quantiser, width)
     except (av.FFmpegError, ValueError) as error:
         raise DeviceFault(f"The camera's picture cannot be made a JPEG ({error}).") from error
 
 
-def _last_picture(frames: Sequence[EncodedFrame]) -> VideoFrame | None:
+def _last_picture(frames: Sequence[EncodedFrame]) -> VideoFrame:
     decoder = av.CodecContext.create("h264", "r")
     assert isinstance(decoder, VideoCodecContext)
     decoder.thread_count = 1  # frame threads only delay
@@ -50,13 +67,18 @@ def _last_picture(frames: Sequence[EncodedFrame]) -> VideoFrame | None:
                     last = picture
         except av.FFmpegError:  # a damaged frame: those before and after may do
             continue
+    if last is None:
+        raise DeviceFault("The camera's picture cannot be decoded.")
     return last
 
 
-def _jpeg(picture: VideoFrame) -> bytes:
+def _jpeg(picture: VideoFrame, quantiser: int, width: int | None) -> bytes:
     # A stream that names no colours is BT.709 from 720 lines on, BT.601 below, as browsers take it.
     unnamed = Colorspace.ITU709 if picture.height >= 720 else Colorspace.ITU601
+    scale = min(1.0, width / picture.width) if width else 1.0
     full = picture.reformat(
+        width=round(picture.width * scale),
+        height=max(2, round(picture.height * scale / 2) * 2) if scale < 1 else picture.height,
         format="yuvj420p",
         src_colorspace=Colorspace.ITU709 if picture.colorspace == Colorspace.ITU709 else unnamed,
         dst_colorspace=Colorspace.ITU601,
@@ -66,7 +88,7 @@ def _jpeg(picture: VideoFrame) -> bytes:
     encoder = av.CodecContext.create("mjpeg", "w")
     assert isinstance(encoder, VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = full.width, full.height, "yuvj420p"
-    encoder.options = {"qmin": _QUANTISER, "qmax": _QUANTISER}
+    encoder.options = {"qmin": str(quantiser), "qmax": str(quantiser)}
     encoder.time_base = Fraction(1, 25)  # it wants one
     full.pts = None
     return b"".join(bytes(packet) for packet in [*encoder.encode(full), *encoder.encode(None)])

@@ -300,7 +300,9 @@ function row(field) {
   if (field.longest) input.maxLength = field.longest;
   input.value = field.value === null ? '' : String(field.value);
   if (kind !== 'slider') return el('label', { class: 'field' }, field.title, hint, input);
-  const output = el('output', {}, input.value);
+  // A label names the first that it may name in it, and an output is one of those.
+  const output = el('output', { 'aria-hidden': 'true' }, input.value);
+  input.setAttribute('aria-label', field.title);
   input.addEventListener('input', () => setText(output, input.value));
   return el('label', { class: 'field' }, el('span', { class: 'caption' }, field.title, output), hint, input);
 }

@@ -380,7 +380,8 @@ class AnyOrder(RuleBasedStateMachine):
             assert self.rig.now < until
             assert self.rig.now < self.heard + POLICY.silence_s
             assert {other for other in DEVICES if DEVICES[other].group == DEVICES[name].group} <= self.there
-        assert set(self.rig.keeping.moving()) == self.until.keys()
+        # The head alone may have nothing that it was told.
+        assert self.until.keys() <= set(self.rig.keeping.moving()) <= self.until.keys() | {"head"}
 
 
 AnyOrder.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -81,9 +81,12 @@ def test_ten_viewers_share_one_encoder() -> None:
         for page in pages:
             page.bring_to_front()
             wait_for_motion(page, 1)
-        facts = health(settings)
-        assert facts["viewers"] == 10
-        assert facts["cameras"]["test"]["viewers"] == 10
+
+        def counts() -> tuple[int, int]:
+            facts = health(settings)
+            return facts["viewers"], facts["cameras"]["test"]["viewers"]
+
+        wait_until(lambda: counts() == (10, 10), "ten viewers")  # a busy machine may have made one of them connect anew
         before, begin_s = health(settings)["cameras"]["test"]["frames"], time.monotonic()
         pages[0].wait_for_timeout(2000)
         after = health(settings)["cameras"]["test"]["frames"]

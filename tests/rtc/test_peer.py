@@ -329,8 +329,13 @@ async def test_control_and_telemetry(make: Callable[..., Any]) -> None:
             again = pc.createDataChannel("control")
             while again.readyState != "closed":  # there is one already
                 await asyncio.sleep(0.01)
+            telemetry = pc.createDataChannel("telemetry")
+            assert await events.data.get() == ("opened", "telemetry")
             control.close()
             assert await events.data.get() == ("closed", "control")
+            assert await events.data.get() == ("closed", "telemetry"), "they go together"
+            while telemetry.readyState != "closed":
+                await asyncio.sleep(0.01)
         assert not peer.send_data("control", "gone")
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 __all__ = ["chromium", "frames_of"]
 
+import shlex
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
@@ -39,10 +42,16 @@ def _playwright() -> Iterator[Playwright]:
 
 
 @contextmanager
-def chromium(arguments: Sequence[str] = ()) -> Iterator[Browser]:
-    """A browser that is gone at the end, with all that it started."""
-    with _playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=require("chromium"), args=[*ARGUMENTS, *arguments])
+def chromium(arguments: Sequence[str] = (), *, prefix: Sequence[str] = ()) -> Iterator[Browser]:
+    """A browser that is gone at the end, with all that it started; `prefix` as in `Agent`."""
+    with _playwright() as playwright, tempfile.TemporaryDirectory(prefix="chromium-") as folder:
+        program = require("chromium")
+        if prefix:
+            wrapper = Path(folder, "chromium")
+            wrapper.write_text(f'#!/bin/sh\nexec {shlex.join([*prefix, program])} "$@"\n')
+            wrapper.chmod(0o755)
+            program = str(wrapper)
+        browser = playwright.chromium.launch(executable_path=program, args=[*ARGUMENTS, *arguments])
         try:
             yield browser
         finally:

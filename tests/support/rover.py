@@ -122,11 +122,10 @@ class Rover(Agent):
             self._world.end()
         self._runtime.cleanup()
 
-    def restart(self, number: int) -> None:
-        """End it by a signal, and start it again at the same address; the world goes on."""
-        self.kill(number)
+    def restart(self) -> None:
+        """End it where it still runs, and start it again at the same address; the world goes on."""
         super().__exit__()
-        super().__enter__()
+        self.__enter__()
 
     def kill(self, number: int) -> None:
         """Send the agent's process a signal."""
