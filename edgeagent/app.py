@@ -47,7 +47,7 @@ from edgeagent.rtc.settings import PeerSettings, make_certificate
 from edgeagent.runtime import log as agent_log
 from edgeagent.runtime import loopwatch, notify
 from edgeagent.runtime.leaving import BoundedPool, leave_within, told_by
-from edgeagent.runtime.memory import keep_small
+from edgeagent.runtime.memory import Sweep, keep_small, settle
 from edgeagent.runtime.watchdog import Watchdog
 from edgeagent.wire.messages import CameraState, Hello, LayerState
 
@@ -96,6 +96,7 @@ class Agent:
             ),
             self._make_peer,
             viewers=self.controls.desk if self.controls is not None else None,
+            on_closed=Sweep().soon,
         )
         self.bridge = self._bridge() if config.mqtt else None
         self.mqtt = self._mqtt_door(config.mqtt) if config.mqtt else None
@@ -201,6 +202,13 @@ class Agent:
         elif problems := broken():
             log.warning("taking aiortc's own sender, which needs several times the CPU: %s", "; ".join(problems))
             self._peer_class = AiortcPeer
+        if (
+            self._peer_class is AiortcPeer
+            and self.config.devices
+            and self.config.cameras
+            and self.config.control.max_picture_age_ms
+        ):
+            log.warning("aiortc's sender does not tell how old a picture is: nothing can be driven by it")
         webrtc = self.config.webrtc
         self._peer_settings = PeerSettings(
             make_certificate(),
@@ -376,6 +384,7 @@ async def serve(config: Config, *, on_ready: Callable[[], None] = lambda: None) 
         with told_by(signal.SIGTERM, signal.SIGINT, then=stop.set):
             agent = Agent(config)
             async with agent.running():
+                settle()
                 on_ready()
                 notify.ready(agent.status_line())
                 await stop.wait()

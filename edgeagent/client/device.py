@@ -31,7 +31,7 @@ from edgeagent.wire import control as c
 from edgeagent.wire.messages import CameraState
 
 _RETRY_MIN_S, _RETRY_MAX_S = 0.5, 15.0
-_FINAL = (401, 403)
+_FINAL, _FINAL_AT_FIRST = (401, 403), (400, 401, 403, 404, 406, 421, 426)
 _NOT_NOW = 503
 _RECONNECT_S = 20.0
 _SNAPSHOT_S = 15.0
@@ -71,7 +71,7 @@ class Device:
         self._told = Told()
         self._session: Session | None = None
         self._trouble: ClientError = ConnectionLost(f"{address} is not connected yet.")
-        self._final = False
+        self._final = self._been = False
         self._leases: dict[str, Lease] = {}
         self._wishes: dict[str, list[str]] = {}
         self._iterators: list[dict[tuple[str, str], None]] = []
@@ -378,8 +378,9 @@ class Device:
                 await self._serve(session)
             except ClientError as error:
                 self._trouble = error
-                # What a person must put right first; all else may be over in a moment.
-                self._final = isinstance(error, Refused) and error.code in _FINAL
+                # What a person must put right; all else may be over in a moment.
+                if isinstance(error, Refused):
+                    self._final = error.code in (_FINAL if self._been else _FINAL_AT_FIRST)
             finally:
                 self._session = None
                 await session.close()
@@ -389,7 +390,7 @@ class Device:
 
     async def _serve(self, session: Session) -> None:
         pictures = asyncio.create_task(self._keep_pictures(session), name="pictures")
-        self._session = session
+        self._session, self._been = session, True
         self._signal.fire()
         try:
             reason = await asyncio.shield(session.lost)

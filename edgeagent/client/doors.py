@@ -158,7 +158,7 @@ class MqttDoor:
             async with asyncio.timeout(_HELLO_S):
                 hello = await self._hello
         except TimeoutError:
-            raise ConnectionLost(f"The broker at {self._broker} knows no device {self._device}.") from None
+            raise Refused(404, f"The broker at {self._broker} knows no device {self._device}.") from None
         if not self._up:
             raise ConnectionLost(f"{self._device} is offline.")
         return hello

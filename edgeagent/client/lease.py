@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from edgeagent.client.errors import Busy, ClientError, FailSafe, LeaseLost, Refused
+from edgeagent.client.errors import Busy, ClientError, ConnectionLost, FailSafe, LeaseLost, Refused
 from edgeagent.client.wheel import Picture, Wheel
 from edgeagent.wire import control as c
 
@@ -22,7 +22,7 @@ PERIOD_S = 0.04
 """Between two set-points."""
 _SOON_S = 0.015
 _ARM_S = 15.0
-_PICTURE_S = 20.0
+_PICTURE_S = 30.0
 _SENTENCE_S = 0.5
 _ACK_S = 1.0
 
@@ -134,10 +134,7 @@ class Lease:
             raise Busy("This script has the lease already.")
         if group.max_age_ms > 0:
             await self._look()
-        await self._obtain(session)
-        found = device.groups[self.group]
-        if session.lost.done() or found.lease is None:
-            raise LeaseLost(found.why or "lease", found.text or "The lease was lost again at once.")
+        found = await self._obtain(session)
         self._wheel = Wheel(found, self._devices())
         device._leases[self.group] = self
         self._pump = asyncio.create_task(self._keep_sending(session, self._wheel), name=f"lease of {self.group}")
@@ -155,7 +152,8 @@ class Lease:
             why = device.cameras[camera].text or f"no picture comes from the camera {camera}."
             raise FailSafe("picture", f"One may drive only by a picture: {why}")
 
-    async def _obtain(self, session: Session) -> None:
+    async def _obtain(self, session: Session) -> c.Group:
+        """The group with a lease of ours."""
         device, name = self._device, self.group
         self._asked = True
         do = "take" if self._take else "request"
@@ -165,6 +163,9 @@ class Lease:
         timeout_s = self._wait_s if value == "waiting" else _SENTENCE_S * 10
         if not await device._signal.until(lambda: session.lost.done() or device.groups[name].lease is not None, timeout_s):
             raise Busy(self._busy())
+        if session.lost.done():
+            raise ConnectionLost(session.lost.result())
+        return device.groups[name]
 
     def _busy(self) -> str:
         group = self._device.groups[self.group]
@@ -174,13 +175,16 @@ class Lease:
         device = self._device
 
         def decided() -> bool:
-            return wheel.state != "arming" or device.groups[self.group].state == "stopped"
+            group = device.groups.get(self.group)
+            return wheel.state != "arming" or group is None or group.state == "stopped"
 
-        if not await device._signal.until(decided, _ARM_S) or wheel.state == "arming":
-            group = device.groups[self.group]
-            raise FailSafe(group.why or "silence", group.text or "It could not be armed.")
+        await device._signal.until(decided, _ARM_S)
         if wheel.error is not None:
             raise wheel.error
+        if wheel.state == "arming":
+            group = device.groups.get(self.group)
+            why, text = (group.why, group.text) if group else ("", "")
+            raise FailSafe(why or "silence", text or "It could not be armed.")
 
     def _held(self) -> Wheel:
         if self._wheel is None:

@@ -410,9 +410,7 @@ class Config(Section):
 
     control: Control = Field(default_factory=Control)
 
-    home_assistant: Annotated[
-        HomeAssistant | None, BeforeValidator(_switched_on), Field(json_schema_extra=_or_a_switch)
-    ] = None
+    home_assistant: Annotated[HomeAssistant | None, BeforeValidator(_switched_on), Field(json_schema_extra=_or_a_switch)] = None
     """`true`, or more: show everything to Home Assistant. Off by default."""
 
     @field_validator("devices")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 __all__ = ["look_at_configured"]
 
-from collections.abc import Callable
 from pathlib import Path
 
 from edgeagent.config import Config, DeviceConfig
@@ -21,12 +20,9 @@ _RESTART = "Restart the agent, so that it takes this configuration."
 
 def look_at_configured(config: Config, agent: RunningAgent | None) -> list[Finding]:
     """One finding for each; looking at drivers may take a moment, since it loads their libraries."""
-    look: Callable[[str, DeviceConfig], Finding]
-    if agent is None:
-        look = lambda name, settings: _look(name, settings, config.drivers_dir)  # noqa: E731
-    else:
-        look = lambda name, _: _ask_agent(name, agent)  # noqa: E731
-    return [look(name, settings) for name, settings in config.devices.items()]
+    if agent is not None:
+        return [_ask_agent(name, agent) for name in config.devices]
+    return [_look(name, settings, config.drivers_dir) for name, settings in config.devices.items()]
 
 
 def _ask_agent(name: str, agent: RunningAgent) -> Finding:

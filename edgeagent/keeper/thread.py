@@ -11,6 +11,7 @@ __all__ = ["HANG_S", "LOOK_S", "RESCUE_S", "STOP_S", "DeviceThread", "Failed", "
 
 import functools
 import json
+import math
 import random
 import threading
 import time
@@ -33,7 +34,9 @@ RESCUE_S = 0.03
 STOP_S = 0.2
 """`Driver.stop` may take so long."""
 HANG_S = 1.0
-"""`Driver.apply` and `Driver.close` may take so long, then the device counts as failed; others may take `timeout_s`."""
+"""`Driver.apply` and `Driver.close` may take so long, then the device counts as failed; others may take `timeout_s`. An `apply`
+also fails when it outlives its own set-point, a `read` or a command when it outlives one that waits behind it: that may be the wish
+to stand still."""
 OPEN_S = 15.0
 """An `open` that takes longer, and longer than `timeout_s`, is told of."""
 LOOK_S = 0.01
@@ -96,6 +99,7 @@ class DeviceThread:
         self._rescue_looks = 0
         self._busy = ""  # the driver's method that runs
         self._busy_since = 0.0
+        self._busy_until = math.inf  # of `apply`: its set-point's deadline
         self._busy_looks = 0
         self._apply: tuple[Mapping[str, float], float] | None = None
         self._orders: deque[Order] = deque()
@@ -114,6 +118,8 @@ class DeviceThread:
         with self._changed:
             if self._open and not self._closing:
                 self._apply = values, until
+                if self._busy in ("read", "order"):
+                    self._busy_until = min(self._busy_until, until)
                 self._changed.notify()
 
     def stop(self) -> None:
@@ -185,7 +191,7 @@ class DeviceThread:
                 self._rescued, self._rescue_began, self._rescue_looks = self._wanted, now, 0
             hangs = (
                 self._busy != ""
-                and now - self._busy_since > self._limits_s.get(self._busy, HANG_S)
+                and (now - self._busy_since > self._limits_s.get(self._busy, HANG_S) or now >= self._busy_until)
                 and self._busy_looks > 3
                 and not self._told_hang
             )
@@ -264,6 +270,7 @@ class DeviceThread:
                     values, until = self._apply
                     self._apply = None
                     if now < until:
+                        self._busy_until = until
                         return "apply", functools.partial(self._driver.apply, values)
                     continue
                 if self._orders:
@@ -284,7 +291,7 @@ class DeviceThread:
             method()
         finally:
             with self._changed:
-                self._busy = ""
+                self._busy, self._busy_until = "", math.inf
                 told_hang = self._told_hang
                 if what == "stop":
                     self._done = max(self._done, wanted)

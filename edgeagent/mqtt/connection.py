@@ -203,9 +203,7 @@ class BrokerConnection:
             answer = self._subscribed[mid] = self._loop.create_future()
             await self._first_of(answer)
             if answer.done():
-                refused = [
-                    text for text, code in zip((*filters, *optional), answer.result(), strict=False) if code >= _REFUSED
-                ]
+                refused = [text for text, code in zip((*filters, *optional), answer.result(), strict=False) if code >= _REFUSED]
                 if needed := [text for text in refused if text in filters]:
                     raise BrokerError(f"The broker at {address} does not let this device read {needed[0]}; check its access rules.")
                 self.refused = refused

@@ -41,6 +41,7 @@ class Sessions:
     Args:
         config: Limits and names.
         make_peer: Makes a peer connection.
+        on_closed: Called when a peer has been closed.
         viewers: Hears of the data channels of control and telemetry; nobody does where there are no devices.
         wall: Unix time in seconds, the clock of the stamps in the pixels.
         max_openings: First offers negotiated at the same time; more wait for their turn, within the time-out.
@@ -52,12 +53,14 @@ class Sessions:
         make_peer: PeerFactory,
         *,
         viewers: ViewerEvents | None = None,
+        on_closed: Callable[[], None] = lambda: None,
         wall: Callable[[], float] = time.time,
         max_openings: int = 8,
     ) -> None:
         self._machine = SessionMachine(config)
         self._make_peer = make_peer
         self._viewers: ViewerEvents = viewers or _NoDesk()
+        self._on_closed = on_closed
         self._wall = wall
         self._openings = asyncio.Semaphore(max_openings)
         self._runners: dict[int, _Runner] = {}
@@ -271,6 +274,8 @@ class Sessions:
             _log.error("a peer did not close within %g s", _CLOSE_TIMEOUT_S)
         except Exception:
             _log.exception("a peer failed to close")
+        runner.port = None
+        self._on_closed()
 
     def _spawn(self, job: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(job, name=name)

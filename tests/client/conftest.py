@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,14 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 os.kill(pid, signal.SIGKILL)
 
 
+def seen(agent: Agent) -> bool:
+    try:
+        with urllib.request.urlopen(f"{agent.base}/rover.jpg", timeout=30) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
 @pytest.fixture(scope="module")
 def robot(runtime: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Robot]:
     """A running agent at both doors, whose rover has its world."""
@@ -45,5 +54,6 @@ def robot(runtime: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
             agent.wait_healthy()
             agent.wait_said("device lamp: live")
             agent.wait_said("stop of rover")  # once the keeper has it
+            agent.wait_for(lambda: seen(agent), "the first picture")  # the world is painted
             with contextlib.closing(connect_world("rover")) as world:
                 yield Robot(agent, broker, world)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from av import CodecContext, VideoFrame
+from av import CodecContext, Packet, VideoFrame
 
 from edgeagent.client import Busy, ConnectionLost, Device, FailSafe, LeaseLost, NoLease, Refused, Sample, connect
 from edgeagent.client.peer import Peer
@@ -68,8 +68,13 @@ async def test_read_see_switch_and_drive(robot: Robot, door: str) -> None:
 
         pictures = rover.frames("rover")
         frame = await anext(pictures)
-        await pictures.aclose()
         assert isinstance(frame, VideoFrame)
+        assert frame.pts is not None
+        await asyncio.sleep(1.5)
+        later = await anext(pictures)
+        assert later.pts is not None
+        assert later.pts - frame.pts > 90_000, "the newest one, and none of those between"
+        await pictures.aclose()
         arrays = rover.frames("rover", as_array=True, layer=rover.cameras["rover"].layers[0].name)
         async for array in arrays:
             if array.shape == (360, 640, 3):
@@ -77,10 +82,9 @@ async def test_read_see_switch_and_drive(robot: Robot, door: str) -> None:
                 assert array.std() > 20, "there is something to be seen"
                 break
         jpeg = await rover.snapshot("rover")
-        decoder = CodecContext.create("mjpeg", "r")
-        (picture,) = decoder.parse(jpeg) or []
-        assert picture.size > 5000
-        assert jpeg[:2] == b"\xff\xd8"
+        (picture,) = CodecContext.create("mjpeg", "r").decode(Packet(jpeg))
+        assert isinstance(picture, VideoFrame)
+        assert picture.width >= 320
 
 
 async def test_a_value_holds_for_its_time_only(robot: Robot) -> None:
@@ -100,11 +104,8 @@ async def test_a_value_holds_for_its_time_only(robot: Robot) -> None:
         assert lease.error is None
 
 
-@pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("cause", ["killed", "halted", "held up"])
+@pytest.mark.parametrize(("cause", "door"), [("killed", "http"), ("killed", "mqtt"), ("halted", "http"), ("held up", "http")])
 async def test_a_script_that_is_gone_or_hangs_stops_its_rover(robot: Robot, door: str, cause: str, runtime: Path) -> None:
-    if door == "mqtt" and cause != "killed":
-        pytest.skip("set-points go the same way")
     robot.back_to_the_start()
     address, token = robot.address(door)
     argv = [sys.executable, "-m", "tests.client.script", address, token, *(["20"] if cause == "held up" else [])]
@@ -225,8 +226,8 @@ async def test_who_is_not_there_or_not_known(robot: Robot) -> None:
     with pytest.raises(ConnectionLost, match="cannot be reached"):
         async with connect("http://127.0.0.1:1", timeout_s=1):
             raise AssertionError("nobody is there")
-    with pytest.raises(ConnectionLost, match="knows no device boat"):
-        async with connect(f"{robot.broker.url}/boat", timeout_s=30):
+    with pytest.raises(Refused, match="knows no device boat"):
+        async with connect(f"{robot.broker.url}/boat", timeout_s=60):
             raise AssertionError("nobody is there")
     with pytest.raises(Refused, match="token is not right"):
         async with connect(f"{robot.broker.url}/porch", token="wrong", timeout_s=60):

@@ -53,7 +53,6 @@ def difference(one: list[int], other: list[int]) -> float:
 def test_by_keys(browser: Browser, rover: Rover) -> None:
     with wheel(browser, rover.drive_page()) as at:
         reach_the_target(at, rover, Keys(at, "ShiftLeft", "KeyW"))
-        __import__("pathlib").Path("/tmp/s/K/keys.png").write_bytes(at.page.screenshot())
 
 
 def test_by_two_thumbs(browser: Browser, rover: Rover) -> None:
@@ -63,7 +62,6 @@ def test_by_two_thumbs(browser: Browser, rover: Rover) -> None:
         state = rover.world.ask()
         assert state["pan"] > 5
         assert state["tilt"] > 1
-        __import__("pathlib").Path("/tmp/s/K/thumbs.png").write_bytes(at.page.screenshot())
 
 
 def test_by_a_gamepad(browser: Browser, rover: Rover) -> None:

@@ -84,18 +84,18 @@ def goes_on_only_after_rest(at: Wheel, yard: Rover, hands: Hands) -> None:
 def test_the_gamepad_is_unplugged(at: Wheel, yard: Yard) -> None:
     pad = Pad(at, axes=(0.8, -0.8, 0, 0))
     at.go(yard.world, pad)
-    before, cause = yard.count("stop_gamepad"), time.monotonic()
+    before, cause = yard.stops("gamepad"), time.monotonic()
     pad.unplug()
     stopped(at, yard, cause)
-    yard.wait_counted("stop_gamepad", before)
+    yard.wait_stops("gamepad", before)
 
 
 def test_the_page_hangs(at: Wheel, yard: Yard) -> None:
     keys = at.go(yard.world)
-    before, cause = yard.count("stop_silence"), time.monotonic()
+    before, cause = yard.stops("silence"), time.monotonic()
     at.page.evaluate("() => void setTimeout(() => { const end = performance.now() + 4000; while (performance.now() < end); })")
     wait_until(lambda: yard.world.stopped(cause), "the rover to be stopped")
-    yard.wait_counted("stop_silence", before)
+    yard.wait_stops("silence", before)
     goes_on_only_after_rest(at, yard, keys)
 
 
@@ -103,11 +103,11 @@ def test_the_picture_stands_still(browser: Browser, yard: Yard) -> None:
     yard.world.begin()
     with wheel(browser, yard.drive_page("gate")) as at:
         keys = at.go(yard.world)
-        before, cause = yard.count("stop_picture"), time.monotonic()
+        before, cause = yard.stops("picture"), time.monotonic()
         (yard.faults / "frozen").touch()
         stopped(at, yard, cause)
         at.wait_said("The picture stands still", "Nothing moves until it is live.")
-        yard.wait_counted("stop_picture", before)
+        yard.wait_stops("picture", before)
         (yard.faults / "frozen").unlink()
         goes_on_only_after_rest(at, yard, keys)
 
@@ -150,10 +150,10 @@ def test_the_page_is_hidden(browser: Browser, yard: Yard) -> None:
         return yard.world.moving
 
     wait_until(moves, "the rover to move")
-    before, cause = yard.count("stop_hidden"), time.monotonic()
+    before, cause = yard.stops("hidden"), time.monotonic()
     tab.hide()
     wait_until(lambda: yard.world.stopped(cause), "the rover to be stopped")
-    yard.wait_counted("stop_hidden", before)
+    yard.wait_stops("hidden", before)
     tab.show()
     wait_until(lambda: tab.evaluate(f"document.visibilityState === 'visible' && {state} === 'free'"), "the page to be shown")
     assert yard.world.still
@@ -165,11 +165,11 @@ def test_the_browser_is_killed(yard: Yard) -> None:
     with chromium() as browser, wheel(browser, yard.drive_page()) as at:
         at.go(yard.world)
         processes = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
-        before, cause = yard.count("stop_silence"), time.monotonic()
+        before, cause = yard.stops("silence"), time.monotonic()
         for process in processes:
             os.kill(process["id"], signal.SIGKILL)
         wait_until(lambda: yard.world.stopped(cause), "the rover to be stopped")
-        yard.wait_counted("stop_silence", before)
+        yard.wait_stops("silence", before)
 
 
 def test_the_agent_is_halted(at: Wheel, yard: Yard) -> None:
@@ -187,7 +187,10 @@ def test_the_agents_loop_is_held_up(at: Wheel, yard: Yard) -> None:
     """By the keeper, which hears nothing of the agent: its loop does not turn yet when the rover stops."""
     keys, seconds = at.go(yard.world), 4.0
     cause = time.monotonic()
-    at.page.evaluate("(s) => void window.edge.state.desk.control.command('blocker', 'block', {seconds: s}, performance.now()).catch(() => {})", seconds)
+    at.page.evaluate(
+        "(s) => void window.edge.state.desk.control.command('blocker', 'block', {seconds: s}, performance.now()).catch(() => {})",
+        seconds,
+    )
     stopped(at, yard, cause)
     (held,) = [json.loads(line) for line in (yard.faults / "lines").read_text().splitlines()]
     assert yard.world.ask()["stopped_at"] < held["at"] + seconds
@@ -199,11 +202,11 @@ def test_the_keeper_is_killed(who: str, at: Wheel, yard: Yard) -> None:
     """Its successor stops what the dead one left moving."""
     keys = at.go(yard.world)
     guard, worker = yard.keeper()
-    before, cause = yard.count("stop_keeper"), time.monotonic()
+    before, cause = yard.stops("keeper"), time.monotonic()
     for pid in (guard, worker) if who == "both" else (worker,):
         os.kill(pid, signal.SIGKILL)
     stopped(at, yard, cause)
-    yard.wait_counted("stop_keeper", before)
+    yard.wait_stops("keeper", before)
     goes_on_only_after_rest(at, yard, keys)
 
 
@@ -212,7 +215,7 @@ def test_the_battery_is_low(at: Wheel, yard: Yard) -> None:
     keys, cause = at.go(yard.world), time.monotonic()
     at.wait_said("It cannot move now", "Battery")
     stopped(at, yard, cause)
-    assert yard.count("stop_battery") >= 1
+    assert yard.stops("battery") >= 1
     yard.world.begin()
     goes_on_only_after_rest(at, yard, keys)
 

@@ -1,4 +1,4 @@
-"""Drivers as `edgeagent drivers new` writes them, beside the configuration: the page has all that they need, and nothing was told of them."""
+"""Drivers as `edgeagent drivers new` writes them: the page shows, switches and drives them, and nobody has told it of them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.support.wheel import Keys, Wheel
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
-BLINK = '''
+BLINK = """
     @command(title="Blink")
     def blink(self, times: Annotated[int, Field(ge=1, le=9)], colour: Literal["red", "green"] = "red") -> str:
         return f"{times} times {colour}"
-'''
+"""
 
 
 def test_they_are_shown_switched_and_driven(browser: Browser, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_they_are_shown_switched_and_driven(browser: Browser, tmp_path: Path) ->
         card.get_by_role("switch", name="Switch").click()
         shown.wait(lambda: told("garden-light", "on") is False, "the lamp to be off")
         card.get_by_role("slider", name="Times").fill("3")
-        card.get_by_label("Colour").select_option(label="green")
+        card.get_by_label("Colour").select_option(label="Green")
         card.get_by_role("button", name="Blink").click()
         card.get_by_text("3 times green").wait_for()
 

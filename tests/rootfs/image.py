@@ -9,7 +9,7 @@ read-only on /src, in a mount namespace that ends with it.
 
 from __future__ import annotations
 
-__all__ = ["argv", "ready"]
+__all__ = ["argv", "ready", "site"]
 
 import fcntl
 import hashlib
@@ -20,12 +20,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-SUITE, PYTHON = "trixie", "3.13"
+SUITE, PYTHON = "trixie", "3.13.5"
 # libcamera's own virtual cameras do not work in the version of trixie itself; the one of the backports is that of Raspberry Pi OS.
 PACKAGES = ("python3-libcamera", "python3-minimal", "python3-prctl", "python3-numpy", "python3-av", "python3-pil")
 PIN = f"Package: *libcamera*\nPin: release n={SUITE}-backports\nPin-Priority: 600\n"
@@ -46,8 +46,9 @@ mount --bind "$2" "$1/src"
 mount -o remount,ro,bind "$1/src"
 mount --bind "$2/tests/rootfs/cameras.yaml" "$1/usr/share/libcamera/pipeline/virtual/virtual.yaml"
 mount -t tmpfs tmpfs "$1/tmp"
+if [ -n "$3" ]; then mkdir "$1/tmp/site"; mount --bind "$3" "$1/tmp/site"; fi
 root=$1
-shift 2
+shift 3
 exec /usr/sbin/chroot "$root" /usr/bin/python3 "$@"
 """
 
@@ -58,26 +59,42 @@ def ready() -> Path:
     Raises:
         RuntimeError: It cannot be made; the text ends with what the tools said.
     """
+    recipe = b"".join((HERE / name).read_bytes() for name in ("image.py", "requirements.txt")) + "\n".join(_locked()).encode()
+    return _kept("rootfs", recipe, _make)
+
+
+def site(requirements: Path) -> Path:
+    """A folder of packages for the image's Python, made and kept in the same way.
+
+    Args:
+        requirements: With hashes, and all that they need: nothing is resolved.
+
+    Raises:
+        RuntimeError: It cannot be made.
+    """
+    return _kept("site", requirements.read_bytes(), lambda folder: _install(requirements, folder))
+
+
+def _kept(kind: str, recipe: bytes, make: Callable[[Path], None]) -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeagent"
     cache.mkdir(parents=True, exist_ok=True)
-    recipe = b"".join((HERE / name).read_bytes() for name in ("image.py", "requirements.txt")) + "\n".join(_locked()).encode()
-    root = cache / f"rootfs-{hashlib.sha256(recipe).hexdigest()[:12]}"
+    root = cache / f"{kind}-{hashlib.sha256(recipe).hexdigest()[:12]}"
     with (cache / "rootfs.lock").open("w") as lock:  # several runs may want it at once
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not root.exists():
-            for old in cache.glob("rootfs-*"):  # another checkout may be using one of them at this moment
+            for old in cache.glob(f"{kind}-*"):  # another checkout may be using one of them at this moment
                 if old.stat().st_mtime < time.time() - _KEPT_S:
                     shutil.rmtree(old, ignore_errors=True)
             unfinished = cache / "unfinished"
             shutil.rmtree(unfinished, ignore_errors=True)
-            _make(unfinished)
+            make(unfinished)
             unfinished.rename(root)
         os.utime(root)
     return root
 
 
-def argv(root: Path, *arguments: str) -> list[str]:
-    """The command that runs Python in the image with `arguments`."""
+def argv(root: Path, *arguments: str, site: Path | None = None) -> list[str]:
+    """The command that runs Python in the image with `arguments`, and with the packages of `site`, whose bytecode is kept there."""
     folders = [f"/{path.relative_to(root)}" for name in ("blas", "lapack") for path in (root / "usr" / "lib").glob(f"*/{name}")]
     env = {
         "CI": os.environ.get("CI", ""),
@@ -85,11 +102,12 @@ def argv(root: Path, *arguments: str) -> list[str]:
         "LANG": "C.UTF-8",
         # Debian's alternatives, which no maintainer script has set up here.
         "LD_LIBRARY_PATH": ":".join(folders),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONPATH": "/opt/site:/src:/src/typings",
+        **({} if site else {"PYTHONDONTWRITEBYTECODE": "1"}),
+        "PYTHONPATH": ("/tmp/site:" if site else "") + "/opt/site:/src:/src/typings",
     }
     settings = [f"{name}={value}" for name, value in env.items()]
-    return ["unshare", "--mount", "env", "-i", *settings, "/bin/sh", "-c", _ENTER, "sh", str(root), str(ROOT), *arguments]
+    places = [str(root), str(ROOT), str(site or "")]
+    return ["unshare", "--mount", "env", "-i", *settings, "/bin/sh", "-c", _ENTER, "sh", *places, *arguments]
 
 
 def _make(root: Path) -> None:
@@ -111,13 +129,17 @@ def _make(root: Path) -> None:
     (root / "usr/share/libcamera/pipeline/virtual/virtual.yaml").touch()
     wanted = root / "opt" / "requirements.txt"
     wanted.write_text("\n".join([(HERE / "requirements.txt").read_text(), *_locked()]))
+    _install(wanted, root / "opt" / "site")
+
+
+def _install(requirements: Path, folder: Path) -> None:
     machine = os.uname().machine
     run(
         [
             *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"),
             *("--only-binary", ":all:", "--implementation", "cp", "--python-version", PYTHON),
             *(f"--platform=manylinux{glibc}_{machine}" for glibc in ("2014", "_2_28")),
-            *("--target", str(root / "opt" / "site"), "--requirement", str(wanted)),
+            *("--target", str(folder), "--requirement", str(requirements)),
         ]
     )
 

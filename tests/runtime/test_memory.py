@@ -29,3 +29,31 @@ def grown(how: str) -> int:
 
 def test_large_blocks_are_given_back() -> None:
     assert grown("small") * 4 < grown("as it is")
+
+
+LEFT_BEHIND = """
+import asyncio, gc, weakref
+from edgeagent.runtime.memory import Sweep, settle
+class Node: pass
+async def main():
+    kept = [Node() for _ in range(5000)]
+    settle()
+    assert gc.get_freeze_count() > 5000
+    node = Node(); node.itself = node; gone = weakref.ref(node)
+    del node
+    sweep = Sweep(0.05)
+    sweep.soon(); sweep.soon()
+    await asyncio.sleep(0)
+    assert gone() is not None, "not at once"
+    for _ in range(200):
+        await asyncio.sleep(0.01)
+        if gone() is None:
+            break
+    print(gone() is None, len(kept))
+asyncio.run(main())
+"""
+
+
+def test_what_viewers_leave_behind_is_swept_up() -> None:
+    done = subprocess.run([sys.executable, "-c", LEFT_BEHIND], check=True, capture_output=True, text=True)
+    assert done.stdout == "True 5000\n"

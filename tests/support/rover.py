@@ -140,14 +140,17 @@ class Rover(Agent):
         """Address of the page that drives by a camera."""
         return f"http://{host}:{self.port}/#drive/{camera}"
 
-    def count(self, name: str) -> int:
-        """One of the agent's counters of control: `late`, `malformed` …, or `stop_` and a reason."""
-        metric, key = ("control_stops", "why") if name.startswith("stop_") else ("control_events", "what")
-        found = re.search(rf'^edgeagent_{metric}_total{{{key}="{name.removeprefix("stop_")}"}} (\S+)$', self.get("/metrics"), re.MULTILINE)
+    def count(self, metric: str, word: str) -> int:
+        """One of the agent's counters of control, such as `control_stops`, by its label."""
+        found = re.search(rf'^edgeagent_{metric}_total{{\w+="{word}"}} (\S+)$', self.get("/metrics"), re.MULTILINE)
         return int(float(found[1])) if found else 0
 
-    def wait_counted(self, name: str, more_than: int) -> None:
-        wait_until(lambda: self.count(name) > more_than, f"{name} to be counted")
+    def stops(self, why: str) -> int:
+        """How often the agent stopped something for this reason."""
+        return self.count("control_stops", why)
+
+    def wait_stops(self, why: str, more_than: int) -> None:
+        wait_until(lambda: self.stops(why) > more_than, f"a stop for {why} to be counted")
 
     def keeper(self) -> tuple[int, int]:
         """The keeper's guard and its worker."""

@@ -53,3 +53,7 @@ class Tab:
     def show(self) -> None:
         """Bring it to the front."""
         self._cdp.send("Target.activateTarget", {"targetId": self.target})
+
+    def close(self) -> None:
+        self._cdp.send("Target.closeTarget", {"targetId": self.target})
+        self._cdp.detach()

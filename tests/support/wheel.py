@@ -4,14 +4,14 @@ from __future__ import annotations
 
 __all__ = ["CIRCLE", "CHANNELS", "PADS", "Keys", "Pad", "Thumbs", "Wheel", "wheel"]
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from playwright.sync_api import Browser
+from playwright.sync_api import Error as PlaywrightError
 
-from tests.support.browser import LIVE_S, Viewer, viewer
+from tests.support.browser import Viewer, viewer
 from tests.support.rover import World
 
 CIRCLE = ("KeyW", "KeyD")
@@ -93,9 +93,15 @@ class Wheel:
 
     def take(self) -> None:
         """Take the wheel, which is free, or held already."""
-        if not self.holds:
-            self.press("Take the wheel")
-        self.wait(lambda: self.holds, "the lease")
+        button = self.element.locator(".dock").get_by_role("button", name="Take the wheel", disabled=False)
+
+        def taken() -> bool:
+            if not self.holds and button.is_visible():
+                with suppress(PlaywrightError):  # it is gone by now
+                    button.click(timeout=1000)
+            return self.holds
+
+        self.wait(taken, "the lease")
 
     def drive(self, hands: Hands, until: Callable[[], object], what: str) -> None:
         """Drive as people do: whoever is told to let go does so, and goes on."""
@@ -118,14 +124,18 @@ class Wheel:
 
     def ask(self, what: str, *args: Any) -> str:
         """A request by a script of the page, by its name in control.js: what was refused, in words, or ''."""
-        call = f"([...args]) => window.edge.state.desk.control.{what}(...args, performance.now()).then(() => '', (no) => no.message)"
+        call = (
+            f"([...args]) => window.edge.state.desk.control.{what}(...args, performance.now()).then(() => '', (no) => no.message)"
+        )
         return str(self.page.evaluate(call, list(args)))
 
     def stays_still(self, world: World) -> None:
         """Whether the rover stands, and goes on standing while the page has looked at its hands ten times more."""
         self.wait(lambda: world.still, "the rover to stand")
         before = world.ask()
-        self.page.evaluate("() => new Promise((done) => { let n = 20; const turn = () => --n ? setTimeout(turn, 20) : done(); turn(); })")
+        self.page.evaluate(
+            "() => new Promise((done) => { let n = 20; const turn = () => --n ? setTimeout(turn, 20) : done(); turn(); })"
+        )
         after = world.ask()
         assert world.still
         assert (after["x"], after["y"], after["heading"]) == (before["x"], before["y"], before["heading"])
