@@ -21,7 +21,7 @@ class ServoOptions(BaseModel, extra="forbid"):
     max_deg: Annotated[float, Field(ge=-180, le=180)] = Field(90.0, description="angle of the longest pulse")
     min_us: Pulse = Field(1000, description="shortest pulse, in µs")
     max_us: Pulse = Field(2000, description="longest pulse, in µs")
-    home_deg: float = Field(0.0, description="where it stands after the start")
+    home_deg: float = Field(0.0, description="where `home` is")
     invert: bool = Field(False, description="turn it the other way round")
 
     @model_validator(mode="after")
@@ -39,16 +39,20 @@ class ServoPin:
     def __init__(self, options: ServoOptions) -> None:
         self._options = options
         self._device: Any = None
-        self.angle = options.home_deg
+        self.angle: float | None = None
+        """Where it was last told to be, degrees; None before that."""
 
     def open(self) -> None:
-        """Claim the pin and go home. Raises DeviceFault."""
+        """Claim the pin; no pulses yet, so nothing moves. Raises DeviceFault."""
         options = self._options
         with claimed() as gpiozero:
             self._device = gpiozero.Servo(
                 options.pin, initial_value=None, min_pulse_width=options.min_us / 1e6, max_pulse_width=options.max_us / 1e6
             )
-        self.turn(options.home_deg)
+
+    def home(self) -> None:
+        """Go home."""
+        self.turn(self._options.home_deg)
 
     def turn(self, degrees: float) -> None:
         """Go to an angle within reach."""
@@ -65,4 +69,4 @@ class ServoPin:
     def close(self) -> None:
         """Give the pin back."""
         released(self._device)
-        self._device = None
+        self._device = self.angle = None

@@ -50,13 +50,14 @@ class PanTilt(OnPins, Actuator, Sensor):
     def open(self) -> None:
         for servo in self._servos.values():
             servo.open()
+            servo.home()
 
     def apply(self, values: Mapping[str, float]) -> None:
         for name, degrees in values.items():
             self._servos[name].turn(degrees)
 
     def read(self) -> Readings:
-        return {name: round(servo.angle, 1) for name, servo in self._servos.items()}
+        return {name: round(servo.angle, 1) for name, servo in self._servos.items() if servo.angle is not None}
 
     def stop(self) -> None:
         """It stands still already: a servo holds the place it was last told."""
@@ -68,5 +69,6 @@ class PanTilt(OnPins, Actuator, Sensor):
 
     @command(title="Look ahead")
     def home(self) -> None:
-        """Turn both to where they stood after the start."""
-        self.apply({name: axis.neutral for name, axis in self.axes.items()})
+        """Turn both to `home_deg`, where they stand after the start."""
+        for servo in self._servos.values():
+            servo.home()

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Servo"]
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from edgeagent_devices._gpio import OnPins
 from edgeagent_devices._servo import ServoOptions, ServoPin
@@ -28,6 +28,9 @@ class Servo(OnPins, Actuator, Sensor):
     class Options(ServoOptions):
         """One servo."""
 
+        at_start: Literal["slack", "home"] = Field(
+            "slack", description="`slack`: no pulses, and so no motion, before it is first told where to go; `home`: go home"
+        )
         relax: bool = Field(False, description="send no pulses when stopped: it goes slack instead of holding its angle")
 
     def __init__(self, name: str, options: Options) -> None:
@@ -46,13 +49,16 @@ class Servo(OnPins, Actuator, Sensor):
 
     def open(self) -> None:
         self._servo.open()
+        if self._options.at_start == "home":
+            self._servo.home()
 
     def apply(self, values: Mapping[str, float]) -> None:
         if "angle" in values:
             self._servo.turn(values["angle"])
 
     def read(self) -> Readings:
-        return {"angle": round(self._servo.angle, 1)}
+        angle = self._servo.angle
+        return {} if angle is None else {"angle": round(angle, 1)}
 
     def stop(self) -> None:
         if self._options.relax:
@@ -69,5 +75,5 @@ class Servo(OnPins, Actuator, Sensor):
 
     @command(title="Home")
     def home(self) -> None:
-        """Turn to where it stood after the start."""
-        self._servo.turn(self._options.home_deg)
+        """Turn to `home_deg`."""
+        self._servo.home()

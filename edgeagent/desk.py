@@ -10,6 +10,7 @@ __all__ = ["Desk", "DeskCounters"]
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Mapping
@@ -125,6 +126,8 @@ class Desk:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._news = False  # whether a viewer may have to be told something since all were looked at
+        self._due = math.inf  # when one of them is to be told something, as it was then
         self._stops: Counter[str] = Counter()  # how often each device was stopped
         self._stop_lines = TokenBucket(_STOP_LINES, 0.0)
         self._last_id = 0
@@ -156,6 +159,7 @@ class Desk:
         """Stop everything that moves, tell everybody, and end what is going on. The keeper must still be there."""
         for v in self._viewers.values():
             v.state_at = 0.0
+        self._news = True
         try:
             self._feed(e.AgentStopping(reason))
         finally:
@@ -238,6 +242,7 @@ class Desk:
             v.alarms = {(alarm.device, alarm.key): None for alarm in self._alarms.on}
         elif label == "telemetry":
             self._telemetry.came(viewer)
+        self._news = True
         self._work()
 
     def closed(self, viewer: str) -> None:
@@ -301,6 +306,7 @@ class Desk:
         changed = info.model_copy(update={"phase": phase, "text": text[:300]})
         if changed != info:
             self._devices[name] = changed
+            self._news = True
             for v in self._viewers.values():
                 v.devices[name] = None
         if phase != "live":
@@ -318,6 +324,7 @@ class Desk:
         for alarm in changed:
             key = (alarm.device, alarm.key)
             self._alarm_last[key] = alarm
+            self._news = True
             for v in self._viewers.values():
                 v.alarms[key] = None
             self._feed(e.PowerChanged(f"{alarm.device}.{alarm.key}", alarm.text if alarm.level == "danger" else ""))
@@ -370,6 +377,7 @@ class Desk:
                 if not self._channels.send_data(viewer, "control", encode(ack)):
                     self.counters.unsent_acks += 1
             case e.GroupChanged(group):
+                self._news = True
                 for v in self._viewers.values():
                     v.groups[group] = None
             case e.Answer(viewer, message):
@@ -390,6 +398,7 @@ class Desk:
             v.answers.popleft()
             self.counters.unsent_answers += 1
         v.answers.append(encode(message))
+        self._news = True
 
     def _complain(self, v: _Viewer, message: c.Refused) -> None:
         if v.gate.complaint(_now()):
@@ -453,10 +462,15 @@ class Desk:
         if self._feeding:
             return
         now = _now()
-        for v in list(self._viewers.values()):
-            due = v.due
-            if due is not None and due <= now:
-                self._tell(v, now)
+        if self._news or self._due <= now:
+            self._news, self._due = False, math.inf
+            for v in list(self._viewers.values()):
+                due = v.due
+                if due is not None and due <= now:
+                    self._tell(v, now)
+                    due = v.due
+                if due is not None:
+                    self._due = min(self._due, due)
         due = self._telemetry.next_deadline()
         if due is not None and due <= now:
             self._tell_readings(now)
@@ -524,7 +538,7 @@ class Desk:
     def _arm(self, now: float) -> None:
         if self._closed:
             return
-        times = [self._arbiter.next_deadline(), self._telemetry.next_deadline(), *(v.due for v in self._viewers.values())]
+        times = [self._arbiter.next_deadline(), self._telemetry.next_deadline(), None if self._due == math.inf else self._due]
         due = min((due for due in times if due is not None), default=None)
         if due is not None:
             due = max(due, now)

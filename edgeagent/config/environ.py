@@ -48,6 +48,8 @@ def _set(here: Any, path: list[str], value: str, schema: dict[str, Any], root: M
             [ConfigProblem("", "the file has a plain value where this variable goes one level down; remove one of them")]
         )
     schema = _resolve(schema, root)
+    # Where settings may also be a plain `true`, one level down are the settings.
+    schema = next((found for part in schema.get("anyOf", ()) if "properties" in (found := _resolve(part, root))), schema)
     known = schema.get("properties", {})
     key = _match(path[0], here, known)
     if key is None:

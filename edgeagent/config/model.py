@@ -342,8 +342,8 @@ class Control(Section):
     operators: Annotated[dict[Name, Operator], Field(max_length=64)] = {}
     """By name. Everyone else watches, and may stop."""
 
-    local: Literal["admin", "operate", "watch"] = "admin"
-    """What a page of this machine (loopback) may do."""
+    local: Literal["admin", "operate", "watch"] | None = None
+    """What a page of this machine (loopback) may do: `admin` by default, `watch` where `http.token` is set."""
 
     @field_validator("max_picture_age_ms")
     @classmethod
@@ -371,10 +371,10 @@ class HomeAssistant(Section):
     """Devices that move and that it may command all the same, by name."""
 
     cameras: Annotated[list[Name], Field(max_length=32)] = []
-    """Cameras of which it gets a small still picture every ten seconds, by name. The camera then never rests."""
+    """Cameras of which it gets a small still picture every ten seconds, by name; each is opened for that."""
 
     url: PageUrl | None = None
-    """Where people reach the page, for its link to this machine; by default `http.listen`, where that is an address of the network."""
+    """Where people reach the page, for the link to it; by default `http.listen`, where that is an address of the network."""
 
 
 def default_device() -> str:

@@ -56,12 +56,41 @@ SENSOR_CLASSES: dict[str, frozenset[str]] = {
     "voltage": frozenset({"mV", "V"}),
     "weight": frozenset({"g", "kg"}),
 }
-"""Home Assistant's classes of sensors, each with the units it takes; it refuses a sensor with another, so the class is left out."""
+"""Home Assistant's classes of sensors with the units it takes. It refuses a sensor with another: then its class is left out."""
 BINARY_CLASSES = frozenset(
-    (
-        "battery battery_charging carbon_monoxide cold connectivity door garage_door gas heat light lock moisture motion moving "
-        "occupancy opening plug power presence problem running safety smoke sound tamper vibration window"
-    ).split()
+    {
+        *(
+            "battery",
+            "battery_charging",
+            "carbon_monoxide",
+            "cold",
+            "connectivity",
+            "door",
+            "garage_door",
+            "gas",
+            "heat",
+            "light",
+            "lock",
+            "moisture",
+        ),
+        *(
+            "motion",
+            "moving",
+            "occupancy",
+            "opening",
+            "plug",
+            "power",
+            "presence",
+            "problem",
+            "running",
+            "safety",
+            "smoke",
+            "sound",
+            "tamper",
+            "vibration",
+            "window",
+        ),
+    }
 )
 """The same of binary sensors."""
 

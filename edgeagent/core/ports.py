@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from edgeagent.model import Value
-from edgeagent.wire.messages import AgentMessage, Candidate, Flow
+from edgeagent.wire.messages import AgentMessage, Candidate, Delay, Flow
 
 
 class ReplyTo(Protocol):
@@ -90,8 +90,8 @@ class PeerPort(Protocol):
     def switch(self, mid: str, camera: str) -> None:
         """Show another camera on `mid`; SSRC, sequence numbers and time stamps run on. Raises PeerError(404)."""
 
-    def quality(self, mid: str, layer: str) -> None:
-        """Wish a layer, `auto` or `off` for `mid`. Raises PeerError(404)."""
+    def quality(self, mid: str, layer: str, delay: Delay = "smooth") -> None:
+        """Wish a layer, `auto` or `off` for `mid`, and that it is shown at once or evenly. Raises PeerError(404)."""
 
     def send(self, text: str) -> bool:
         """Send over the data channel `session`; false where it is not open."""

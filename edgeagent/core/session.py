@@ -320,7 +320,7 @@ class SessionMachine:
             self._check_camera(message.camera)
             out.append(e.SwitchCamera(s.peer, way, message.id, message.mid, message.camera))
         else:
-            out.append(e.WishQuality(s.peer, way, message.id, message.mid, message.layer))
+            out.append(e.WishQuality(s.peer, way, message.id, message.mid, message.layer, message.delay))
 
     def _check_camera(self, name: str) -> None:
         if name not in self._cameras:

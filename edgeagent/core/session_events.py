@@ -40,7 +40,7 @@ from typing import TypeAlias
 
 from edgeagent.core.ports import ReplyTo
 from edgeagent.core.ratelimit import Rate
-from edgeagent.wire.messages import AgentMessage, CameraState, Candidate, IceServer, ViewerMessage
+from edgeagent.wire.messages import AgentMessage, CameraState, Candidate, Delay, IceServer, ViewerMessage
 
 Way: TypeAlias = ReplyTo | int
 """A way to a viewer: through a door, or the data channel of the peer with this number."""
@@ -261,13 +261,14 @@ class SwitchCamera:
 
 @dataclass(slots=True, frozen=True)
 class WishQuality:
-    """Ask for `layer` on `mid`; comes back as `WishDone` or `WishRefused`."""
+    """Ask for `layer` on `mid`, shown with `delay`; comes back as `WishDone` or `WishRefused`."""
 
     peer: int
     way: Way
     id: int
     mid: str
     layer: str
+    delay: Delay = "smooth"
 
 
 @dataclass(slots=True, frozen=True)

@@ -27,7 +27,7 @@ from edgeagent.wire.messages import MAX_MESSAGE
 
 _log = logging.getLogger(__name__)
 _SETTLE_S = 1.0  # what the broker retains of an earlier run arrives right after subscribing
-_ANNOUNCE_EVERY_S = 5.0
+_ANNOUNCE_EVERY_S = 2.0
 _COMMANDS = Rate(10, 30)
 _LINES = Rate(0.1, 5)
 _WAITING = 16
@@ -109,7 +109,7 @@ class Bridge:
     def connected(self, connection: BrokerConnection) -> None:
         """See `Beside`."""
         self._connection = connection
-        if connection.refused:
+        if connection.refused and (self._devices or self._home):
             what = ", ".join(connection.refused)
             _log.warning("the broker does not let this device read %s: what it retains of earlier runs may stay there", what)
         self._publishing.connected()

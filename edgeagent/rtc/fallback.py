@@ -34,7 +34,7 @@ from edgeagent.rtc.candidates import parse_candidate
 from edgeagent.rtc.channels import DataChannels
 from edgeagent.rtc.sdp import choose_h264, parse_offer
 from edgeagent.rtc.settings import PeerSettings, StreamPort
-from edgeagent.wire.messages import Candidate
+from edgeagent.wire.messages import Candidate, Delay
 
 TIME_BASE = fractions.Fraction(1, 90_000)
 MAX_QUEUE = 60
@@ -220,8 +220,8 @@ class AiortcPeer:
         self._track(mid).switch(stream)
         self._streams[mid] = stream
 
-    def quality(self, mid: str, layer: str) -> None:
-        """See `core.ports.PeerPort.quality`."""
+    def quality(self, mid: str, layer: str, delay: Delay = "smooth") -> None:
+        """See `core.ports.PeerPort.quality`. aiortc cannot tell a receiver how long to hold pictures: `delay` stays a wish."""
         self._track(mid).switch(None if layer == "off" else self._streams[mid])
 
     def _track(self, mid: str) -> HubTrack:

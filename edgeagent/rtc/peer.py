@@ -32,7 +32,7 @@ from edgeagent.rtc.sdp import AnswerMedia, Media, Offer, VideoFormat, choose_h26
 from edgeagent.rtc.sender import VideoSender
 from edgeagent.rtc.settings import PeerSettings, StreamPort
 from edgeagent.rtc.writer import RtpWriter, TransportNumbers
-from edgeagent.wire.messages import Candidate, Flow
+from edgeagent.wire.messages import Candidate, Delay, Flow
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -261,6 +261,7 @@ class Peer:
                     extension=chosen.abs_send_time_id,
                     transport=self._numbers,
                     transport_extension=chosen.transport_cc_id,
+                    playout_extension=chosen.playout_delay_id,
                 )
                 sender.start(writer)
 
@@ -297,7 +298,7 @@ class Peer:
             raise PeerError(404, f"There is no camera {camera!r} here.")
         self._sender(mid).switch(stream)
 
-    def quality(self, mid: str, layer: str) -> None:
+    def quality(self, mid: str, layer: str, delay: Delay = "smooth") -> None:
         """See `core.ports.PeerPort.quality`."""
         sender = self._sender(mid)
         if layer == "off":
@@ -306,6 +307,7 @@ class Peer:
             sender.choose(layer)
         else:
             raise PeerError(404, f"The camera {sender.stream.name!r} has no picture of the quality {layer!r}.")
+        sender.hasten(delay == "least")
 
     def _sender(self, mid: str) -> VideoSender:
         sender = self.senders.get(mid)

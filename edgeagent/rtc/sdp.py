@@ -15,6 +15,7 @@ from edgeagent.errors import PeerError
 
 ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 TRANSPORT_CC = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
+PLAYOUT_DELAY = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
 MAX_LINES, MAX_MEDIA = 4000, 32
 TOKEN = re.compile(r"^[A-Za-z0-9_.~+/-]{1,64}$")
 ICE_CHARS = re.compile(r"^[A-Za-z0-9+/=_-]{4,256}$")
@@ -87,6 +88,7 @@ class VideoFormat:
     fmtp: str
     feedback: tuple[str, ...]
     transport_cc_id: int = 0
+    playout_delay_id: int = 0
 
 
 @dataclass(slots=True, frozen=True)
@@ -292,6 +294,7 @@ def choose_h264(media: Media, profile_level_id: str = "42e01f") -> VideoFormat |
         rtx_payload_type=rtx if "nack" in feedback else 0,
         abs_send_time_id=media.extensions.get(ABS_SEND_TIME, 0) if remb else 0,
         transport_cc_id=media.extensions[TRANSPORT_CC] if "transport-cc" in feedback else 0,
+        playout_delay_id=media.extensions.get(PLAYOUT_DELAY, 0),
         remb=remb,
         nack="nack" in feedback,
         fmtp=f"level-asymmetry-allowed=1;packetization-mode=1;profile-level-id={profile_id}",
@@ -355,6 +358,8 @@ def make_answer(
             lines.append(f"a=extmap:{chosen.abs_send_time_id} {ABS_SEND_TIME}")
         if chosen.transport_cc_id:
             lines.append(f"a=extmap:{chosen.transport_cc_id} {TRANSPORT_CC}")
+        if chosen.playout_delay_id:
+            lines.append(f"a=extmap:{chosen.playout_delay_id} {PLAYOUT_DELAY}")
         lines += ["a=inactive"] if section.idle else ["a=sendonly", f"a=msid:{section.label} {section.label}-video"]
         lines.append("a=rtcp-mux")
         if media.rtcp_rsize:

@@ -45,6 +45,11 @@ THINNED_SHARE = 0.97
 BEYOND_REPAIR_S = 0.3
 """Where what was lost would take longer than this to send again, a keyframe is sooner."""
 MAX_REPAIR_DEBT_S = 0.1
+AT_ONCE, FREELY = 0, 1 << 12 | 1000
+"""How long the receiver holds pictures: not at all; 10 ms to 10 s. Chromium takes that for as it was before it was told anything
+(a least time of 0 would have it draw them in another way)."""
+TELL_REPORTS = 3
+"""So many reports long it is told that it is free again."""
 REMEMBERED_S = 60.0
 MOST_MOVED = 512
 MAX_AGE_S = 0.8
@@ -101,6 +106,9 @@ class VideoSender:
         self._repairs = RepairBudget()
         self._beyond_repair = -1
         self._keyframe_at = float("-inf")
+        self._hastened = False
+        self._untold = 0  # reports until the receiver has surely heard that it need not hasten any more
+        self._told_packets = 0
         self.wish = "auto"
         self.estimate_bps = estimate_bps
         self.uplink_limited = False
@@ -117,6 +125,8 @@ class VideoSender:
     def start(self, writer: RtpWriter) -> None:
         """Keys and a path are there: begin to send."""
         self._writer = writer
+        if self._hastened:
+            writer.hold(AT_ONCE)
         self._join()
         self._report_later(random.uniform(0.2, 0.6))
 
@@ -163,6 +173,16 @@ class VideoSender:
         self.wish = wish
         self.pause(False)
         self.stream.demand(self, self.usable_bps, wish)
+
+    def hasten(self, on: bool) -> None:
+        """Have pictures shown as soon as they are there, rather than evenly."""
+        if on == self._hastened:
+            return
+        self._hastened = on
+        self._untold = 0 if on else TELL_REPORTS
+        if self._writer is not None:
+            self._writer.hold(AT_ONCE if on else FREELY)
+            self._told_packets = self._writer.packets
 
     @property
     def usable_bps(self) -> float | None:
@@ -411,6 +431,11 @@ class VideoSender:
         writer = self._writer
         if writer is None or self._source is None:
             return
+        if self._untold and writer.packets > self._told_packets:
+            self._told_packets = writer.packets
+            self._untold -= 1
+            if not self._untold:
+                writer.hold(None)
         now = self._loop.time()
         elapsed = now - self._last_captured_at
         timestamp = self._last_timestamp + int(elapsed * CLOCK_RATE)

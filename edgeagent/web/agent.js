@@ -130,7 +130,7 @@ export class Agent {
   #survey = null;
   /** Whether pings come often, for a panel that shows the delay. */
   measuring = 0;
-  /** Whether somebody drives by these pictures. */
+  /** Whether somebody drives by these pictures; `wantedChanged` tells the agent. */
   driving = false;
   #viewer = 'web-' + Array.from(crypto.getRandomValues(new Uint8Array(10)), (byte) => (byte % 36).toString(36)).join('');
 
@@ -238,7 +238,9 @@ export class Agent {
       for (const watch of this.#watches) wanted.set(watch.camera, (wanted.get(watch.camera) ?? false) || watch.active);
       if ([...wanted.values()].some(Boolean) && !this.#peers.size) mark('edge:start');
       const { saver, devices, cameras: all } = this.store.state;
-      const cameras = [...wanted].map(([camera, active]) => ({ camera, active, layer: wishFor(this.layers(camera), saver, this.quality(camera)) }));
+      /** @type {import('./types.js').Wish['delay']} */
+      const delay = this.driving ? 'least' : undefined;
+      const cameras = [...wanted].map(([camera, active]) => ({ camera, active, delay, layer: wishFor(this.layers(camera), saver, this.quality(camera)) }));
       this.#dispatch({ type: 'wanted', cameras, data: devices > 0 && !all.length });
     });
   }

@@ -87,10 +87,22 @@ export class Desk {
   /** Begin to drive a group, or end it. @param {string} group '' ends it */
   drive(group) {
     clearInterval(this.#timer);
-    this.#agent.driving = group !== '';
     this.wheel = group ? new Wheel(this.control, group) : null;
-    if (group) this.#timer = window.setInterval(() => this.wheel?.tick(performance.now()), PERIOD_MS);
+    const tick = () => {
+      this.wheel?.tick(performance.now());
+      this.#hasten();
+    };
+    if (group) this.#timer = window.setInterval(tick, PERIOD_MS);
+    this.#hasten();
     return this.wheel;
+  }
+
+  /** Who holds the wheel would rather see a gap than what was: pictures are shown as soon as they are there. */
+  #hasten() {
+    const driving = this.wheel?.holds ?? false;
+    if (driving === this.#agent.driving) return;
+    this.#agent.driving = driving;
+    this.#agent.wantedChanged();
   }
 
   /** @param {string} label @param {string} text @returns {boolean} whether the channel took it */

@@ -34,6 +34,7 @@ import { retryDelay } from './backoff.js';
  * @property {string} mid
  * @property {string} camera
  * @property {string} layer the last wish sent: `auto`, a layer's name or `off`
+ * @property {Wish['delay']} delay that went with it
  * @property {number} wish its number
  * @property {string} refused a layer that the agent does not have
  * @property {Flow | null} flow how the agent says that it sends
@@ -583,13 +584,23 @@ export class Link {
     }
     for (const line of lines) {
       const layer = shown ? this.#layer(line) : 'off';
-      if (line.layer !== layer) this.#wish(peer, line, layer, now);
+      if (line.layer !== layer || line.delay !== this.#delay(line)) this.#wish(peer, line, layer, now);
     }
+  }
+
+  /** What is wanted of a line's camera. @param {Line} line */
+  #wishFor(line) {
+    return this.#wanted.find((each) => each.camera === (line.switching?.camera ?? line.camera));
+  }
+
+  /** @param {Line} line */
+  #delay(line) {
+    return this.#wishFor(line)?.delay;
   }
 
   /** The layer that is wanted of a line's camera. @param {Line} line */
   #layer(line) {
-    const wish = this.#wanted.find((each) => each.camera === (line.switching?.camera ?? line.camera));
+    const wish = this.#wishFor(line);
     if (!wish?.active) return 'off';
     return wish.layer && wish.layer !== line.refused ? wish.layer : 'auto';
   }
@@ -597,9 +608,10 @@ export class Link {
   /** @param {Peer} peer @param {Line} line @param {string} layer @param {number} now */
   #wish(peer, line, layer, now) {
     line.layer = layer;
+    line.delay = this.#delay(line);
     line.since = now;
     line.wish = ++this.#ids;
-    this.#send(peer, { v: 1, t: 'quality', sid: peer.sid, id: line.wish, mid: line.mid, layer });
+    this.#send(peer, { v: 1, t: 'quality', sid: peer.sid, id: line.wish, mid: line.mid, layer, ...(line.delay && { delay: line.delay }) });
   }
 
   /** @param {Peer} peer @param {ViewerMessage} message */
@@ -643,7 +655,7 @@ export class Link {
   #addLine(peer, mid, camera, now) {
     const had = peer.lines.get(mid);
     if (had && had.camera === camera) return;
-    peer.lines.set(mid, { mid, camera, layer: 'auto', wish: 0, refused: '', flow: null, since: now, first: null, last: null, switching: null });
+    peer.lines.set(mid, { mid, camera, layer: 'auto', delay: undefined, wish: 0, refused: '', flow: null, since: now, first: null, last: null, switching: null });
     this.#out.push({ do: 'attach', peer: peer.id, mid, camera });
   }
 

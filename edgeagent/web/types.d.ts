@@ -1,5 +1,5 @@
 /** Types that several modules of the viewer share; those of the messages are in wire.d.ts. */
-import type { AgentMessage, Bye, CameraState, Candidate, Hello, Offer, ViewerMessage } from './wire.js';
+import type { AgentMessage, Bye, CameraState, Candidate, Hello, Offer, Quality, ViewerMessage } from './wire.js';
 
 export type { AgentMessage, Answer, Bye, CameraState, Candidate, ErrorMessage, Flow, Hello, Ice, LayerState, Offer, State, Up, ViewerMessage } from './wire.js';
 
@@ -9,6 +9,8 @@ export interface Wish {
   active: boolean;
   /** The layer wished for; `auto` where it is left out. */
   layer?: string;
+  /** `least`: shown as soon as it is there, not evenly. */
+  delay?: Quality['delay'];
 }
 
 /** What happened, for `Link.handle`. `peer` is the number that the effect `open` gave. */

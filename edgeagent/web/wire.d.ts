@@ -43,7 +43,11 @@ export interface Switch {
   camera: string;
 }
 
-/** Wish for `mid`: a layer's name, `auto`, or `off` (send nothing until another wish). */
+/**
+ * Wish for `mid`: a layer's name, `auto`, or `off` (send nothing until another wish).
+ *
+ * `delay`: show pictures as soon as they are there (`least`, for one who drives), or evenly, as the browser thinks best.
+ */
 export interface Quality {
   v?: 1;
   t: "quality";
@@ -51,6 +55,7 @@ export interface Quality {
   id: number;
   mid: string;
   layer: string;
+  delay?: "least" | "smooth";
 }
 
 /** Ask for the agent's clock; `at` is the viewer's own time in ms and comes back unchanged. */

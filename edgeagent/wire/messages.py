@@ -17,6 +17,7 @@ __all__ = [
     "Bye",
     "CameraState",
     "Candidate",
+    "Delay",
     "Done",
     "ErrorMessage",
     "Flow",
@@ -49,6 +50,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$")]
 SessionId = Annotated[str, Field(pattern=r"^[a-z0-9]{8,32}$")]
 RequestId = Annotated[int, Field(ge=0, lt=2**53)]
 Mid = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.~-]{1,32}$")]
+Delay = Literal["least", "smooth"]
 
 
 class Message(BaseModel):
@@ -118,13 +120,17 @@ class Switch(Message):
 
 
 class Quality(Message):
-    """Wish for `mid`: a layer's name, `auto`, or `off` (send nothing until another wish)."""
+    """Wish for `mid`: a layer's name, `auto`, or `off` (send nothing until another wish).
+
+    `delay`: show pictures as soon as they are there (`least`, for one who drives), or evenly, as the browser thinks best.
+    """
 
     t: Literal["quality"] = "quality"
     sid: SessionId
     id: RequestId
     mid: Mid
     layer: Annotated[str, Field(max_length=32)]
+    delay: Delay = "smooth"
 
 
 class Ping(Message):

@@ -133,6 +133,11 @@ class Operator:
         self.tell(json.dumps({**message, "id": number}))
         return number
 
+    def refusal(self, number: int) -> str:
+        """Why the request of this number was refused; "" while it is not."""
+        answer = self._answers.get(number, {})
+        return str(answer["message"]) if answer.get("t") == "refused" else ""
+
     def tell(self, line: str) -> None:
         """One line to the client; see client/operate.go."""
         assert self._process and self._process.stdin

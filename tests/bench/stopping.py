@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Cause", "Drive", "across_the_link", "agent_killed", "causes", "stops"]
 
+import contextlib
 import os
 import random
 import signal
@@ -21,7 +22,7 @@ from tests.bench.report import Row
 from tests.bench.servers import CAMERA
 from tests.support.agents import Agent
 from tests.support.link import Link
-from tests.support.procs import wait_until
+from tests.support.procs import DEADLINE_S, wait_until
 
 SPEED = 0.5
 CALM_S = 0.15
@@ -65,9 +66,16 @@ class Drive:
         operator = self.operator
         if not operator.group.get("lease"):
             operator.take_lease()
-        operator.arm()
-        operator.drive(SPEED)
-        wait_until(lambda: self.motor.speed == SPEED, "the motor to turn")
+        end = time.monotonic() + DEADLINE_S
+        while self.motor.speed != SPEED:  # what stops it once more, as on a busy machine, needs neutral once more
+            if time.monotonic() > end:
+                raise TimeoutError(f"the motor does not turn: {operator.group}")
+            operator.arm()
+            operator.drive(SPEED)
+            with contextlib.suppress(TimeoutError):
+                wait_until(
+                    lambda: self.motor.speed == SPEED or operator.group["state"] != "armed", "the motor to turn", deadline_s=1
+                )
         time.sleep(random.uniform(0.05, 0.15))  # no cause comes in step with the set-points
 
     @property
@@ -160,7 +168,10 @@ def _fault(drive: Drive) -> float:
 
 def _block(drive: Drive) -> float:
     began = time.monotonic()
-    drive.operator.send(t="command", device=BLOCKER, command="block", args={"seconds": 2.0})
+    number = drive.operator.send(t="command", device=BLOCKER, command="block", args={"seconds": 2.0})
+    wait_until(lambda: drive.motor.first("blocked", began) or drive.operator.refusal(number), "the loop to be held up")
+    if refusal := drive.operator.refusal(number):
+        raise RuntimeError(refusal)
     return float(drive.motor.wait_first("blocked", began)["at"])
 
 

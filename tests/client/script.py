@@ -2,7 +2,8 @@
 
     python -m tests.client.script ADDRESS TOKEN [BLOCK_S]
 
-Prints `driving` once it does; with BLOCK_S its loop is then held up for so long, a second later. Prints the error that ends it.
+Prints `driving` once it does; with BLOCK_S it prints `held up` a second later, and its loop is for so long. Prints what stops it,
+and goes on.
 """
 
 from __future__ import annotations
@@ -17,19 +18,20 @@ from edgeagent.client import ClientError, connect
 
 
 async def main(address: str, token: str, block_s: float = 0.0) -> None:
-    async with connect(address, token=token or None, timeout_s=60) as robot, robot.lease():
-        await robot.drive(0.5, for_s=30)
-        print("driving", flush=True)
-        if block_s:
-            await asyncio.sleep(1)
-            time.sleep(block_s)
-        try:
-            while True:
+    async with connect(address, token=token or None, timeout_s=60) as robot, robot.lease() as lease:
+        while True:
+            try:
+                if lease.error:
+                    await lease.rearm()
                 await robot.drive(0.5, for_s=30)
-                await asyncio.sleep(0.02)
-        except ClientError as error:
-            print(f"{type(error).__name__}: {error}", flush=True)
-            await asyncio.sleep(3600)
+                print("driving", flush=True)
+                await robot.drive(0.5, for_s=1, wait=True)
+                if block_s:
+                    await robot.drive(0.5, for_s=30)
+                    print("held up", flush=True)
+                    time.sleep(block_s)
+            except ClientError as error:
+                print(f"{type(error).__name__}: {error}", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ADMIN", "BEN", "CONFIG", "PATIENCE_S", "Robot", "until"]
+__all__ = ["ADMIN", "BEN", "CONFIG", "PATIENCE_S", "Robot", "driving", "end_of_driving", "until"]
 
 import asyncio
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from typing import Any
 
 from edgeagent_devices._sim_link import Link
 
+from edgeagent.client import FailSafe, Lease, LeaseLost
 from tests.support.agents import Agent
 from tests.support.broker import Broker
 
@@ -48,10 +49,37 @@ class Robot:
     def stands(self) -> bool:
         """Whether the rover was told to stand still, and does."""
         state = self.world.ask("state")
-        return state["throttle"] == 0 and abs(state["speed"]) < 0.02
+        return bool(state["throttle"] == 0 and abs(state["speed"]) < 0.02)
 
     def back_to_the_start(self) -> None:
         self.world.ask("reset")
+
+
+BUSY = {"silence", "device", "keeper"}
+"""Why a rover stops on a machine that is too busy; no other reason is put up with."""
+
+
+async def driving(lease: Lease, throttle: float = 0.5, *, for_s: float = 30, wait: bool = False) -> None:
+    """Drive, however often a busy machine stops it."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            try:
+                if lease.error is not None:
+                    await lease.rearm()
+                await lease.drive(throttle, for_s=for_s, wait=wait)
+                return
+            except FailSafe as stopped:
+                if stopped.why not in BUSY:
+                    raise
+
+
+async def end_of_driving(lease: Lease) -> FailSafe | LeaseLost:
+    """What ends it for good."""
+    while True:
+        try:
+            await driving(lease, wait=True)
+        except (FailSafe, LeaseLost) as error:
+            return error
 
 
 async def until(condition: Callable[[], object], what: str) -> None:

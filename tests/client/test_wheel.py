@@ -122,11 +122,10 @@ def test_an_acknowledgement_stops_before_its_sentence_comes() -> None:
     wheel.acknowledged(ack(1, "picture", lease=6), 0.1)
     assert not blocked(wheel), "of before it was armed, of what the next one mends, of another lease"
     wheel.acknowledged(ack(1, "picture"), 0.1)
-    assert isinstance(wheel.error, FailSafe)
+    assert blocked(wheel)
     assert not wheel.explained
     wheel.told(group("disarmed", why="picture", text="The operator's picture is over 1 s old."))
-    assert wheel.explained
-    assert str(wheel.error) == "The operator's picture is over 1 s old."
+    assert (wheel.explained, str(wheel.error)) == (True, "The operator's picture is over 1 s old.")
     wheel.rearm()
     assert wheel.state == "arming"
 

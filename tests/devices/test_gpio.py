@@ -158,6 +158,8 @@ def pulse_us(pin: Any) -> float:
 def test_a_servo_turns_and_holds(pins: Any) -> None:
     made = driver("servo", pin=12, min_us=500, max_us=2500, home_deg=0)
     made.open()
+    assert pins.pin(12).state == 0 and made.read() == {}, "an arm must not jump when its keeper is started anew"
+    made.home()
     assert pulse_us(pins.pin(12)) == pytest.approx(1500)
     made.apply({"angle": 90.0})
     assert pulse_us(pins.pin(12)) == pytest.approx(2500)
@@ -169,8 +171,9 @@ def test_a_servo_turns_and_holds(pins: Any) -> None:
     made.home()
     assert made.read() == {"angle": 0.0}
     made.close()
-    slack = driver("servo", pin=12, relax=True)
+    slack = driver("servo", pin=12, relax=True, at_start="home")
     slack.open()
+    assert slack.read() == {"angle": 0.0}
     slack.stop()
     assert pins.pin(12).state == 0
     slack.close()

@@ -75,7 +75,7 @@ def test_nothing_of_it_moves_anything(browser: Browser, rover: Rover) -> None:
             ({"t": "command", "id": 9003, "device": "rover", "command": "horn", "args": {"seconds": 9}}, 409),
             ({"t": "command", "id": 9004, "device": "ghost", "command": "horn", "args": {}}, 404),
             ({"t": "fly", "id": 9005}, 400),
-            ({"t": "sign_in", "id": 9006, "token": "guessed"}, 403),
+            ({"t": "sign_in", "id": 9006, "token": "guessed"}, 401),
             ({"t": "halt", "id": 9007, "group": "drive", "why": "person"}, 409),
             ({"t": "command", "id": 9008, "device": "rover", "command": "horn", "args": {"x": "y" * 5000}}, 413),
         ]

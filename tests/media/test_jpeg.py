@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edgeagent.core.h264 import join_nals, split_nals
 from edgeagent.errors import DeviceFault
 from edgeagent.media.encoder import make_encoder
-from edgeagent.media.jpeg import snapshot
+from edgeagent.media.jpeg import snapshot, still
 from edgeagent.model import EncodedFrame
 
 WIDTH, HEIGHT = 320, 240
@@ -83,6 +83,20 @@ def test_a_damaged_frame_in_the_middle_is_survived() -> None:
 def test_what_cannot_be_decoded_is_a_fault(frames: list[EncodedFrame]) -> None:
     with pytest.raises(DeviceFault, match="cannot be decoded"):
         snapshot(frames)
+
+
+def test_a_still_picture_is_small_whatever_it_shows() -> None:
+    noise = np.random.default_rng(1)
+    encoder = make_encoder(width=1280, height=720, fps=10, bitrate=20_000_000)
+    picture = av.VideoFrame.from_ndarray(noise.integers(16, 235, (1080, 1280), np.uint8), "yuv420p")
+    frames = encoder.encode(picture, timestamp=0, captured_at=0.0)
+    assert len(snapshot(frames)) > 65_536
+    small = still(frames)
+    assert len(small) <= 60_000
+    assert pixels(small).shape == (360, 640, 3)
+    assert pixels(still(GOP)).shape == (HEIGHT, WIDTH, 3), "nothing is made larger"
+    with pytest.raises(DeviceFault, match="cannot be decoded"):
+        still([])
 
 
 @settings(max_examples=40)

@@ -163,7 +163,9 @@ async def test_a_flood_is_dropped_and_the_rest_goes_on(tmp_path: Path) -> None:
     lamp = Lamp()
     async with mosquitto(tmp_path) as (url, witness), on(url, lamp, LAMP, home=Home(device="porch")) as bridge:
         for number in range(200):
-            witness.say(INBOX, json.dumps({"t": "home_command", "device": "lamp", "command": "switch", "args": {"on": number % 2 == 0}}))
+            witness.say(
+                INBOX, json.dumps({"t": "home_command", "device": "lamp", "command": "switch", "args": {"on": number % 2 == 0}})
+            )
         await until(lambda: bridge.counters.flood + bridge.counters.commands == 200)
         assert bridge.counters.flood >= 100
         assert len(lamp.calls) == bridge.counters.commands < 100
@@ -222,7 +224,9 @@ async def test_a_broker_that_lets_us_read_nothing_else(tmp_path: Path) -> None:
             "topic write #",
         ]
     )
-    async with Brokers.running(Broker(tmp_path, acl=rules)) as broker:
-        async with on(broker.url, None, LAMP, home=Home(device="porch")) as bridge:
-            await until(lambda: bridge.counters.announcements)
-            assert bridge.counters.readings
+    async with (
+        Brokers.running(Broker(tmp_path, acl=rules)) as broker,
+        on(broker.url, None, LAMP, home=Home(device="porch")) as bridge,
+    ):
+        await until(lambda: bridge.counters.announcements)
+        assert bridge.counters.readings

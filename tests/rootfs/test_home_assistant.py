@@ -1,4 +1,4 @@
-"""What an agent announces is accepted by Home Assistant itself, which then reads, switches, dims and looks: in the image of `image.py`."""
+"""Home Assistant itself, in the image of `image.py`, accepts what an agent announces, and reads, switches, dims and looks."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A driver that holds up the agent's event loop when it is told to, which no part of the agent can be made to do from outside.
 
-It belongs to tests: it looks for the loop among all objects of the process. `install` makes it a distribution of its own.
+It belongs to tests: it looks for the loop on the stack of the main thread. `install` makes it a distribution of its own.
 """
 
 from __future__ import annotations
@@ -8,16 +8,17 @@ from __future__ import annotations
 __all__ = ["LoopBlocker", "install"]
 
 import asyncio
-import gc
 import json
 import os
+import sys
+import threading
 import time
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from edgeagent.drivers import Actuator, command
+from edgeagent.drivers import Actuator, DeviceFault, command
 
 
 class LoopBlocker(Actuator):
@@ -36,8 +37,13 @@ class LoopBlocker(Actuator):
     @command(title="Hold up the loop")
     def block(self, seconds: Annotated[float, Field(gt=0, le=10)]) -> None:
         """Returns at once."""
-        (loop,) = [found for found in gc.get_objects() if isinstance(found, asyncio.AbstractEventLoop) and found.is_running()]
-        loop.call_soon_threadsafe(self._held, seconds)
+        frame = sys._current_frames().get(threading.main_thread().ident or 0)
+        while frame is not None:
+            if isinstance(loop := frame.f_locals.get("self"), asyncio.AbstractEventLoop):
+                loop.call_soon_threadsafe(self._held, seconds)
+                return
+            frame = frame.f_back
+        raise DeviceFault("The main thread runs no event loop.")
 
     def _held(self, seconds: float) -> None:
         line = {"at": time.monotonic(), "what": "blocked", "device": self.name, "pid": os.getpid()}

@@ -214,7 +214,7 @@ def wheel(browser: Browser, url: str, *, scripts: Sequence[str] = (), **options:
         for script in scripts:
             shown.page.add_init_script(f"({script})()")
         shown.page.goto(url)
-        shown.wait_live(frames=2)
+        shown.wait_live(url.rpartition("/")[2], frames=2)
         found = Wheel(shown)
         found.wait(lambda: found.group().get("state") not in (None, "fault"), "a rover that can be driven")
         yield found

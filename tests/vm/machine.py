@@ -1,8 +1,8 @@
 """A small virtual machine with a kernel of its own, for drivers of devices that this machine's kernel does not have.
 
 QEMU without KVM runs Debian's kernel; its root is this machine's own file system, read-only, so that Python and the checkout
-are the same inside. `ready()` unpacks the kernel once (15 s) into the user's cache. Packages come from the mirror that this
-machine's apt uses.
+are the same inside. `ready()` unpacks the kernel and builds `gpio-sim` for it, which Debian leaves out, once into the user's cache
+(some minutes, most of them for the source's archive of 150 MB). Packages come from the mirror that this machine's apt uses.
 
     python -m tests.vm.machine MODULE[,MODULE] COMMAND ...     runs a command in there
 """
@@ -11,10 +11,10 @@ from __future__ import annotations
 
 __all__ = ["command", "exit_code", "ready"]
 
-import fcntl
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,40 +22,65 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.rootfs.image import _mirror, run
+from tests.rootfs.image import _kept, _mirror, run
 from tests.support.components import require
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SUITE = "trixie"
+_SOURCES = ("drivers/gpio/gpio-sim.c", "drivers/gpio/gpiolib.h", "kernel/irq/irq_sim.c")
 _EXIT = re.compile(r"^edgeagent-vm-exit (\d+)", re.MULTILINE)
 
 
 def ready() -> Path:
-    """The folder with Debian's kernel and its modules, made where it is missing. Needs root, mmdebstrap and kmod.
+    """The folder with Debian's kernel and its modules, made where it is missing. Needs root, mmdebstrap, kmod and xz.
 
     Raises:
         RuntimeError: It cannot be made.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeagent"
-    cache.mkdir(parents=True, exist_ok=True)
-    root = cache / f"kernel-{SUITE}"
-    with (cache / "kernel.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not root.exists():
-            unfinished = cache / "unfinished-kernel"
-            run(["rm", "-rf", str(unfinished)])
-            run(
-                [
-                    *("mmdebstrap", "--variant=extract", "--components=main", "--include=linux-image-amd64"),
-                    *(SUITE, str(unfinished), f"deb {_mirror()} {SUITE} main"),
-                ]
-            )
-            if not (unfinished / "lib").exists():
-                (unfinished / "lib").symlink_to("usr/lib")
-            run([require("depmod"), "-b", str(unfinished), _version(unfinished)])
-            unfinished.rename(root)
-    return root
+    return _kept("kernel", Path(__file__).read_bytes(), _make)
+
+
+def _make(root: Path) -> None:
+    # Unpacked, not installed: a chroot with Debian's own compiler, since modules want the one that made their kernel.
+    packages = "linux-image-amd64,linux-headers-amd64,linux-source-6.12,gcc,libc6-dev,make,mawk"
+    run(
+        [
+            *("mmdebstrap", "--variant=extract", "--components=main", f"--include={packages}"),
+            *(SUITE, str(root), f"deb {_mirror()} {SUITE} main"),
+        ]
+    )
+    for name in ("bin", "lib", "lib64", "sbin"):
+        if not (root / name).exists():
+            (root / name).symlink_to(f"usr/{name}")
+    (root / "usr/bin/awk").symlink_to("mawk")
+    _build(root)
+    run([require("depmod"), "-b", str(root), _version(root)])
+    for folder in set(root.iterdir()) - {root / "boot", root / "lib", root / "usr"}:
+        shutil.rmtree(folder) if folder.is_dir() and not folder.is_symlink() else folder.unlink()
+    for folder in set((root / "usr").iterdir()) - {root / "usr/lib"}:
+        shutil.rmtree(folder)
+    for folder in set((root / "usr/lib").iterdir()) - {root / "usr/lib/modules"}:
+        shutil.rmtree(folder) if folder.is_dir() and not folder.is_symlink() else folder.unlink()
+
+
+def _build(root: Path) -> None:
+    """`gpio-sim` and what it needs of the kernel's core, as one module."""
+    (archive,) = (root / "usr/src").glob("linux-source-*.tar.xz")
+    source = root / "tmp" / "gpio-sim"
+    source.mkdir(parents=True)
+    top = archive.name.removesuffix(".tar.xz")
+    wanted = [f"{top}/{name}" for name in _SOURCES]
+    run([*("tar", "-xf", str(archive), "-C", str(source), "--occurrence=1", "--strip-components=3"), *wanted])
+    (source / "gpio-sim.c").rename(source / "sim.c")
+    irq_sim = source / "irq_sim.c"
+    # The descriptor of an interrupt is the core's own; its number does as well.
+    irq_sim.write_text(irq_sim.read_text().replace("handle_simple_irq(irq_to_desc(", "generic_handle_irq((", 1))
+    (source / "Makefile").write_text("obj-m := gpio-sim.o\ngpio-sim-y := sim.o irq_sim.o\n")
+    version = _version(root)
+    script = 'mount --rbind /dev "$1/dev"; exec chroot "$1" make -C "$2" M=/tmp/gpio-sim modules'
+    run(["unshare", "--mount", "/bin/sh", "-ec", script, "sh", str(root), f"/usr/src/linux-headers-{version}"])
+    shutil.copy(source / "gpio-sim.ko", root / "usr/lib/modules" / version)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from tests.vm import machine
 INSIDE = Path(__file__).parent / "inside"
 OPTIONS = (
     *("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-c", "/dev/null", "--rootdir", str(INSIDE)),
-    *("--confcutdir", str(INSIDE), "--import-mode=importlib", "-o", "faulthandler_timeout=240", "-W", "error", "-v", "--color=no"),
+    *("--confcutdir", str(INSIDE), "-o", f"pythonpath={INSIDE}", "--import-mode=importlib", "-o", "faulthandler_timeout=240", "-W", "error", "-v", "--color=no"),
 )  # fmt: skip
 
 

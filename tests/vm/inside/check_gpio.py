@@ -1,0 +1,245 @@
+"""The drivers of GPIO pins through gpiozero and lgpio on a chip of the kernel's (`gpio-sim`), seen from the other end of the wires."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+from simulated import Lines, boot_a_pi, traced, wait_until
+
+from edgeagent.drivers import DeviceFault, registry
+from edgeagent.drivers.conformance import assert_device_conforms
+
+
+@pytest.fixture(scope="session")
+def lines() -> Lines:
+    return boot_a_pi()
+
+
+@pytest.fixture(autouse=True)
+def from_anywhere(lines: Lines) -> Iterator[None]:
+    """Nothing may be written where the agent was started."""
+    os.chdir("/")
+    yield
+
+
+def driver(name: str, **options: Any) -> Any:
+    kind = registry.load_device(name)
+    made = kind("thing", kind.Options(**options))
+    made.check()
+    made.open()
+    return made
+
+
+GPIO: dict[str, dict[str, Any]] = {
+    "led": {"pin": 17},
+    "relay": {"pin": 17, "active_high": False},
+    "buzzer": {"pin": 17},
+    "pwm-led": {"pin": 18},
+    "button": {"pin": 4},
+    "motion": {"pin": 4},
+    "servo": {"pin": 12},
+    "pan-tilt": {"pan": {"pin": 12}, "tilt": {"pin": 13}},
+    "motor-pair": {"left": [5, 6], "right": [13, 19]},
+    "ackermann": {"throttle": {"pin": 18}, "steer": {"pin": 19}},
+}
+
+
+def test_the_library_is_lgpio() -> None:
+    import gpiozero
+
+    made = driver("led", pin=17)
+    assert type(gpiozero.Device.pin_factory).__name__ == "LGPIOFactory"
+    made.close()
+    assert not list(Path("/").glob(".lgd*"))
+
+
+@pytest.mark.parametrize("name", GPIO)
+def test_conforms(name: str) -> None:
+    assert_device_conforms(registry.load_device(name), GPIO[name])
+
+
+@pytest.mark.parametrize("name", ["led", "relay", "buzzer"])
+def test_what_is_switched(name: str, lines: Lines) -> None:
+    made = driver(name, **GPIO[name])
+    on = int(GPIO[name].get("active_high", True))
+    assert lines.value(17) == 1 - on and made.read()["on"] is False
+    made.switch(True)
+    assert lines.value(17) == on and made.read()["on"] is True
+    made.stop()
+    assert lines.value(17) == 1 - on
+    made.switch(True)
+    with traced() as waves:
+        made.close()
+    assert [value for _, value in waves.of(17)][:1] == [1 - on], "it is switched off before its pin is given back"
+
+
+def test_a_relay_pulses_and_is_stopped_in_the_middle(lines: Lines) -> None:
+    made = driver("relay", pin=17)
+    made.pulse(0.2)
+    wait_until(lambda: lines.value(17), "it to switch on")
+    wait_until(lambda: not lines.value(17), "it to switch off by itself")
+    made.pulse(60.0)
+    wait_until(lambda: lines.value(17), "it to switch on")
+    made.stop()
+    assert lines.value(17) == 0
+    made.close()
+
+
+def test_a_light_is_dimmed(lines: Lines) -> None:
+    made = driver("pwm-led", pin=18, frequency_hz=20)
+    made.dim(25.5)
+    with traced() as waves:
+        wait_until(_passed(1.5), "some periods")
+    made.stop()
+    wait_until(lambda: lines.value(18) == 0, "it to be dark")
+    made.switch(True)
+    wait_until(lambda: lines.value(18) == 1, "full light")
+    made.close()
+    print("\npulses of 12750 us:", summary(waves.pulses_us(18)))
+    assert median(waves.pulses_us(18)) == pytest.approx(12_750, rel=0.2)
+
+
+def test_a_button_is_pressed(lines: Lines) -> None:
+    made, woken = driver("button", pin=4), list[None]()
+    made.wake = lambda: woken.append(None)
+    assert lines.value(4) == 1, "the library has switched the pull-up on"
+    assert made.read() == {"pressed": False, "count": 0}
+    lines.pull(4, "down")
+    wait_until(lambda: woken, "it to wake its reader")
+    assert made.read() == {"pressed": True, "count": 1}
+    lines.pull(4, "up")
+    wait_until(lambda: len(woken) == 2, "it to wake its reader again")
+    assert made.read() == {"pressed": False, "count": 1}
+    made.close()
+
+
+def test_a_bounce_is_no_press(lines: Lines) -> None:
+    made = driver("button", pin=4, bounce_s=1.0)
+    for _ in range(5):
+        lines.pull(4, "down")
+        lines.pull(4, "up")
+    lines.pull(4, "down")
+    wait_until(lambda: made.read()["count"], "the press")
+    assert made.read() == {"pressed": True, "count": 1}
+    made.close()
+
+
+def test_motion(lines: Lines) -> None:
+    lines.pull(4, "down")
+    made, woken = driver("motion", pin=4), list[None]()
+    made.wake = lambda: woken.append(None)
+    assert made.read() == {"motion": False}
+    lines.pull(4, "up")
+    wait_until(lambda: woken, "it to wake its reader")
+    assert made.read() == {"motion": True}
+    lines.pull(4, "down")
+    wait_until(lambda: len(woken) == 2, "it to wake its reader again")
+    assert made.read() == {"motion": False}
+    made.close()
+
+
+def test_motors_go_and_stop(lines: Lines) -> None:
+    made = driver("motor-pair", left=[5, 6], right=[13, 19], pwm=False)
+    assert lines.values(5, 6, 13, 19) == (0, 0, 0, 0)
+    made.apply({"throttle": 1.0, "steer": 0.0})
+    assert lines.values(5, 6, 13, 19) == (1, 0, 1, 0)
+    made.apply({"throttle": 0.0, "steer": 1.0})
+    assert lines.values(5, 6, 13, 19) == (1, 0, 0, 1)
+    made.stop()
+    assert lines.values(5, 6, 13, 19) == (0, 0, 0, 0)
+    made.close()
+
+
+def test_motors_go_slowly_and_stop(lines: Lines) -> None:
+    made = driver("motor-pair", left=[5, 6], right=[13, 19])
+    with traced() as waves:
+        for _ in range(50):
+            made.apply({"throttle": 0.5, "steer": 0.25})
+        wait_until(_passed(1.5), "some periods")
+        made.stop()
+        wait_until(lambda: lines.values(5, 6, 13, 19) == (0, 0, 0, 0), "them to be off")
+        wait_until(_passed(0.5), "some periods more")
+    shares = [sum(waves.pulses_us(line)) / 1e6 for line in (5, 6, 13, 19)]
+    print("\nseconds that the four pins were high:", [round(share, 2) for share in shares])
+    assert shares[1] == shares[3] == 0 and shares[0] > shares[2] > 0
+    assert lines.values(5, 6, 13, 19) == (0, 0, 0, 0)
+    made.apply({"throttle": 1.0, "steer": 0.0})
+    wait_until(lambda: lines.values(5, 6, 13, 19) == (1, 0, 1, 0), "full speed")
+    made.close()
+    wait_until(lambda: lines.values(5, 6, 13, 19) == (0, 0, 0, 0), "them to be given back")
+
+
+@pytest.mark.parametrize("pulse_us", [1000, 1250, 1510, 2000])
+def test_a_servo_gets_the_pulse_that_was_meant(pulse_us: int, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of lgpio's own timing the median says enough; what it is told is exact."""
+    made = driver("servo", pin=12)
+    import lgpio
+
+    told, send = list[float](), lgpio.tx_pwm
+
+    def spy(handle: int, gpio: int, frequency: float, duty: float, *rest: Any) -> Any:
+        told.append(duty / 100 * 1e6 / frequency)
+        return send(handle, gpio, frequency, duty, *rest)
+
+    monkeypatch.setattr(lgpio, "tx_pwm", spy)
+    with traced() as waves:
+        made.turn((pulse_us - 1500) / 500 * 90)
+        wait_until(_passed(1.5), "some pulses")
+    made.close()
+    print(f"\npulses of {pulse_us} us:", summary(waves.pulses_us(12)))
+    assert told[0] == pytest.approx(pulse_us, abs=1)
+    assert median(waves.pulses_us(12)) == pytest.approx(pulse_us, rel=0.2)
+
+
+def test_neutral_of_an_esc_is_neutral(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    import lgpio
+
+    told, send = dict[int, float](), lgpio.tx_pwm
+
+    def spy(handle: int, gpio: int, frequency: float, duty: float, *rest: Any) -> Any:
+        told[gpio] = duty / 100 * 1e6 / frequency if frequency else 0.0
+        return send(handle, gpio, frequency, duty, *rest)
+
+    monkeypatch.setattr(lgpio, "tx_pwm", spy)
+    made = driver("ackermann", throttle={"pin": 18}, steer={"pin": 19, "trim_us": 30})
+    assert told == pytest.approx({18: 1500, 19: 1530}, abs=1)
+    made.apply({"throttle": 0.13, "steer": -1.0})
+    assert told == pytest.approx({18: 1565, 19: 1000}, abs=1)
+    made.stop()
+    assert told == pytest.approx({18: 1500, 19: 1530}, abs=1)
+    made.close()
+    assert told == {18: 0.0, 19: 0.0}
+
+
+def test_a_pin_that_another_program_holds_is_a_sentence(lines: Lines) -> None:
+    import lgpio
+
+    handle = lgpio.gpiochip_open(0)
+    lgpio.gpio_claim_output(handle, 21)
+    try:
+        with pytest.raises(DeviceFault, match="Another program may hold them"):
+            driver("led", pin=21)
+        with pytest.raises(DeviceFault, match="Another program may hold them"):
+            driver("motor-pair", left=[5, 6], right=[13, 21])
+    finally:
+        lgpio.gpio_free(handle, 21)
+        lgpio.gpiochip_close(handle)
+    for name, options in (("led", {"pin": 21}), ("motor-pair", {"left": [5, 6], "right": [13, 21]})):
+        made = driver(name, **options)
+        made.close()
+
+
+def summary(pulses: list[float]) -> str:
+    return f"{len(pulses)}, median {median(pulses):.0f}, from {min(pulses):.0f} to {max(pulses):.0f}" if pulses else "none"
+
+
+def _passed(seconds: float) -> Any:
+    from time import monotonic
+
+    end = monotonic() + seconds
+    return lambda: monotonic() > end
