@@ -64,7 +64,12 @@ HOMES: dict[str, set[str]] = {
     "aiomqtt": {"mqtt"},
     "aiortc": {"rtc", "client"},  # client: a viewer, on aiortc's own peer connection
     "amqtt": {"demo"},
-    "av": {"media", "devices", "rtc", "client"},  # client: pictures as scripts get them; rtc: aiortc's own sender, the fallback, takes packets of av
+    "av": {
+        "media",
+        "devices",
+        "rtc",
+        "client",
+    },  # client: pictures as scripts get them; rtc: aiortc's own sender, the fallback, takes packets of av
     "cryptography": {"rtc"},
     "gpiozero": {"devices"},
     "numpy": {"media", "devices", "client"},

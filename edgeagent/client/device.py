@@ -245,9 +245,19 @@ class Device:
         return await session.ask(lambda id: c.Command(id=id, device=device, command=command, args=args))
 
     async def stop(self) -> None:
-        """Emergency stop of everything that moves; anybody may. It stays stopped until `reset`."""
+        """Emergency stop of everything that moves; anybody may. It stays stopped until `reset`.
+
+        Until it is answered this script's own leases send nothing: should the word be lost on its way, silence stops as well.
+        """
         session = await self._ready()
-        await session.ask(lambda id: c.Stop(id=id))
+        held = list(self._leases.values())
+        for lease in held:
+            lease.hush(True)
+        try:
+            await session.ask(lambda id: c.Stop(id=id))
+        finally:
+            for lease in held:
+                lease.hush(False)
 
     async def reset(self) -> None:
         """End an emergency stop."""

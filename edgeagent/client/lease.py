@@ -110,6 +110,11 @@ class Lease:
         elif isinstance(message, c.Ack):
             self._wheel.acknowledged(message, now)
 
+    def hush(self, silent: bool) -> None:
+        """Send no set-points, for as long as a stop is on its way."""
+        if self._wheel is not None:
+            self._wheel.silent = silent
+
     def lost(self, sentence: str) -> None:
         """The connection has broken."""
         if self._wheel is not None:

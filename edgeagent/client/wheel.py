@@ -55,6 +55,8 @@ class Wheel:
         self.round_trip_s: float | None = None
         self._axes = {device.name: {axis.name: axis for axis in device.axes} for device in devices if device.axes}
         self._wishes: dict[tuple[str, str], tuple[float, float]] = {}
+        self.silent = False
+        """Whether nothing is to be sent."""
         self._seq = -1
         self._armed_seq = 0
         self._sent_at = -math.inf
@@ -112,7 +114,7 @@ class Wheel:
 
     def point(self, now: float, picture: Picture | None) -> c.SetPoint | None:
         """The set-point to send now."""
-        if self.state == "lost":
+        if self.state == "lost" or self.silent:
             return None
         if self.state == "armed" and now - self._sent_at > self.expiry_s:
             # Whatever held us up, what was wanted before it is over; the agent has stopped by itself.

@@ -70,6 +70,8 @@ export class Control {
   /** @type {Map<number, {until: number, resolve: (value: any) => void, reject: (refusal: Refusal) => void}>} */
   #waiting = new Map();
   #ids = 0;
+  /** How many emergency stops wait for their answer. */
+  stopping = 0;
   /** Whether the devices told next begin a new list. */
   #fresh = true;
   /** @type {Map<string, Point[]>} by `device.reading`, oldest first */
@@ -221,9 +223,13 @@ export class Control {
     return this.request({ t: 'halt', group, why }, now);
   }
 
-  /** @param {number} now */
+  /**
+   * Until the agent has answered no set-point is sent: where the word is lost on its way, silence stops it all the same.
+   * @param {number} now
+   */
   stop(now) {
-    return this.request({ t: 'stop' }, now);
+    this.stopping += 1;
+    return this.request({ t: 'stop' }, now).finally(() => (this.stopping -= 1));
   }
 
   /** @param {number} now */
@@ -257,8 +263,8 @@ export class Wheel {
   group;
   /** @type {Hands} */
   hands = { throttle: 0, steer: 0, pan: 0, tilt: 0 };
-  /** Axes that no stick steers, by `device.axis`; neutral where it is left out. @type {Record<string, number>} */
-  others = {};
+  /** Speeds that no stick steers, by `device.axis`; neutral where one is left out. @type {Record<string, number>} */
+  #others = {};
   /** The frame on the screen; null before the first one. @type {Shown | null} */
   shown = null;
   /** Whether it is driven by a picture: without one nothing is sent. */
@@ -304,7 +310,7 @@ export class Wheel {
 
   /** Whether all hands are off. */
   get neutral() {
-    return Object.values(this.hands).every((value) => value === 0) && Object.keys(this.others).length === 0;
+    return Object.values(this.hands).every((value) => value === 0) && Object.keys(this.#others).length === 0;
   }
 
   /**
@@ -321,6 +327,7 @@ export class Wheel {
       this.#lease = 0;
       this.frozen = still;
       this.#acks = [];
+      this.#held = {};
       return;
     }
     if (lease !== this.#lease) {
@@ -331,7 +338,7 @@ export class Wheel {
     }
     if (still && !this.frozen && !this.hidden) this.control.halt(this.group, 'picture', now).catch(() => {});
     this.frozen = still;
-    if (still || this.hidden || now - this.#sentAt < (soon ? PERIOD_MS / 2 : PERIOD_MS - 4)) return;
+    if (still || this.hidden || this.control.stopping || now - this.#sentAt < (soon ? PERIOD_MS / 2 : PERIOD_MS - 4)) return;
     const values = this.#values(group, Math.min(100, now - this.#sentAt) / 1000);
     const { rtp = null, mid = '' } = (this.seeing && this.shown) || {};
     const picture = rtp === null ? {} : { rtp, mid };
@@ -349,31 +356,44 @@ export class Wheel {
       for (const axis of device.axes.slice(0, 16)) {
         const key = `${device.name}.${axis.name}`;
         const wish = axis.role === 'other' ? 0 : this.hands[axis.role];
-        let value = along(axis, wish);
-        if (axis.role === 'other') value = this.others[key] ?? axis.neutral;
-        else if (axis.position) {
+        let value = this.#others[key] ?? along(axis, wish);
+        if (axis.position) {
           // The stick moves a place that is held. What is left out stays where it is, and hinders no arming.
-          const before = this.#held[key] ?? this.#placeOf(device, axis);
+          const before = this.placeOf(device.name, axis) ?? axis.neutral;
           if (group.state !== 'armed' || (wish === 0 && this.#held[key] === undefined)) continue;
           value = before + (wish * seconds * (axis.maximum - axis.minimum)) / SWEEP_S;
         }
         value = Math.max(axis.minimum, Math.min(axis.maximum, value));
-        if (axis.position && axis.role !== 'other') this.#held[key] = value;
+        if (axis.position) this.#held[key] = value;
         values[device.name][axis.name] = Math.round(value * 1000) / 1000;
       }
     }
     return values;
   }
 
-  /** Where a held axis is: as a reading of its name says, else in the middle. @param {DeviceInfo} device @param {AxisInfo} axis */
-  #placeOf(device, axis) {
-    const value = this.control.value(device.name, axis.name);
-    return typeof value === 'number' ? value : axis.neutral;
+  /**
+   * Move an axis that no stick steers: a place stays where it is put, a speed lasts until it is let go.
+   * @param {string} device @param {AxisInfo} axis @param {number} value its neutral one lets go
+   */
+  put(device, axis, value) {
+    const key = `${device}.${axis.name}`;
+    if (axis.position) this.#held[key] = value;
+    else if (value === axis.neutral) delete this.#others[key];
+    else this.#others[key] = value;
   }
 
-  /** Let held axes go back to the middle. */
+  /**
+   * Where a held axis is: as it was put, else as a reading of its name says, else null.
+   * @param {string} device @param {AxisInfo} axis
+   */
+  placeOf(device, axis) {
+    const value = this.#held[`${device}.${axis.name}`] ?? this.control.value(device, axis.name);
+    return typeof value === 'number' ? value : null;
+  }
+
+  /** Let what is held by a stick go back to the middle. */
   centre() {
-    for (const device of this.devices) for (const axis of device.axes) if (axis.position) this.#held[`${device.name}.${axis.name}`] = axis.neutral;
+    for (const device of this.devices) for (const axis of device.axes) if (axis.position && axis.role !== 'other') this.#held[`${device.name}.${axis.name}`] = axis.neutral;
   }
 
   /** @param {Ack} ack @param {number} now */

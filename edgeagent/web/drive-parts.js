@@ -1,8 +1,10 @@
 // @ts-check
-/** What lies over the picture of one who drives: sticks for thumbs, and the gauge. */
+/** What lies over the picture of one who drives: sticks for thumbs, sliders for what no stick steers, and the gauge. */
 import { el, setText } from './dom.js';
+import { wordsOf } from './fields.js';
 import { outline } from './icons.js';
 import { stick } from './inputs.js';
+import { titleOf } from './words.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
 
@@ -90,6 +92,119 @@ export class Stick {
     this.#knob.style.transform = `translate(${knobX.toFixed(1)}px, ${knobY.toFixed(1)}px)`;
     this.#moved();
   }
+}
+
+/**
+ * A slider for an axis that no stick steers. A place stays where it is put; a speed lasts while the slider is held, and springs back.
+ *
+ * @typedef {object} Lever
+ * @property {string} device
+ * @property {import('./wire.js').AxisInfo} axis
+ * @property {HTMLInputElement} input
+ * @property {HTMLElement} told
+ * @property {'' | 'pointer' | 'key'} held by what
+ */
+
+const LEVER_KEYS = new Set(['ArrowUp', 'ArrowDown', 'ArrowLeft', 'ArrowRight', 'Home', 'End', 'PageUp', 'PageDown']);
+
+export class Levers {
+  element = el('div', { class: 'levers', role: 'group', 'aria-label': 'What else moves', hidden: true });
+  /** @type {Lever[]} */
+  #all = [];
+  /** @type {import('./control.js').Wheel | null} */
+  #wheel = null;
+  #key = '';
+  #armed = false;
+  #moved;
+
+  /** @param {() => void} moved */
+  constructor(moved) {
+    this.#moved = moved;
+  }
+
+  /** @param {import('./control.js').Wheel | null} wheel of one who holds it @param {boolean} armed */
+  show(wheel, armed) {
+    this.#armed = armed;
+    const devices = wheel?.devices ?? [];
+    const axes = devices.flatMap(({ name, title, axes }) => axes.flatMap((axis) => (axis.role === 'other' ? { device: name, title, axis } : [])));
+    const key = JSON.stringify(axes);
+    if (wheel === this.#wheel && key === this.#key) return;
+    this.drop();
+    this.#wheel = wheel;
+    this.#key = key;
+    this.#all = axes.map(({ device, axis }) => this.#lever(device, axis));
+    const several = new Set(axes.map((each) => each.device)).size > 1;
+    this.element.replaceChildren(
+      ...this.#all.map(({ axis, input, told }, i) => {
+        const title = (several ? `${titleOf(axes[i].device, axes[i].title)}: ` : '') + (axis.title || wordsOf(axis.name));
+        input.setAttribute('aria-label', axis.position ? title : `${title}, while held`);
+        return el('label', {}, el('span', {}, title), told, input);
+      }),
+    );
+    this.element.hidden = !axes.length;
+    for (const lever of this.#all) this.#let(lever);
+  }
+
+  /** All speeds spring back, whatever still lies on their sliders. */
+  drop() {
+    for (const lever of this.#all) this.#let(lever);
+  }
+
+  /** Whether a key is for the slider that has the focus. @param {KeyboardEvent} event */
+  takes(event) {
+    const lever = this.#all.find(({ input }) => input === event.composedPath()[0]);
+    if (!lever || !LEVER_KEYS.has(event.code)) return false;
+    lever.held = 'key';
+    return true;
+  }
+
+  /** @param {string} device @param {import('./wire.js').AxisInfo} axis @returns {Lever} */
+  #lever(device, axis) {
+    const { minimum, maximum, position } = axis;
+    const step = (maximum - minimum) / (position ? 100 : 40);
+    const input = el('input', { type: 'range', min: String(minimum), max: String(maximum), step: String(step) });
+    /** @type {Lever} */
+    const lever = { device, axis, input, told: el('b', { 'aria-hidden': 'true' }), held: '' };
+    input.addEventListener('pointerdown', (event) => {
+      if (event.button !== 0) return;
+      lever.held = 'pointer';
+      // Else a mouse that is let go elsewhere would not be heard of.
+      input.setPointerCapture(event.pointerId);
+    });
+    input.addEventListener('input', () => this.#push(lever));
+    // A release is told in several ways, and none is too many for what moves while it is held.
+    for (const [by, types] of Object.entries({ pointer: ['change', 'pointerup', 'pointercancel', 'lostpointercapture', 'blur'], key: ['keyup', 'blur'] })) {
+      for (const type of types) input.addEventListener(type, () => lever.held === by && this.#let(lever));
+    }
+    return lever;
+  }
+
+  /** @param {Lever} lever */
+  #push(lever) {
+    const { device, axis, input, told, held } = lever;
+    // What was held before it could move has to be let go first.
+    if (!held || !this.#armed) return this.#let(lever);
+    setText(told, valueOf(axis, input.valueAsNumber));
+    this.#wheel?.put(device, axis, input.valueAsNumber);
+    this.#moved();
+  }
+
+  /** @param {Lever} lever */
+  #let(lever) {
+    const { device, axis, input, told } = lever;
+    lever.held = '';
+    const place = axis.position ? (this.#wheel?.placeOf(device, axis) ?? null) : axis.neutral;
+    input.value = String(place ?? axis.neutral);
+    setText(told, place === null ? '–' : valueOf(axis, place));
+    if (axis.position) return;
+    this.#wheel?.put(device, axis, axis.neutral);
+    this.#moved();
+  }
+}
+
+/** @param {import('./wire.js').AxisInfo} axis @param {number} value */
+function valueOf({ minimum, maximum, unit }, value) {
+  return unit ? `${value.toFixed(maximum - minimum < 20 ? 2 : 0)} ${unit}` : `${Math.round(value * 100)} %`;
 }
 
 /** Steering as an arc, the pedal as a bar, and the speed in figures. */

@@ -21,7 +21,7 @@
  */
 import { FROZEN_MS } from './control.js';
 import { el, setText } from './dom.js';
-import { Gauge, Stick } from './drive-parts.js';
+import { Gauge, Levers, Stick } from './drive-parts.js';
 import { batteryOf, hindrance, speedOf, standing } from './drive-words.js';
 import { outline } from './icons.js';
 import { Keys, still, together } from './inputs.js';
@@ -65,6 +65,7 @@ export class EdgeDrive extends HTMLElement {
   #pads = new Pads();
   /** @type {Stick[]} */
   #sticks = [];
+  #levers = new Levers(() => this.#moved());
   /** @type {(() => void)[]} */
   #ends = [];
   #frame = 0;
@@ -122,7 +123,7 @@ export class EdgeDrive extends HTMLElement {
     for (const key of ['W', 'A', 'S', 'D']) this.#caps.append(el('b', { 'data-key': key }, key));
     this.#caps.append(el('small', {}, 'Shift fast · Ctrl slow'));
     this.#sticks = [new Stick('left', () => this.#moved()), new Stick('right', () => this.#moved())];
-    const middle = el('div', { class: 'middle' }, this.#hinder, this.#dock, this.#gauge.element);
+    const middle = el('div', { class: 'middle' }, this.#hinder, this.#dock, this.#levers.element, this.#gauge.element);
     root.append(el('div', { class: 'veil' }), el('div', { class: 'frame' }), ...this.#sticks.map((each) => each.zone), this.#caps, top, middle, this.#stop, this.#toast, this.#said);
     // The press counts, not the release: a stop may not wait for a finger to be lifted.
     this.#stop.addEventListener('pointerdown', (event) => event.button === 0 && void this.#emergency());
@@ -249,6 +250,7 @@ export class EdgeDrive extends HTMLElement {
     left.roles = wheel.has('throttle') || wheel.has('steer') ? ['steer', 'throttle'] : null;
     right.roles = wheel.has('pan') || wheel.has('tilt') ? ['pan', 'tilt'] : null;
     this.#caps.hidden = !left.roles;
+    this.#gauge.element.hidden = true;
     this.#render();
   }
 
@@ -282,6 +284,7 @@ export class EdgeDrive extends HTMLElement {
 
   #handsOff() {
     this.#keys.clear();
+    this.#levers.drop();
     for (const each of this.#sticks) each.drop();
     this.#moved();
     this.#render();
@@ -294,7 +297,7 @@ export class EdgeDrive extends HTMLElement {
     const typing = target instanceof HTMLElement && target.matches('input:not([type=range], [type=checkbox]), select, textarea');
     this.#keys.fast = event.shiftKey;
     this.#keys.slow = event.ctrlKey;
-    if (event.altKey || event.metaKey) return;
+    if (event.altKey || event.metaKey || this.#levers.takes(event)) return;
     const driven = this.#somebodyDrives;
     const inSheet = this.#sheet !== null && path.includes(this.#sheet.element);
     if (event.code === 'Escape' && !event.repeat) {
@@ -384,6 +387,7 @@ export class EdgeDrive extends HTMLElement {
   #away() {
     const wheel = this.#wheel;
     this.#keys.clear();
+    this.#levers.drop();
     for (const each of this.#sticks) each.drop();
     this.#lostAt = -Infinity;
     if (!wheel) return;
@@ -498,7 +502,7 @@ export class EdgeDrive extends HTMLElement {
       setText(this.#hinder, text);
       this.#hinder.hidden = !text || wheel.frozen;
     } else this.#hinder.hidden = true;
-    this.#gauge.element.hidden = !mine;
+    this.#gauge.element.hidden = !mine || !this.#sticks[0].roles;
     const key = `${wheel.frozen} ${wheel.neutral} ${mine}`;
     if (key === this.#key) return;
     this.#key = key;
@@ -524,6 +528,7 @@ export class EdgeDrive extends HTMLElement {
     const mine = wheel?.holds ?? false;
     this.setAttribute('tone', said.tone);
     this.toggleAttribute('mine', mine);
+    this.#levers.show(mine ? wheel : null, said.tone === 'armed');
     this.#pill.hidden = !mine;
     const stand = said.tone === 'armed' ? 'You drive' : 'Standing by';
     setText(this.#pillText, stand);

@@ -90,6 +90,14 @@ h2 { font-size: 16px; line-height: 24px; font-weight: 600; overflow: hidden; tex
 .spinner { width: 18px; height: 18px; margin-bottom: 8px; border-radius: 50%; border: 2px solid rgb(255 255 255 / .3); border-top-color: #fff; animation: turn .9s linear infinite; }
 @keyframes turn { to { transform: rotate(1turn); } }
 
+.levers {
+  pointer-events: auto; display: grid; grid-template-columns: repeat(auto-fit, minmax(min(168px, 100%), 1fr)); gap: 0 20px; width: 100%; max-height: max(120px, 34dvh); overflow: auto;
+  overscroll-behavior: contain; padding: 6px 16px 2px; border-radius: 16px; background: var(--_glass); box-shadow: 0 0 0 1px rgb(255 255 255 / .14); touch-action: pan-y;
+}
+.levers label { display: grid; grid-template-columns: 1fr auto; gap: 0 12px; font-size: 13px; line-height: 18px; font-weight: 600; min-width: 0; }
+.levers span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; } .levers b { font-variant-numeric: tabular-nums; }
+.levers input { grid-column: 1 / 3; height: 36px; touch-action: none; }
+:host(:not([tone="armed"])) .levers { opacity: .6; }
 .gauge { position: relative; width: 236px; height: 92px; filter: drop-shadow(0 1px 3px rgb(0 0 0 / .7)); }
 .gauge svg { position: absolute; inset: 0; width: 100%; height: 100%; overflow: visible; }
 .gauge .way { fill: none; stroke: rgb(255 255 255 / .38); stroke-width: 4; stroke-linecap: round; }

@@ -140,6 +140,15 @@ def test_a_script_that_was_held_up_sends_nothing_of_before() -> None:
     assert "2.0 s" in str(wheel.error)
 
 
+def test_whoever_has_pressed_stop_is_silent() -> None:
+    wheel = armed()
+    wheel.set({"rover": {"throttle": 0.5}}, 0.1, 10.0)
+    wheel.silent = True
+    assert wheel.point(0.2, None) is None
+    wheel.silent = False
+    assert wheel.point(0.24, None) is not None
+
+
 def test_a_lost_lease_is_lost_for_good() -> None:
     wheel = armed()
     wheel.told(group("disarmed", lease=None, why="taken", text="Anna has taken over from Ben."))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser
 
-from tests.support.rover import Rover
+from tests.support.rover import EYES, Rover
 from tests.support.wheel import PADS, Hands, Keys, Pad, Thumbs, Wheel, wheel
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 @pytest.fixture(scope="module")
 def _rover(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rover]:
-    with Rover(tmp_path_factory.mktemp("rover")) as agent:
+    with Rover(tmp_path_factory.mktemp("rover"), eyes=EYES) as agent:
         yield agent
 
 

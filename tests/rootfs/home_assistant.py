@@ -184,10 +184,6 @@ async def main(port: int, expected: dict[str, Any], folder: str) -> None:
     await until(lambda: all(state(name) == "unavailable" for name in expected), seen)
     say("unavailable")
     await hass.async_stop()
-    print(
-        "TOPS",
-        sorted({m.partition(".")[0] for m, v in sys.modules.items() if "/tmp/site/" in (getattr(v, "__file__", None) or "")}),
-    )
     say("done")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["EYES", "ROVER", "Rover", "World"]
+__all__ = ["EYES", "PATTERN", "ROVER", "Rover", "World"]
 
 import contextlib
 import os
@@ -20,6 +20,9 @@ from tests.support.agents import Agent
 from tests.support.procs import DEADLINE_S, wait_until
 
 EYES = {"driver": "sim-rover-camera", "rover": "rover", "size": "320x180", "fps": 10, "bitrate": "300k"}
+"""What the rover sees."""
+PATTERN = {"driver": "test-pattern", "size": "320x180", "fps": 10, "bitrate": "200k"}
+"""Any moving picture: its camera starts at once, where the world has to be painted first."""
 ROVER = {"driver": "sim-rover", "title": "Rover"}
 PATIENT = {"expiry_ms": 1500, "max_picture_age_ms": 10_000}
 """Of `control`: on a busy machine neither set-points nor pictures come in time, and most tests are not about that."""
@@ -68,11 +71,12 @@ class World:
 
 
 class Rover(Agent):
-    """An agent with the device `rover` and the camera `eyes` that looks out of it, in a runtime directory of its own.
+    """An agent with the device `rover` and a camera `eyes`, in a runtime directory of its own.
 
     Args:
         folder: For the configuration.
         control: The section of that name, over `PATIENT`.
+        eyes: The camera of that name.
         cameras, devices: Added to those two.
         more: Other sections.
     """
@@ -81,6 +85,7 @@ class Rover(Agent):
         self,
         folder: Path,
         *,
+        eyes: Mapping[str, Any] = PATTERN,
         control: Mapping[str, Any] | None = None,
         cameras: Mapping[str, Any] | None = None,
         devices: Mapping[str, Any] | None = None,
@@ -91,7 +96,7 @@ class Rover(Agent):
     ) -> None:
         self._runtime = tempfile.TemporaryDirectory(prefix="rover-")  # a socket's path is short
         config = {
-            "cameras": {"eyes": EYES, **(cameras or {})},
+            "cameras": {"eyes": dict(eyes), **(cameras or {})},
             "devices": {"rover": ROVER, **(devices or {})},
             "control": {**PATIENT, **(control or {})},
             "limits": {"offers_per_s": 100},

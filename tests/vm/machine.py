@@ -43,7 +43,7 @@ def ready() -> Path:
 
 def _make(root: Path) -> None:
     # Unpacked, not installed: a chroot with Debian's own compiler, since modules want the one that made their kernel.
-    packages = "linux-image-amd64,linux-headers-amd64,linux-source-6.12,gcc,libc6-dev,make,mawk"
+    packages = "linux-image-amd64,linux-headers-amd64,linux-source-6.12,gcc,libc6-dev,make,coreutils,dash,findutils,grep,mawk,sed"
     run(
         [
             *("mmdebstrap", "--variant=extract", "--components=main", f"--include={packages}"),

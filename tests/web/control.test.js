@@ -233,6 +233,23 @@ describe('the wheel', () => {
     assert.deepEqual(agent.heard, []);
   });
 
+  test('whoever has pressed stop is silent until it is answered: should the word be lost, silence stops as well', async () => {
+    const { agent, driver } = setup();
+    await driver.arm();
+    driver.wheel.hands.throttle = 1;
+    agent.deaf = true;
+    const stopped = driver.control.stop(agent.now);
+    agent.heard.length = 0;
+    driver.run(1000);
+    assert.deepEqual(agent.heard, []);
+    agent.now += 5000;
+    driver.control.tick(agent.now);
+    await assert.rejects(stopped, Refusal);
+    agent.deaf = false;
+    driver.run(100);
+    assert.ok(agent.heard.length > 0);
+  });
+
   test('a change does not wait for its turn, but does not flood', async () => {
     const { agent, driver } = setup();
     await driver.arm();
