@@ -276,7 +276,7 @@ class CameraRunner:
                 self._on_frame(item)
 
     def _delivers(self, io: _RunIO) -> None:
-        """A sign of life. While the camera is live it only puts off the deadline, and the timer that stands looks again by itself."""
+        """A sign of life. While the camera is live it only puts off the deadline; the timer that stands looks again by itself."""
         effects = self._life.handle(Frames(io.run), self._clock())
         if effects:
             self._apply(effects)

@@ -77,9 +77,10 @@ def test_nothing_of_it_moves_anything(browser: Browser, rover: Rover) -> None:
             ({"t": "fly", "id": 9005}, 400),
             ({"t": "sign_in", "id": 9006, "token": "guessed"}, 401),
             ({"t": "halt", "id": 9007, "group": "drive", "why": "person"}, 409),
-            ({"t": "command", "id": 9008, "device": "rover", "command": "horn", "args": {"x": "y" * 5000}}, 413),
         ]
         send(at, "events", *(message for message, _ in asked))
+        send(at, "events", {"t": "command", "id": 9008, "device": "rover", "command": "horn", "args": {"x": "y" * 5000}})
+        at.wait(lambda: heard(at, t="refused", code=413), "what is too long to be refused, unread")
         for message, code in asked:
             at.wait(lambda m=message: heard(at, t="refused", id=m["id"]), f"an answer to {message}")  # type: ignore[misc]
             (answer,) = heard(at, t="refused", id=message["id"])
