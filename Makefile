@@ -1,7 +1,7 @@
 # make demo [ARGS="--no-browser --port 18080"]   cameras and a rover to drive, in a browser
 # make test                                      everything that CI checks
 # make soak [ARGS="--minutes 120 --seed 1"]      an agent under faults for two hours, by hand or at night; needs root
-# make vm-test                                   drivers on a kernel of their own, in QEMU
+# make test-vm                                   drivers on a kernel of their own, in QEMU
 # make check | bench | lock | generate | clean   the static part of it; measurements; new locks; generated files; a clean tree
 #
 # Each target first makes what it needs: .venv from the hashed locks, node_modules, and, as root, Debian's packages
@@ -19,9 +19,9 @@ WEB_TESTS = $(shell find tests/web -name '*.test.js' -not -path '*/node_modules/
 DEMO_PACKAGES := python3-venv
 TEST_PACKAGES := python3-venv chromium ffmpeg firefox-esr fonts-dejavu-core golang iproute2 mmdebstrap mosquitto mosquitto-clients nodejs npm coturn faketime systemd \
 	gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good
-VM_PACKAGES := python3-venv kmod mmdebstrap qemu-system-x86
+VM_PACKAGES := python3-venv kmod mmdebstrap qemu-system-x86 xz-utils
 
-.PHONY: demo test vm-test check static bench soak lock generate clean run-env dev-env packages
+.PHONY: demo test test-vm check static bench soak lock generate clean run-env dev-env packages
 
 demo: run-env
 	@$(BIN)/edgeagent demo $(ARGS)
@@ -46,8 +46,8 @@ bench: packages dev-env
 soak: packages dev-env
 	$(BIN)/python -m tests.soak $(ARGS)
 
-# Drivers on a real kernel with devices made of software, in QEMU: some minutes.
-vm-test: dev-env
+# Drivers on a real kernel with devices made of software, in QEMU: some minutes, the first time some more.
+test-vm: dev-env
 	@scripts/ensure-packages.sh $(VM_PACKAGES)
 	$(BIN)/pytest tests/vm -m vm $(ARGS)
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 __all__ = ["OnPins", "Pin", "Switched", "claimed", "released"]
 
 import contextlib
+import functools
+import importlib
 import importlib.util
 import os
+import sys
+import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,6 +30,7 @@ NO_PINS = "This machine has no GPIO pins that may be used; is the user in the gr
 
 _PIN_LIBRARIES = ("lgpio", "RPi", "pigpio")
 _DEV = Path("/dev")
+_loading = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -35,6 +41,7 @@ def claimed() -> Iterator[Any]:
     except ImportError:
         raise DeviceFault(NO_LIBRARY, retry=False) from None
     try:
+        _set_up(gpiozero)
         yield gpiozero
     except gpiozero.BadPinFactory:
         raise DeviceFault(NO_PINS, retry=False) from None
@@ -50,6 +57,50 @@ def claimed() -> Iterator[Any]:
         if type(error).__module__.partition(".")[0] != "lgpio":
             raise
         raise DeviceFault(f"The pins cannot be used: {error}. Another program may hold them.") from error
+
+
+def _set_up(gpiozero: Any) -> None:
+    """Choose the pins' library as gpiozero does; where that is lgpio, make two faults good."""
+    with _loading:
+        wanted = os.environ.get("GPIOZERO_PIN_FACTORY", "lgpio").lower() == "lgpio"
+        if wanted and gpiozero.Device.pin_factory is None and "lgpio" not in sys.modules:
+            _load_lgpio()
+        gpiozero.Device.ensure_pin_factory()
+        factory = gpiozero.Device.pin_factory
+        if type(factory).__name__ == "LGPIOFactory":
+            factory.pin_class = _exact_pin()
+
+
+def _load_lgpio() -> None:
+    """Import it in a folder of its own. It makes a pipe `.lgd-nfy0` in the current one: it cannot be loaded where nothing may be
+    written, and of two processes in one folder, the agent and its keeper, one may open the other's. Later nobody needs the name."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="edgeagent-gpio-") as folder, contextlib.chdir(folder):
+            importlib.import_module("lgpio")
+    except ImportError:
+        pass  # gpiozero knows others
+    except OSError as error:
+        raise DeviceFault(f"lgpio needs a folder for temporary files: {error.strerror or error}.") from None
+
+
+@functools.cache
+def _exact_pin() -> type:
+    """gpiozero's pin of lgpio cuts the duty of PWM down to a whole percent: 200 µs of a servo's frame, and an ESC's neutral of
+    1500 µs would be 1400, which drives. lgpio itself takes fractions."""
+    import lgpio
+    from gpiozero.pins.lgpio import LGPIOPin
+
+    class ExactPin(LGPIOPin):  # type: ignore[misc]
+        _pwm: tuple[float, float] | None
+
+        def _set_state(self, value: float) -> None:
+            if not self._pwm:
+                super()._set_state(value)
+                return
+            self._pwm = (self._pwm[0], value * 100)
+            lgpio.tx_pwm(self.factory._handle, self._number, *self._pwm)
+
+    return ExactPin
 
 
 def released(*devices: Any) -> None:

@@ -57,7 +57,7 @@ class I2c:
             yield
         except OSError as error:
             where = f"{self._chip} at 0x{self._address:02x} on I²C bus {self._number}"
-            if error.errno in (errno.ENXIO, errno.EREMOTEIO, errno.EIO):
+            if error.errno in (errno.ENXIO, errno.ENODEV, errno.EREMOTEIO, errno.EIO):
                 raise DeviceFault(
                     f"No {where} answers: check its wires; `i2cdetect -y {self._number}` shows who is there."
                 ) from None

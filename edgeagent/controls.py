@@ -44,7 +44,7 @@ class Controls:
         kept = {name for name, driver in drivers.items() if isinstance(driver, Actuator) and driver.moves}
         control = config.control
         # Who asks for a token may stand behind a proxy, and everybody who comes through that is local.
-        local = control.local or ("admin" if config.http.token is None else "watch")
+        here = control.local or ("admin" if config.http.token is None else "watch")
         self.classes = {
             (name, reading): info.device_class
             for name, driver in drivers.items()
@@ -65,7 +65,7 @@ class Controls:
             principals=Principals(
                 {who.token.get_secret_value(): principal_of(name, who.role) for name, who in control.operators.items()},
                 secrets.token_bytes,
-                local=principal_of("This computer", local) if local != "watch" else None,
+                local=principal_of("This computer", here) if here != "watch" else None,
             ),
             captured_at=captured_at,
         )

@@ -66,6 +66,8 @@ export class Control {
   pulse = new Store({ count: 0 });
   /** Called for each answer to a set-point. @type {(ack: Ack, now: number) => void} */
   onack = () => {};
+  /** What the person typed in to operate, for the next connection; '' before. */
+  token = '';
   #send;
   /** @type {Map<number, {until: number, resolve: (value: any) => void, reject: (refusal: Refusal) => void}>} */
   #waiting = new Map();
@@ -208,9 +210,16 @@ export class Control {
     });
   }
 
-  /** @param {string} token @param {number} now */
-  signIn(token, now) {
-    return this.request({ t: 'sign_in', token }, now);
+  /** @param {string} token @param {number} now @param {{keep?: boolean}} [how] `keep`: it serves the next connection as well */
+  async signIn(token, now, { keep = false } = {}) {
+    try {
+      await this.request({ t: 'sign_in', token }, now);
+    } catch (error) {
+      // It was changed meanwhile.
+      if (token === this.token && error instanceof Refusal && error.code === 401) this.token = '';
+      throw error;
+    }
+    if (keep) this.token = token;
   }
 
   /** @param {string} group @param {'request' | 'cancel' | 'release' | 'take' | 'hand'} what @param {number} now @param {string} [to] */

@@ -70,10 +70,15 @@ export class Desk {
     this.control.closed();
   }
 
-  /** The agent gave this page a ticket that says what its person may do; without one, a token can be typed. @param {Peer} peer */
+  /** The agent gave this page a ticket that says what its person may do; a token that was typed goes before it. @param {Peer} peer */
   async #signIn(peer) {
     const { src, token } = this.#agent.settings;
-    if (!src) return;
+    try {
+      if (this.control.token) return await this.control.signIn(this.control.token, performance.now());
+    } catch {
+      // Another connection by now, or the token serves no more.
+    }
+    if (!src || peer !== this.#peer) return;
     try {
       const headers = token ? { Authorization: `Bearer ${token}` } : undefined;
       const response = await fetch(new URL('api/config', src), { headers, signal: AbortSignal.timeout(5000), cache: 'no-store' });

@@ -191,8 +191,10 @@ export class Levers {
 
   /** @param {Lever} lever */
   #let(lever) {
-    const { device, axis, input, told } = lever;
+    const { device, axis, input, told, held } = lever;
     lever.held = '';
+    // From here on, arrow keys drive again.
+    if (held === 'pointer') input.blur();
     const place = axis.position ? (this.#wheel?.placeOf(device, axis) ?? null) : axis.neutral;
     input.value = String(place ?? axis.neutral);
     setText(told, place === null ? '–' : valueOf(axis, place));

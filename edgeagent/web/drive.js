@@ -250,7 +250,6 @@ export class EdgeDrive extends HTMLElement {
     left.roles = wheel.has('throttle') || wheel.has('steer') ? ['steer', 'throttle'] : null;
     right.roles = wheel.has('pan') || wheel.has('tilt') ? ['pan', 'tilt'] : null;
     this.#caps.hidden = !left.roles;
-    this.#gauge.element.hidden = true;
     this.#render();
   }
 
@@ -297,7 +296,8 @@ export class EdgeDrive extends HTMLElement {
     const typing = target instanceof HTMLElement && target.matches('input:not([type=range], [type=checkbox]), select, textarea');
     this.#keys.fast = event.shiftKey;
     this.#keys.slow = event.ctrlKey;
-    if (event.altKey || event.metaKey || this.#levers.takes(event)) return;
+    if (event.altKey || event.metaKey) return;
+    if (this.#levers.takes(event)) return event.stopPropagation();
     const driven = this.#somebodyDrives;
     const inSheet = this.#sheet !== null && path.includes(this.#sheet.element);
     if (event.code === 'Escape' && !event.repeat) {

@@ -91,7 +91,7 @@ h2 { font-size: 16px; line-height: 24px; font-weight: 600; overflow: hidden; tex
 @keyframes turn { to { transform: rotate(1turn); } }
 
 .levers {
-  pointer-events: auto; display: grid; grid-template-columns: repeat(auto-fit, minmax(min(168px, 100%), 1fr)); gap: 0 20px; width: 100%; max-height: max(120px, 34dvh); overflow: auto;
+  pointer-events: auto; display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 0 20px; width: 100%; max-height: max(120px, 34dvh); overflow: auto;
   overscroll-behavior: contain; padding: 6px 16px 2px; border-radius: 16px; background: var(--_glass); box-shadow: 0 0 0 1px rgb(255 255 255 / .14); touch-action: pan-y;
 }
 .levers label { display: grid; grid-template-columns: 1fr auto; gap: 0 12px; font-size: 13px; line-height: 18px; font-weight: 600; min-width: 0; }
@@ -136,7 +136,7 @@ h2 { font-size: 16px; line-height: 24px; font-weight: 600; overflow: hidden; tex
 .toast.on { opacity: 1; }
 
 @media (max-width: 760px) and (orientation: landscape) { .figures { gap: 4px 12px; } .figures .loss { display: none; } }
-@media (max-height: 420px) { .middle { bottom: calc(12px + var(--_b)); } .dock { padding: 10px 20px 12px; } .dock .acts { margin-top: 8px; } }
+@media (max-height: 420px) { .levers:not([hidden]) ~ .gauge { display: none; } .middle { bottom: calc(12px + var(--_b)); } .dock { padding: 10px 20px 12px; } .dock .acts { margin-top: 8px; } }
 @media (min-width: 1000px) and (min-height: 600px) {
   .stop { width: 104px; height: 104px; font-size: 22px; top: auto; bottom: calc(32px + var(--_b)); right: calc(32px + var(--_r)); }
   .middle { bottom: calc(28px + var(--_b)); }
@@ -151,9 +151,11 @@ h2 { font-size: 16px; line-height: 24px; font-weight: 600; overflow: hidden; tex
   .stick { bottom: calc(48px + var(--_b)); } .left .stick { left: 12px; } .right .stick { right: 12px; }
   .stop { left: 50%; right: auto; top: auto; bottom: calc(70px + var(--_b)); width: 88px; height: 88px; margin-left: -44px; }
   .middle, :host([beside]) .middle { left: 50%; width: min(420px, 100% - 32px); bottom: calc(204px + var(--_b)); }
+  .levers { max-height: 116px; }
   .sheet { width: 100%; bottom: calc(184px + var(--_b)); top: auto; height: min(560px, 64dvh); border-radius: 16px 16px 0 0; }
   .toast { max-width: calc(100% - 32px); }
 }
+@media (orientation: portrait) and (max-height: 800px) { .levers:not([hidden]) ~ .gauge, .top:has(~ .middle .levers:not([hidden])) .figures { display: none; } }
 @media (max-width: 760px) { .pill:not([hidden]) { margin-left: 0; } h2:has(~ .pill:not([hidden])) { display: none; } }
 @media (orientation: portrait) and (min-width: 700px) { :host { --_split: 62dvh; background: none; } }
 @media (prefers-reduced-motion: reduce) { * { transition-duration: 0s !important; } .spinner { animation-duration: 4s; } }

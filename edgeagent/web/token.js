@@ -18,7 +18,7 @@ export function tokenForm(control, done) {
     button.disabled = true;
     setText(problem, '');
     try {
-      await control.signIn(token.value.trim(), performance.now());
+      await control.signIn(token.value.trim(), performance.now(), { keep: true });
       done();
     } catch (error) {
       setText(problem, /** @type {Error} */ (error).message);

@@ -239,6 +239,8 @@ def test_a_quality_wish_is_carried_out() -> None:
     wish = only(core.handle(e.Received(m.Quality(sid=SID, id=8, mid="0", layer="off"), ALICE), 1.0), e.WishQuality)
     assert wish == e.WishQuality(peer, ALICE, 8, "0", "off")
     assert message(only(core.handle(e.WishDone(wish), 1.0), e.Send), m.Done).id == 8
+    hasty = m.Quality(sid=SID, id=9, mid="0", layer="auto", delay="least")
+    assert only(core.handle(e.Received(hasty, ALICE), 1.0), e.WishQuality).delay == "least"
     error(core.handle(e.Received(m.Quality(sid=SID, id=9, mid="5", layer="off"), ALICE), 1.0), 404)
 
 

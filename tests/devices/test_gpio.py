@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import subprocess
+import sys
+import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -272,3 +278,57 @@ def test_without_pins_the_owner_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(DeviceFault, match="no GPIO pins") as caught:
         driver("led", pin=17).open()
     assert not caught.value.retry and isinstance(caught.value.__context__, BadPinFactory)
+
+
+def test_through_lgpio_a_pulse_is_what_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gpiozero's own pin would tell whole percents of a period: 1400 µs for an ESC's neutral of 1500."""
+    from edgeagent_devices import _gpio
+    from gpiozero import Device
+
+    outputs, told = set[int](), dict[int, float]()
+
+    def pwm(handle: int, pin: int, frequency_hz: float, duty: float) -> None:
+        told[pin] = duty / 100 * 1e6 / frequency_hz if frequency_hz else 0.0
+
+    library = types.ModuleType("lgpio")
+    vars(library).update(
+        {
+            **dict.fromkeys(("SET_PULL_NONE", "SET_PULL_UP", "SET_PULL_DOWN", "BOTH_EDGES", "RISING_EDGE", "FALLING_EDGE"), 0),
+            "error": Exception,
+            "gpiochip_open": lambda chip: 0,
+            "gpiochip_close": lambda handle: None,
+            "gpio_claim_input": lambda handle, pin, flags=0: outputs.discard(pin),
+            "gpio_claim_output": lambda handle, pin: outputs.add(pin),
+            "gpio_get_mode": lambda handle, pin: 2 if pin in outputs else 0,
+            "tx_pwm": pwm,
+        }
+    )
+    monkeypatch.setitem(sys.modules, "lgpio", library)
+    monkeypatch.delitem(sys.modules, "gpiozero.pins.lgpio", raising=False)
+    from gpiozero.pins.lgpio import LGPIOFactory
+
+    _gpio._exact_pin.cache_clear()
+    monkeypatch.setattr(LGPIOFactory, "_get_revision", lambda self: 0xC03111)
+    Device.pin_factory = factory = LGPIOFactory()
+    made = driver("ackermann", throttle={"pin": 18}, steer={"pin": 19, "trim_us": 30})
+    made.open()
+    assert told == pytest.approx({18: 1500, 19: 1530})
+    made.apply({"throttle": 0.13})
+    assert told[18] == pytest.approx(1565)
+    made.close()
+    assert told == {18: 0.0, 19: 0.0}
+    factory.close()
+    _gpio._exact_pin.cache_clear()
+    sys.modules.pop("gpiozero.pins.lgpio")
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("lgpio"), reason="lgpio has no wheel for this Python")
+def test_lgpio_leaves_nothing_in_the_folder_where_the_agent_was_started(tmp_path: Path) -> None:
+    program = (
+        "import os, sys\nfrom edgeagent_devices._gpio import claimed\nfrom edgeagent.drivers import DeviceFault\n"
+        "try:\n    with claimed(): pass\nexcept DeviceFault: pass\n"
+        "assert 'lgpio' in sys.modules and os.getcwd() == sys.argv[1], os.getcwd()\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "GPIOZERO_PIN_FACTORY"}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program, str(tmp_path)], cwd=tmp_path, env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []

@@ -35,7 +35,7 @@ LOCKED = (
     *("iniconfig", "packaging", "pluggy", "pygments", "pytest"),
 )
 _KEPT_S = 7 * 86_400
-_FOLDERS = ("dev", "opt/site", "proc", "src", "sys", "tmp", "usr/share/libcamera/pipeline/virtual")
+_FOLDERS = ("dev", "opt/more", "opt/site", "proc", "src", "sys", "tmp", "usr/share/libcamera/pipeline/virtual")
 _ENTER = """
 set -e
 mount -t tmpfs -o mode=755 tmpfs "$1/dev"
@@ -46,7 +46,7 @@ mount --bind "$2" "$1/src"
 mount -o remount,ro,bind "$1/src"
 mount --bind "$2/tests/rootfs/cameras.yaml" "$1/usr/share/libcamera/pipeline/virtual/virtual.yaml"
 mount -t tmpfs tmpfs "$1/tmp"
-if [ -n "$3" ]; then mkdir "$1/tmp/site"; mount --bind "$3" "$1/tmp/site"; fi
+if [ -n "$3" ]; then mount --bind "$3" "$1/opt/more"; fi
 root=$1
 shift 3
 exec /usr/sbin/chroot "$root" /usr/bin/python3 "$@"
@@ -79,13 +79,13 @@ def _kept(kind: str, recipe: bytes, make: Callable[[Path], None]) -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeagent"
     cache.mkdir(parents=True, exist_ok=True)
     root = cache / f"{kind}-{hashlib.sha256(recipe).hexdigest()[:12]}"
-    with (cache / "rootfs.lock").open("w") as lock:  # several runs may want it at once
+    with (cache / f"{kind}.lock").open("w") as lock:  # several runs may want it at once
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not root.exists():
             for old in cache.glob(f"{kind}-*"):  # another checkout may be using one of them at this moment
                 if old.stat().st_mtime < time.time() - _KEPT_S:
                     shutil.rmtree(old, ignore_errors=True)
-            unfinished = cache / "unfinished"
+            unfinished = cache / f"unfinished-{kind}"
             shutil.rmtree(unfinished, ignore_errors=True)
             make(unfinished)
             unfinished.rename(root)
@@ -103,7 +103,7 @@ def argv(root: Path, *arguments: str, site: Path | None = None) -> list[str]:
         # Debian's alternatives, which no maintainer script has set up here.
         "LD_LIBRARY_PATH": ":".join(folders),
         **({} if site else {"PYTHONDONTWRITEBYTECODE": "1"}),
-        "PYTHONPATH": ("/tmp/site:" if site else "") + "/opt/site:/src:/src/typings",
+        "PYTHONPATH": ("/opt/more:" if site else "") + "/opt/site:/src:/src/typings",
     }
     settings = [f"{name}={value}" for name, value in env.items()]
     places = [str(root), str(ROOT), str(site or "")]
@@ -136,7 +136,17 @@ def _install(requirements: Path, folder: Path) -> None:
     machine = os.uname().machine
     run(
         [
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"),
+            *(
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--no-deps",
+                "--require-hashes",
+                "--no-compile",
+            ),
             *("--only-binary", ":all:", "--implementation", "cp", "--python-version", PYTHON),
             *(f"--platform=manylinux{glibc}_{machine}" for glibc in ("2014", "_2_28")),
             *("--target", str(folder), "--requirement", str(requirements)),

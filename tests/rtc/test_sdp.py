@@ -67,6 +67,8 @@ def test_the_answer_is_read_by_another_implementation() -> None:
     assert video.direction == "sendonly"
     assert [c.mimeType for c in video.rtp.codecs] == ["video/H264", "video/rtx"]
     assert video.ssrc_group[0].items == [11, 12]
+    uris = {extension.id: extension.uri.rpartition("/")[2] for extension in video.rtp.headerExtensions}
+    assert uris == {2: "abs-send-time", 4: "draft-holmer-rmcat-transport-wide-cc-extensions-01", 5: "playout-delay"}
     assert video.ice_candidates_complete and len(video.ice_candidates) == 1
     assert data.sctp_port == 5000
     assert parsed.group[0].items == ["0", "1"]

@@ -31,6 +31,7 @@ from edgeagent.rtc.writer import RtpWriter, TransportNumbers
 KEY = bytes(range(44))
 GCM = pylibsrtp.Policy.SRTP_PROFILE_AEAD_AES_256_GCM
 FORMAT = VideoFormat(108, 109, 2, True, True, "", ("nack", "goog-remb"))
+HOLD = 7
 IDR = b"\0\0\0\1\x67sps\0\0\0\1\x68p\0\0\0\1\x65"
 
 
@@ -60,6 +61,7 @@ class Wire:
         policy.allow_repeat_tx = True
         self._session = pylibsrtp.Session(policy)
         self.packets: list[rtp.RtpPacket] = []
+        self.holds: list[str] = []
         self.rtcp: list[bytes] = []
         self.sends: list[int] = []
         self.fail: list[OSError] = []
@@ -101,6 +103,8 @@ class Wire:
                 continue
             plain = self._session.unprotect(data[position : position + stride])
             self.packets.append(rtp.RtpPacket.parse(plain, self._extensions))
+            extended = plain[0] & 0x10 and rtp.unpack_header_extensions(0xBEDE, plain[16 : 16 + 4 * int.from_bytes(plain[14:16])])
+            self.holds.append(next((value.hex() for number, value in extended or () if number == HOLD), ""))
 
 
 class Stream:
@@ -169,6 +173,7 @@ def begin(stream: StreamPort, chosen: VideoFormat = FORMAT, numbers: TransportNu
         extension=chosen.abs_send_time_id,
         transport=numbers,
         transport_extension=chosen.transport_cc_id,
+        playout_extension=chosen.playout_delay_id,
     )
     sender.start(writer)
     return sender, wire
@@ -211,6 +216,55 @@ async def test_without_the_extension_the_header_is_plain() -> None:
     assert all(p.extensions.abs_send_time is None for p in wire.packets)
     sender.on_nack([wire.packets[0].sequence_number])
     assert len(wire.packets) == len(frame(0, key=True))  # no nack was agreed on
+    sender.close()
+
+
+@pytest.mark.parametrize("timed", [0, 2])
+@pytest.mark.parametrize("counted", [0, 5])
+async def test_the_receiver_is_told_to_hold_nothing_back_while_that_is_wished_and_then_that_it_may(
+    timed: int, counted: int
+) -> None:
+    numbers = TransportNumbers(lambda *_: None)
+    chosen = VideoFormat(108, 109, timed, True, True, "", ("nack",), counted, HOLD)
+    sender, wire = begin(Stream(), chosen, numbers)
+    sent: list[Packets] = []
+
+    async def frames(count: int) -> set[str]:
+        told = len(wire.holds)
+        for _ in range(count):
+            sent.append(frame(len(sent), key=not sent, size=4000))
+            sender.deliver(sent[-1])
+            await asyncio.sleep(0.1)
+        return set(wire.holds[told:])
+
+    assert await frames(3) == {""}
+    sender.hasten(True)
+    assert await frames(40) == {"000000"}
+    sender.on_nack([wire.packets[-1].sequence_number])
+    assert (wire.packets[-1].payload_type, wire.holds[-1]) == (109, "000000")
+    del wire.packets[-1]
+    sender.hasten(False)
+    await asyncio.sleep(10)  # nothing is sent, and so nothing is told
+    assert await frames(15) == {"0013e8"}  # 10 ms to 10 s
+    await frames(30)
+    assert await frames(3) == {""}
+    sender.hasten(True)
+    assert await frames(1) == {"000000"}
+    assert [p.payload for p in wire.packets] == [payload for packets in sent for payload in packets.payloads]
+    assert [p.sequence_number & 0xFF for p in wire.packets] == [
+        (wire.packets[0].sequence_number + n) & 0xFF for n in range(len(wire.packets))
+    ]
+    assert all((p.extensions.abs_send_time is not None) == (timed > 0) for p in wire.packets)
+    if counted:
+        assert {p.extensions.transport_sequence_number is not None for p in wire.packets} == {True}
+    sender.close()
+
+
+async def test_nothing_is_told_of_holding_where_it_was_not_agreed_on() -> None:
+    sender, wire = begin(Stream())
+    sender.hasten(True)
+    sender.deliver(frame(0, key=True))
+    assert set(wire.holds) == {""}
     sender.close()
 
 
@@ -666,7 +720,7 @@ class Silent:
         self.wanted[layer] = wanted
 
 
-WHAT = ["frame", "frame", "key", "pause", "resume", "choose", "switch", "limit", "mute", "unmute", "nack", "wait"]
+WHAT = ["frame", "frame", "key", "pause", "resume", "choose", "hasten", "switch", "limit", "mute", "unmute", "nack", "wait"]
 
 
 @settings(max_examples=40)
@@ -689,6 +743,8 @@ async def test_whatever_a_viewer_does_he_leaves_nothing_behind(acts: list[tuple[
             sender.pause(act == "pause")
         elif act == "choose":
             sender.choose(("auto", "main", "low")[arg % 3])
+        elif act == "hasten":
+            sender.hasten(arg % 2 == 0)
         elif act == "switch":
             sender.switch(hubs[arg % 3])
         elif act == "limit":

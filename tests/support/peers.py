@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from edgeagent.core.ports import PeerEvents
 from edgeagent.errors import PeerError
 from edgeagent.wire.codec import decode_agent
-from edgeagent.wire.messages import AgentMessage, Candidate
+from edgeagent.wire.messages import AgentMessage, Candidate, Delay
 
 Script = Callable[["ScriptedPeer", str], Awaitable[str]]
 
@@ -58,8 +58,8 @@ class ScriptedPeer:
     def switch(self, mid: str, camera: str) -> None:
         self._wish(mid, camera)
 
-    def quality(self, mid: str, layer: str) -> None:
-        self._wish(mid, layer)
+    def quality(self, mid: str, layer: str, delay: Delay = "smooth") -> None:
+        self._wish(mid, layer if delay == "smooth" else f"{layer} {delay}")
 
     def _wish(self, mid: str, what: str) -> None:
         if mid == "missing":

@@ -91,6 +91,10 @@ class Wheel:
         sheet.get_by_role("button", name="Sign in").click()
         sheet.wait_for(state="detached")
 
+    def pushed(self) -> bool:
+        """Whether the page knows of hands that are not at rest."""
+        return bool(self.page.evaluate("() => Object.values(window.edge.state.desk?.wheel?.hands ?? {}).some(Boolean)"))
+
     def take(self) -> None:
         """Take the wheel, which is free, or held already."""
         button = self.element.locator(".dock").get_by_role("button", name="Take the wheel", disabled=False)
@@ -105,6 +109,7 @@ class Wheel:
 
     def drive(self, hands: Hands, until: Callable[[], object], what: str) -> None:
         """Drive as people do: whoever is told to let go does so, and goes on."""
+        self.page.bring_to_front()
         self.take()
 
         def going() -> object:
@@ -145,18 +150,18 @@ class Keys:
     """Keys held down, by their place on the keyboard."""
 
     def __init__(self, at: Wheel, *codes: str) -> None:
-        self._page, self._codes, self._down = at.page, codes, False
+        self._at, self._page, self._codes = at, at.page, codes
 
     def push(self) -> None:
-        if not self._down:
+        # A window that loses the keyboard forgets what is held.
+        if not self._at.pushed():
+            self.rest()
             for code in self._codes:
                 self._page.keyboard.down(code)
-        self._down = True
 
     def rest(self) -> None:
         for code in self._codes:
             self._page.keyboard.up(code)
-        self._down = False
 
 
 class Pad:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 __all__ = ["command", "exit_code", "ready"]
 
+import fcntl
+import hashlib
 import os
 import re
 import shlex
@@ -22,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.rootfs.image import _kept, _mirror, run
+from tests.rootfs.image import _mirror, run
 from tests.support.components import require
 
 HERE = Path(__file__).resolve().parent
@@ -38,7 +40,17 @@ def ready() -> Path:
     Raises:
         RuntimeError: It cannot be made.
     """
-    return _kept("kernel", Path(__file__).read_bytes(), _make)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeagent"
+    cache.mkdir(parents=True, exist_ok=True)
+    root = cache / f"kernel-{SUITE}-{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]}"
+    with (cache / "kernel.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not root.exists():
+            unfinished = cache / "unfinished-kernel"
+            run(["rm", "-rf", str(unfinished), *map(str, cache.glob(f"kernel-{SUITE}*"))])
+            _make(unfinished)
+            unfinished.rename(root)
+    return root
 
 
 def _make(root: Path) -> None:
@@ -56,12 +68,8 @@ def _make(root: Path) -> None:
     (root / "usr/bin/awk").symlink_to("mawk")
     _build(root)
     run([require("depmod"), "-b", str(root), _version(root)])
-    for folder in set(root.iterdir()) - {root / "boot", root / "lib", root / "usr"}:
-        shutil.rmtree(folder) if folder.is_dir() and not folder.is_symlink() else folder.unlink()
-    for folder in set((root / "usr").iterdir()) - {root / "usr/lib"}:
-        shutil.rmtree(folder)
-    for folder in set((root / "usr/lib").iterdir()) - {root / "usr/lib/modules"}:
-        shutil.rmtree(folder) if folder.is_dir() and not folder.is_symlink() else folder.unlink()
+    for folder, kept in ((root, {"boot", "lib", "usr"}), (root / "usr", {"lib"}), (root / "usr/lib", {"modules"})):
+        run(["rm", "-rf", *(str(path) for path in folder.iterdir() if path.name not in kept)])
 
 
 def _build(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""Drivers on a real kernel with devices that this machine does not have: `make vm-test`. It takes minutes, and runs only there."""
+"""Drivers on a real kernel with devices that this machine does not have: `make test-vm`. It takes minutes, and runs only there."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from tests.vm import machine
 
 INSIDE = Path(__file__).parent / "inside"
 OPTIONS = (
-    *("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-c", "/dev/null", "--rootdir", str(INSIDE)),
-    *("--confcutdir", str(INSIDE), "-o", f"pythonpath={INSIDE}", "--import-mode=importlib", "-o", "faulthandler_timeout=240", "-W", "error", "-v", "--color=no"),
+    *("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:xdist", "-p", "no:anyio"),
+    *("-c", "/dev/null", "--rootdir", str(INSIDE)),
+    *("--confcutdir", str(INSIDE), "--import-mode=importlib"),
+    *("-o", "faulthandler_timeout=240", "-W", "error", "-v", "--color=no"),
 )  # fmt: skip
 
 
 @pytest.mark.vm
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("check", ["check_v4l2"])
+@pytest.mark.parametrize("check", ["check_v4l2", "check_gpio", "check_keeper", "check_i2c", "check_sound"])
 def test_on_a_kernel_of_its_own(check: str) -> None:
-    for component in ("root", "qemu-system-x86_64", "mmdebstrap", "depmod", "modprobe"):
+    for component in ("root", "qemu-system-x86_64", "mmdebstrap", "depmod", "modprobe", "xz"):
         require(component)
     arguments = [sys.executable, "-m", "pytest", *OPTIONS, str(INSIDE / f"{check}.py")]
     with machine.command([], arguments) as command, Program(command) as vm:

@@ -122,6 +122,10 @@ describe('requests', () => {
     await driver.control.signIn('a token of sixteen', agent.now);
     assert.equal(driver.control.operates, true);
     assert.equal(driver.control.store.state.devices.length, 3, 'the devices are still known');
+    assert.equal(driver.control.token, '', 'a ticket serves once');
+    await driver.control.signIn('a token of sixteen', agent.now, { keep: true });
+    await assert.rejects(driver.control.signIn('wrong', agent.now, { keep: true }));
+    assert.equal(driver.control.token, 'a token of sixteen', 'what a person typed serves the next connection');
   });
 });
 
@@ -186,6 +190,35 @@ describe('the wheel', () => {
     driver.wheel.hands.pan = 1;
     driver.run(20);
     assert.ok(agent.moved.at(-1).values.rover.pan > 40, 'it goes on from where it is');
+  });
+
+  test('what no stick steers is put: a place stays where it is put, a speed lasts until it is let go', async () => {
+    const { agent, driver } = setup();
+    const other = { title: '', minimum: -1, maximum: 1, neutral: 0, unit: '', role: /** @type {const} */ ('other') };
+    const [grip, belt] = [{ ...other, name: 'grip', position: true }, { ...other, name: 'belt', position: false }];
+    const [rover] = driver.wheel.devices;
+    driver.control.store.set({ devices: [{ ...rover, axes: [grip, belt] }] });
+    driver.wheel.put('rover', belt, 0.5);
+    assert.equal(driver.wheel.neutral, false);
+    driver.run(100);
+    await driver.control.lease('drive', 'request', agent.now);
+    driver.run(500);
+    assert.equal(driver.state, 'disarmed', 'not before it was let go');
+    driver.wheel.put('rover', belt, 0);
+    driver.run(40);
+    assert.deepEqual(agent.moved.at(-1).values.rover, { belt: 0 });
+    driver.wheel.put('rover', belt, 0.5);
+    driver.wheel.put('rover', grip, -0.4);
+    driver.run(40);
+    assert.deepEqual(agent.moved.at(-1).values.rover, { grip: -0.4, belt: 0.5 });
+    driver.wheel.put('rover', belt, 0);
+    driver.wheel.centre();
+    driver.run(200);
+    assert.deepEqual(agent.moved.at(-1).values.rover, { grip: -0.4, belt: 0 });
+    assert.equal(driver.wheel.placeOf('rover', grip), -0.4);
+    await driver.control.lease('drive', 'release', agent.now);
+    driver.run(100);
+    assert.equal(driver.wheel.placeOf('rover', grip), null, 'somebody else may move it');
   });
 
   test('a picture that stands still is told once, then there is silence until it moves', async () => {

@@ -384,6 +384,22 @@ describe('quality', () => {
     assert.equal(sim.opened, 1);
   });
 
+  test('pictures without delay are asked for while somebody drives by them, and no longer', () => {
+    const sim = new Sim();
+    sim.event({ type: 'hello', hello: sim.hello() });
+    const want = (/** @type {'least' | undefined} */ delay) => sim.event({ type: 'wanted', cameras: ['a', 'b'].map((camera) => ({ camera, active: true, delay })) });
+    want(undefined);
+    sim.event({ type: 'door', door: 'whep', ready: true });
+    sim.until(() => sim.live, 500);
+    sim.run(3000);
+    want('least');
+    sim.run(3000);
+    want(undefined);
+    sim.run(3000);
+    const told = sim.effects('send').map(({ message }) => [message.mid, message.layer, message.delay]);
+    assert.deepEqual(told, [['0', 'auto', 'least'], ['1', 'auto', 'least'], ['0', 'auto', undefined], ['1', 'auto', undefined]]);
+  });
+
   test('it holds for the new connection after a break, and after the page was hidden', () => {
     const sim = new Sim({ layers: ['main', 'sub'] });
     sim.event({ type: 'hello', hello: sim.hello() });

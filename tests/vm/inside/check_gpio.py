@@ -1,4 +1,4 @@
-"""The drivers of GPIO pins through gpiozero and lgpio on a chip of the kernel's (`gpio-sim`), seen from the other end of the wires."""
+"""The drivers of GPIO pins through gpiozero and lgpio on `gpio-sim`, a chip of the kernel, seen from the other end of the wires."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from statistics import median
 from typing import Any
 
 import pytest
-from simulated import Lines, boot_a_pi, traced, wait_until
 
 from edgeagent.drivers import DeviceFault, registry
 from edgeagent.drivers.conformance import assert_device_conforms
+from tests.vm.inside.simulated import Lines, boot_a_pi, traced, wait_until
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Lines", "Waves", "boot_a_pi", "wait_until"]
 
+import itertools
 import os
 import re
 import subprocess
@@ -56,6 +57,8 @@ def boot_a_pi() -> Lines:
         info.write_text("Revision\t: c03111\n")
         subprocess.run(["mount", "--bind", str(info), "/proc/cpuinfo"], check=True)
     modprobe("gpio-sim")
+    if not _CONFIG.parent.exists():
+        subprocess.run(["mount", "-t", "configfs", "configfs", "/sys/kernel/config"], check=True)
     bank = _CONFIG / "bank0"
     if not bank.exists():
         bank.mkdir(parents=True)
@@ -77,18 +80,22 @@ class Waves:
         pattern = re.compile(r"\s(\d+\.\d+): gpio_value: (\d+) set ([01])")
         self._events = [(float(at), int(line) - base, int(value)) for at, line, value in pattern.findall(text)]
 
+    def all_of(self, line: int) -> list[tuple[float, int]]:
+        """Times (of CLOCK_MONOTONIC, s) and values that were set."""
+        return [(at, value) for at, number, value in self._events if number == line]
+
     def of(self, line: int) -> list[tuple[float, int]]:
-        """Times (s) and values that were set, changes only."""
+        """The same, changes only."""
         kept: list[tuple[float, int]] = []
-        for at, number, value in self._events:
-            if number == line and (not kept or kept[-1][1] != value):
+        for at, value in self.all_of(line):
+            if not kept or kept[-1][1] != value:
                 kept.append((at, value))
         return kept
 
     def pulses_us(self, line: int) -> list[float]:
         """Lengths of the whole pulses."""
         edges = self.of(line)
-        pairs = zip(edges, edges[1:], strict=False)
+        pairs = itertools.pairwise(edges)
         return [(later - at) * 1e6 for (at, value), (later, _) in pairs if value]
 
 
@@ -97,6 +104,7 @@ def traced() -> Iterator[Waves]:
     """Record what is set while the block runs."""
     if not (_TRACE / "trace").exists():
         subprocess.run(["mount", "-t", "tracefs", "tracefs", str(_TRACE)], check=True)
+    (_TRACE / "trace_clock").write_text("mono")
     (_TRACE / "trace").write_text("")
     switch = _TRACE / "events/gpio/gpio_value/enable"
     switch.write_text("1")
