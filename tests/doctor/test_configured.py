@@ -32,6 +32,7 @@ def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "dev"
     folder.mkdir()
     monkeypatch.setattr("edgeagent_devices._gpio._DEV", folder)
+    monkeypatch.setattr("edgeagent_devices._gpio._PIN_LIBRARIES", ("gpiozero",))  # lgpio is there on boards only
     monkeypatch.setattr("edgeagent_devices._i2c._DEV", folder)
     monkeypatch.setattr(Device, "pin_factory", None)
     monkeypatch.delenv("GPIOZERO_PIN_FACTORY", raising=False)

@@ -42,7 +42,7 @@ async def test_presence_is_retained(broker: Broker) -> None:
         assert sorted(witness.seen) == [
             (
                 HELLO,
-                '{"v":1,"t":"hello","device":"porch","title":"","version":"1","epoch":"e2","cameras":[],"ice_servers":[]}',
+                '{"v":1,"t":"hello","device":"porch","title":"","version":"1","epoch":"e2","cameras":[],"devices":0,"ice_servers":[]}',
                 True,
             ),
             (UP, UP_1, True),

@@ -24,7 +24,7 @@ class Broker:
         self.tries: list[float] = []
         self.published: list[tuple[float, str, str]] = []
 
-    async def open(self, *_: Any) -> Any:
+    async def open(self, *_: Any, **__: Any) -> Any:
         loop = asyncio.get_running_loop()
         self.tries.append(loop.time())
         lasts = self.script.pop(0) if self.script else None
@@ -89,7 +89,7 @@ async def test_an_hour_without_a_network(monkeypatch: pytest.MonkeyPatch, caplog
     caplog.set_level(logging.INFO)
 
     class Away(Broker):
-        async def open(self, *_: Any) -> Any:
+        async def open(self, *_: Any, **__: Any) -> Any:
             if 100 <= asyncio.get_running_loop().time() - began < 3700:
                 self.script.insert(0, None)
             return await super().open()

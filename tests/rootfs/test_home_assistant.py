@@ -23,7 +23,7 @@ CONFIG = {
         "door": {"driver": "relay", "pin": 27, "title": "Door"},
         "strip": {"driver": "pwm-led", "pin": 18, "title": "Strip"},
         "garden": {"driver": "sim-sensor", "title": "Garden"},
-        "eye": {"driver": "servo", "pin": 12, "title": "Eye"},
+        "eye": {"driver": "servo", "pin": 12, "at_start": "home", "title": "Eye"},
     },
 }
 # By entity: its state, or True for any that is known. What moves (the servo) has a sensor and nothing to command it by.

@@ -86,8 +86,20 @@ def _build(root: Path) -> None:
     irq_sim.write_text(irq_sim.read_text().replace("handle_simple_irq(irq_to_desc(", "generic_handle_irq((", 1))
     (source / "Makefile").write_text("obj-m := gpio-sim.o\ngpio-sim-y := sim.o irq_sim.o\n")
     version = _version(root)
-    script = 'mount --rbind /dev "$1/dev"; exec chroot "$1" make -C "$2" M=/tmp/gpio-sim modules'
-    run(["unshare", "--mount", "/bin/sh", "-ec", script, "sh", str(root), f"/usr/src/linux-headers-{version}"])
+    script = 'mount --rbind /dev "$1/dev"; exec chroot "$1" make -C "$2" M="$3" modules'
+    run(
+        [
+            "unshare",
+            "--mount",
+            "/bin/sh",
+            "-ec",
+            script,
+            "sh",
+            str(root),
+            f"/usr/src/linux-headers-{version}",
+            f"/{source.relative_to(root)}",
+        ]
+    )
     shutil.copy(source / "gpio-sim.ko", root / "usr/lib/modules" / version)
 
 
