@@ -467,9 +467,11 @@ class Peer:
             part = None
             if left is not None:
                 part = left / (len(senders) - place)
-                if place < len(senders) - 1:
-                    part = min(part, sender.wanted_bps)
-                left -= part
+                used = min(part, sender.wanted_bps) if place < len(senders) - 1 else part
+                # One that cannot be told a rate has pictures of all sizes: it may send a large one as fast as its fair part allows,
+                # though it takes less of it in the long run.
+                part = used if sender.stream.capabilities.live_bitrate else part
+                left -= used
             uplink = self._settings.uplink.share_bps(sender)
             limited = uplink is not None and (part is None or uplink < part)
             sender.limit(uplink if limited else part, by_uplink=limited)
