@@ -99,6 +99,10 @@ class Estimator:
         """What the path carries, all packets counted; None while nothing limits it."""
         return self._rate
 
+    def bounded(self, now: float) -> bool:
+        """Whether a queue, or loss, has shown lately where the path ends; else the estimate tells no more than what was tried."""
+        return now - self._last_cut <= _CEILING_S
+
     @property
     def heard(self) -> bool:
         """Whether the receiver has told anything that the estimate rests on."""
@@ -353,8 +357,11 @@ class NetworkMemory:
         self._size, self._max_age_s = size, max_age_s
         self._known: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
-    def remember(self, network: Hashable, bps: float, now: float) -> None:
-        self._known.pop(network, None)
+    def remember(self, network: Hashable, bps: float, now: float, *, bounded: bool = True) -> None:
+        """What it carried, in bit/s; where nothing bounded it, a viewer who looked for a moment makes it no slower than it was."""
+        known, at = self._known.pop(network, (0.0, float("-inf")))
+        if not bounded and now - at < self._max_age_s:
+            bps = max(bps, known)
         self._known[network] = (bps, now)
         while len(self._known) > self._size:
             self._known.popitem(last=False)

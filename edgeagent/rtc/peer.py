@@ -21,6 +21,7 @@ from aiortc.rtcsctptransport import RTCSctpCapabilities
 
 from edgeagent.core.bitrate import LATE_QUEUE_S, LAYERED_START_BPS, QUEUE_S, START_BPS, Estimator
 from edgeagent.core.ports import PeerEvents
+from edgeagent.core.sharing import Wish, shares
 from edgeagent.core.silence import SilenceWatch, Verdict
 from edgeagent.core.uplink import beyond_lan
 from edgeagent.errors import PeerError
@@ -449,7 +450,9 @@ class Peer:
 
     def _remember(self) -> None:
         if self._estimator is not None and self._estimator.heard and self._estimator.estimate_bps is not None:
-            self._settings.memory.remember(self._network, self._estimator.estimate_bps, self._loop.time())
+            now = self._loop.time()
+            bounded = self._estimator.bounded(now)
+            self._settings.memory.remember(self._network, self._estimator.estimate_bps, now, bounded=bounded)
 
     def _share(self, now: float) -> None:
         """Give each stream its part of the estimate: what it can use, and the same for those who could use more."""
@@ -461,17 +464,11 @@ class Peer:
         if self._estimator is not None:
             late = bool(self.senders) and all(sender.queue.thin_bps is not None for sender in self.senders.values())
             self._estimator.queue_limit_s = LATE_QUEUE_S if late else QUEUE_S
-        left = estimate
-        senders = sorted(self.senders.values(), key=lambda sender: sender.wanted_bps)
-        for place, sender in enumerate(senders):
-            part = None
-            if left is not None:
-                part = left / (len(senders) - place)
-                used = min(part, sender.wanted_bps) if place < len(senders) - 1 else part
-                # One that cannot be told a rate has pictures of all sizes: it may send a large one as fast as its fair part allows,
-                # though it takes less of it in the long run.
-                part = used if sender.stream.capabilities.live_bitrate else part
-                left -= used
+        senders = list(self.senders.values())
+        parts: list[float | None] = [None] * len(senders)
+        if estimate is not None:
+            parts[:] = shares(estimate, [Wish(s.wanted_bps, s.stream.capabilities.live_bitrate) for s in senders])
+        for sender, part in zip(senders, parts, strict=True):
             uplink = self._settings.uplink.share_bps(sender)
             limited = uplink is not None and (part is None or uplink < part)
             sender.limit(uplink if limited else part, by_uplink=limited)

@@ -131,31 +131,38 @@ class _Probe(asyncio.DatagramProtocol):
     """Waits for one STUN answer."""
 
     def __init__(self) -> None:
-        self.answer: asyncio.Future[tuple[str, int] | None] = asyncio.get_running_loop().create_future()
+        self.settled = asyncio.Event()
+        self.address: tuple[str, int] | None = None
+        self.error: Exception | None = None
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         with contextlib.suppress(ValueError):
             message = stun.parse_message(data)
-            if message.message_class == stun.Class.RESPONSE and not self.answer.done():
-                self.answer.set_result(message.attributes.get("XOR-MAPPED-ADDRESS"))
+            if message.message_class == stun.Class.RESPONSE and not self.settled.is_set():
+                self.address = message.attributes.get("XOR-MAPPED-ADDRESS")
+                self.settled.set()
 
     def error_received(self, exc: Exception) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(exc)
+        if not self.settled.is_set():
+            self.error = exc
+            self.settled.set()
 
 
 async def binding_request(address: tuple[str, int]) -> tuple[str, int] | None:
     """One STUN binding request (RFC 8489), sent every 0.5 s until it is answered; the caller sets the time limit.
 
-    Returns our address as the server sees it, None where it does not say.
+    Returns our address as the server sees it, None where it does not say. Raises OSError where nobody is there.
     """
     loop = asyncio.get_running_loop()
     transport, protocol = await loop.create_datagram_endpoint(_Probe, remote_addr=address)
     try:
         request = bytes(stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.REQUEST))
-        while not protocol.answer.done():
+        while not protocol.settled.is_set():
             transport.sendto(request)
-            await asyncio.wait([protocol.answer], timeout=0.5)
-        return protocol.answer.result()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(protocol.settled.wait(), timeout=0.5)
     finally:
         transport.close()
+    if protocol.error:
+        raise protocol.error
+    return protocol.address

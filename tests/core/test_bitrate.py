@@ -223,3 +223,15 @@ def test_what_a_network_carried_is_remembered_for_a_while() -> None:
         memory.remember(network, 1e6, 3.0 + place)
     assert memory.start_bps("slow", 5.0) == unknown  # the one longest unseen is forgotten
     assert memory.start_bps("home", 5.0) == pytest.approx(1.6e6)
+
+
+def test_one_who_looks_for_a_moment_makes_a_network_no_slower() -> None:
+    memory = NetworkMemory()
+    memory.remember("home", 20e6, 0.0)
+    for at in range(1, 9):
+        begin = memory.start_bps("home", float(at))
+        assert begin is not None
+        memory.remember("home", begin, float(at), bounded=False)
+    assert memory.start_bps("home", 9.0) == pytest.approx(16e6)
+    memory.remember("home", 3e6, 9.0)
+    assert memory.start_bps("home", 10.0) == pytest.approx(2.4e6)

@@ -67,6 +67,7 @@ def test_by_two_thumbs(browser: Browser, rover: Rover) -> None:
 def test_by_a_gamepad(browser: Browser, rover: Rover) -> None:
     """Start takes the wheel, the right trigger goes ahead, B stops everything."""
     with wheel(browser, rover.drive_page(), scripts=[PADS]) as at:
+        at.wait_said("Take the wheel")
         Pad(at, b9=1).push()
         at.wait(lambda: at.holds, "the lease")
         reach_the_target(at, rover, Pad(at, b7=1))

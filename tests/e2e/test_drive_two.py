@@ -1,0 +1,101 @@
+"""Several people before one rover: who has the wheel, how it changes hands in the middle of a drive, who may stop it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.support.rover import Rover
+from tests.support.wheel import CIRCLE, Keys, wheel
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+TOKENS = {name: f"the token of {name}, kept well" for name in ("Anna", "Ben", "Olga")}
+CONTROL = {
+    "local": "watch",
+    "operators": {
+        "anna": {"token": TOKENS["Anna"], "role": "operate"},
+        "ben": {"token": TOKENS["Ben"], "role": "operate"},
+        "olga": {"token": TOKENS["Olga"], "role": "admin"},
+    },
+}
+
+
+def test_the_wheel_changes_hands_in_the_middle_of_a_drive(browser: Browser, tmp_path: Path) -> None:
+    with (
+        Rover(tmp_path, control=CONTROL) as rover,
+        wheel(browser, rover.drive_page()) as anna,
+        wheel(browser, rover.drive_page()) as ben,
+    ):
+        world = rover.world
+        anna.wait_said("Nobody drives", "You watch, and may stop.")
+        assert "Take the wheel" not in anna.said()
+        anna.sign_in(TOKENS["Anna"])
+        anna.go(world)
+
+        ben.wait_said("anna drives", "You watch, and may stop.")
+        assert "You may watch and stop" in ben.ask("lease", "drive", "request")
+        ben.sign_in(TOKENS["Ben"])
+        ben.wait_said("anna drives", "Ask for the wheel")
+        assert "anna operates this; wait in the queue" in ben.ask("lease", "drive", "take")
+        assert "Take over" not in ben.said()
+        assert world.moving, "none of that hinders her"
+        ben.press("Ask for the wheel")
+        ben.wait_said("anna drives", "You are next.")
+
+        anna.wait_said("ben would like to drive.")
+        anna.press("Hand over to ben")
+        anna.wait_said("ben drives", "You have handed over to ben.")
+        assert ben.holds
+        ben.stays_still(world)
+        assert rover.stops("lease") >= 1
+        keys = ben.go(world)
+        assert "You do not operate this" in anna.ask("halt", "drive", "person")
+
+        with wheel(browser, rover.drive_page()) as olga:
+            olga.wait_said("ben drives")
+            olga.sign_in(TOKENS["Olga"])
+            before = rover.stops("taken")
+            olga.press("Take over")
+            ben.wait_said("olga drives", "Olga has taken over from ben.")
+            assert rover.stops("taken") == before + 1
+            olga.stays_still(world)
+            assert olga.holds
+            keys.rest()
+            Keys(ben, *CIRCLE).push()
+            olga.stays_still(world)
+            olga.go(world)
+
+
+def test_whoever_watches_may_stop_it_and_only_an_operator_lets_it_go_on(browser: Browser, tmp_path: Path) -> None:
+    with (
+        Rover(tmp_path, control=CONTROL) as rover,
+        wheel(browser, rover.drive_page()) as anna,
+        wheel(browser, rover.drive_page()) as guest,
+    ):
+        world = rover.world
+        anna.sign_in(TOKENS["Anna"])
+        anna.go(world)
+        guest.wait_said("anna drives")
+        guest.element.get_by_role("button", name="Stop everything that moves").click()
+        anna.wait_said("Stopped", "Somebody has pressed the emergency stop; an operator must reset it.")
+        anna.stays_still(world)
+        guest.wait_said("Stopped")
+        assert "Release the stop" not in guest.said()
+        assert "You may watch and stop" in guest.ask("reset")
+
+        keys = Keys(anna, *CIRCLE)
+        keys.rest()
+        keys.push()
+        anna.stays_still(world)
+        anna.press("Release the stop")
+        anna.stays_still(world)
+        guest.wait_said("anna drives")
+        keys.rest()
+        anna.go(world, keys)
+        anna.page.keyboard.press("Space")
+        guest.wait_said("Stopped", "Anna has pressed the emergency stop")
+        anna.stays_still(world)
+        assert rover.stops("stop") >= 2
