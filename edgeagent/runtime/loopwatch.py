@@ -110,12 +110,25 @@ class LoopWatch:
                 turn, seen = self._turn, 0
                 continue
             seen += 1
-            if seen == _SAMPLES:
-                self._tell(turn, sys._current_frames().get(self._loop_thread))
+            if seen < _SAMPLES or self._reported_turn == turn:
+                continue
+            frame = sys._current_frames().get(self._loop_thread)
+            if _starts_a_thread(frame):  # a busy machine has not let it begin yet: nobody's code holds the loop
+                seen = 0
+            else:
+                self._tell(turn, frame)
 
     def _tell(self, turn: int, frame: FrameType | None) -> None:
         self._reported_turn = turn
         self._report(Block(self._limit_s, "".join(traceback.format_stack(frame)) if frame else ""))
+
+
+def _starts_a_thread(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code.co_filename == threading.__file__:
+        if frame.f_code is threading.Thread.start.__code__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def run(main: Coroutine[Any, Any, T], limit_s: float | None) -> T:

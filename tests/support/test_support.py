@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeagent.runtime import loopwatch
 from edgeagent.runtime.loopwatch import Block, LoopWatch
 from tests.support import require
 from tests.support.virtual import START_S
@@ -214,3 +216,33 @@ def test_loop_watch_names_the_culprit_while_it_blocks() -> None:
     assert len(blocks) == 1
     assert "blocking_call" in blocks[0].stack
     assert "over 20 ms" in str(blocks[0])
+
+
+def test_a_thread_that_the_system_is_slow_to_begin_is_nobodys_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine `Thread.start` waits for the thread's first step."""
+    blocks: list[Block] = []
+    samples = threading.Event()
+    begin = threading.Thread.start
+
+    def sampled(frame: FrameType | None) -> bool:
+        found = bool(genuine(frame))
+        if found:
+            samples.set()
+        return found
+
+    genuine = loopwatch._starts_a_thread
+    monkeypatch.setattr(loopwatch, "_starts_a_thread", sampled)
+
+    class Late(threading.Thread):
+        def _bootstrap(self) -> None:
+            samples.wait(30)
+            super()._bootstrap()  # type: ignore[misc]
+
+    async def main() -> None:
+        begin(late := Late())
+        late.join()
+
+    with LoopWatch(blocks.append, limit_s=0.02) as watch, asyncio.Runner(loop_factory=watch.new_loop) as runner:
+        runner.run(main())
+    assert samples.is_set()
+    assert blocks == []
