@@ -2,6 +2,7 @@
 # make test                                      everything that CI checks
 # make soak [ARGS="--minutes 120 --seed 1"]      an agent under faults for two hours, by hand or at night; needs root
 # make test-vm                                   drivers on a kernel of their own, in QEMU
+# sudo make install [ARGS="--config edgeagent.yaml"]   the agent as a service on this system; again: an upgrade
 # make check | bench | lock | generate | clean   the static part of it; measurements; new locks; generated files; a clean tree
 #
 # Each target first makes what it needs: .venv from the hashed locks, node_modules, and, as root, Debian's packages
@@ -17,11 +18,11 @@ BIN := .venv/bin
 WEB_TESTS = $(shell find tests/web -name '*.test.js' -not -path '*/node_modules/*' 2>/dev/null | sort)
 
 DEMO_PACKAGES := python3-venv
-TEST_PACKAGES := python3-venv chromium ffmpeg firefox-esr fonts-dejavu-core golang iproute2 mmdebstrap mosquitto mosquitto-clients nodejs npm coturn faketime systemd \
-	gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good
-VM_PACKAGES := python3-venv kmod mmdebstrap qemu-system-x86 xz-utils
+TEST_PACKAGES := python3-venv certbot chromium ffmpeg firefox-esr fonts-dejavu-core golang iproute2 mmdebstrap mosquitto mosquitto-clients nodejs npm coturn faketime systemd \
+	gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good dbus-daemon librsvg2-bin poppler-utils
+VM_PACKAGES := python3-venv kmod mmdebstrap qemu-system-x86 virtiofsd xz-utils
 
-.PHONY: demo test test-vm check static bench soak lock generate clean run-env dev-env packages
+.PHONY: demo install test test-vm check static bench soak lock generate clean run-env dev-env packages
 
 demo: run-env
 	@$(BIN)/edgeagent demo $(ARGS)
@@ -50,6 +51,11 @@ soak: packages dev-env
 test-vm: dev-env
 	@scripts/ensure-packages.sh $(VM_PACKAGES)
 	$(BIN)/pytest tests/vm -m vm $(ARGS)
+
+# Our own wheel from here, the rest from the package index by the hashes of the lock.
+install: run-env
+	$(BIN)/edgeagent provision wheelhouse --index-only --out build/wheelhouse
+	$(BIN)/edgeagent install --wheelhouse build/wheelhouse --index $(ARGS)
 
 run-env:
 	@scripts/ensure-packages.sh $(DEMO_PACKAGES)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 __all__ = ["AccessUnit", "Depacketizer"]
 
+from edgeagent.drivers import h264
 from edgeagent_devices._rtp import AccessUnit
 from edgeagent_devices._rtp import Depacketizer as Base
-
-from edgeagent.drivers import h264
 
 _STAP_A, _FU_A = 24, 28
 

@@ -11,10 +11,9 @@ import base64
 import binascii
 from collections.abc import Mapping
 
+from edgeagent.drivers import h264
 from edgeagent_devices._rtp import AccessUnit
 from edgeagent_devices._rtp import Depacketizer as Base
-
-from edgeagent.drivers import h264
 
 _AP, _FU = 48, 49
 _HEADER = 2

@@ -14,9 +14,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeagent_devices._rtsp_wire import Address
-
 from edgeagent.drivers import DeviceFault
+from edgeagent_devices._rtsp_wire import Address
 
 _log = logging.getLogger(__name__)
 

@@ -12,11 +12,10 @@ import threading
 import time
 from collections.abc import Container, Iterator
 
+from edgeagent.drivers import DeviceFault
 from edgeagent_devices._rtsp_auth import authorize, is_stale
 from edgeagent_devices._rtsp_link import POLL_S, Link, Stopped, Trust
 from edgeagent_devices._rtsp_wire import Address, Interleaved, Reader, Response, Transport, Video, find_video, request
-
-from edgeagent.drivers import DeviceFault
 
 _ANSWER_S = 3.0  # that an answer may take at least: opening is slower than playing
 _REPORT_S = 5.0  # between our RTCP receiver reports, which keep some servers sending

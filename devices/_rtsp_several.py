@@ -11,9 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from edgeagent_devices._rtsp_stream import Stream
-
 from edgeagent.drivers import Backoff, CameraIO, DeviceFault, EncodedFrame
+from edgeagent_devices._rtsp_stream import Stream
 
 _log = logging.getLogger(__name__)
 

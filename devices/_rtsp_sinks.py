@@ -10,10 +10,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from edgeagent.drivers import CameraIO, DeviceFault, EncodedFrame, ParameterSets, StreamInfo, VideoEncoder, h264
 from edgeagent_devices._rtp import AccessUnit
 from edgeagent_devices._rtsp_wire import Video
-
-from edgeagent.drivers import CameraIO, DeviceFault, EncodedFrame, ParameterSets, StreamInfo, VideoEncoder, h264
 
 _log = logging.getLogger(__name__)
 

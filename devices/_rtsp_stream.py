@@ -8,13 +8,12 @@ import logging
 import time
 from dataclasses import dataclass
 
+from edgeagent.drivers import CameraIO, DeviceFault, h264
 from edgeagent_devices import _rtp_h264, _rtp_h265, _rtp_jpeg
 from edgeagent_devices._rtp import AccessUnit, Depacketizer
 from edgeagent_devices._rtsp_session import Session, Stopped, Trust
 from edgeagent_devices._rtsp_sinks import Encoding, NeedsEncoding, PassThrough, Rendition, Tick, sprop
 from edgeagent_devices._rtsp_wire import Address, Video
-
-from edgeagent.drivers import CameraIO, DeviceFault, h264
 
 _log = logging.getLogger(__name__)
 

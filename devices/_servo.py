@@ -6,8 +6,9 @@ __all__ = ["Pulse", "ServoOptions", "ServoPin"]
 
 from typing import Annotated, Any
 
-from edgeagent_devices._gpio import Pin, claimed, released
 from pydantic import BaseModel, Field, model_validator
+
+from edgeagent_devices._gpio import Pin, claimed, released
 
 Pulse = Annotated[int, Field(ge=400, le=2700)]
 """Length of a servo's pulse in µs."""

@@ -9,11 +9,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from edgeagent_devices._lettering import draw
 from edgeagent_devices._sim_colour import Bytes, Floats, blend, mix, rgb_of, yuv
 from edgeagent_devices._sim_map import Ground
 from edgeagent_devices._sim_paint import COLOURS
-from numpy.typing import NDArray
 
 _DROP_M, _FRONT_M, _BONNET_M = 0.145, 0.42, 0.105  # the bonnet below the camera, its front edge, half of its width
 _MAP_PX, _MARGIN_PX = 208, 20  # of a picture of 1280x720

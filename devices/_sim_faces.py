@@ -11,10 +11,11 @@ __all__ = ["EYE_M", "Faces", "Layer"]
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from edgeagent_devices._sim_colour import Floats
 from edgeagent_devices._sim_map import Ground
 from edgeagent_devices._sim_walls import KINDS
-from numpy.typing import NDArray
 
 EYE_M = 0.42
 """Height of the camera."""

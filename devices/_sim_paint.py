@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from edgeagent_devices._lettering import draw
 from edgeagent_devices._sim_colour import Bytes, Floats, blend, from_box, from_line, halve, mix, noise, rgb_of, ring, yuv
 from edgeagent_devices._sim_map import Ground
 from edgeagent_devices._sim_walls import TEXELS, paint_kinds
-from numpy.typing import NDArray
 
 SUN = (-0.55, 0.38)
 """Where shadows fall, for each metre of height."""

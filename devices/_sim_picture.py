@@ -9,12 +9,12 @@ from typing import Any
 
 import av
 import numpy as np
-from edgeagent_devices._sim_dash import Dash, Instruments
-from edgeagent_devices._sim_map import Ground
-from edgeagent_devices._sim_view import Sight, View
 from numpy.typing import NDArray
 
 from edgeagent.drivers import stamp
+from edgeagent_devices._sim_dash import Dash, Instruments
+from edgeagent_devices._sim_map import Ground
+from edgeagent_devices._sim_view import Sight, View
 
 
 class Picture:

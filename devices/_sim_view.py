@@ -11,13 +11,14 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from edgeagent_devices._sim_colour import Bytes, Floats, yuv
 from edgeagent_devices._sim_faces import EYE_M, Faces, Layer
 from edgeagent_devices._sim_map import Ground
 from edgeagent_devices._sim_paint import paint_detail, paint_ground, paint_sign, paint_sky, paint_walls
 from edgeagent_devices._sim_physics import TILT_DEG
 from edgeagent_devices._sim_walls import TEXELS
-from numpy.typing import NDArray
 
 BEHIND_M = 0.18
 """How far behind the rover's middle it stands, less than the rover's radius: never inside a wall."""

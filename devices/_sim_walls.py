@@ -7,6 +7,7 @@ __all__ = ["KINDS", "TEXELS", "paint_kinds"]
 from typing import Any
 
 import numpy as np
+
 from edgeagent_devices._sim_colour import Floats, blend, mix, noise, rgb_of
 
 TEXELS = 256

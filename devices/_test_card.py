@@ -7,9 +7,8 @@ __all__ = ["TestCard"]
 import math
 from typing import TYPE_CHECKING, Any
 
-from edgeagent_devices._lettering import draw, measure
-
 from edgeagent.drivers import stamp
+from edgeagent_devices._lettering import draw, measure
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,10 +11,9 @@ import mmap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from edgeagent.drivers import DeviceFault, v4l2
 from edgeagent_devices._v4l2_find import NO_PERMISSION
 from edgeagent_devices._v4l2_modes import Mode
-
-from edgeagent.drivers import DeviceFault, v4l2
 
 CAPTURE = v4l2.BufferType.CAPTURE
 _BUFFERS = 4

@@ -8,10 +8,10 @@ import contextlib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from edgeagent_devices._gpio import OnPins, Pin, claimed, released
 from pydantic import BaseModel, Field, model_validator
 
 from edgeagent.drivers import Actuator, Axis
+from edgeagent_devices._gpio import OnPins, Pin, claimed, released
 
 Pulse = Annotated[int, Field(ge=800, le=2200)]
 

@@ -9,10 +9,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgeagent_devices._i2c import Address, Bus, I2c, opened, reachable
 from pydantic import BaseModel, Field
 
 from edgeagent.drivers import DeviceFault, Reading, Readings, Sensor
+from edgeagent_devices._i2c import Address, Bus, I2c, opened, reachable
 
 _ID, _RESET, _CTRL_HUM, _STATUS, _CTRL_MEAS, _DATA = 0xD0, 0xE0, 0xF2, 0xF3, 0xF4, 0xF7
 _CHIPS = {0x60: True, 0x58: False, 0x57: False, 0x56: False}

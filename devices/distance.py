@@ -8,10 +8,10 @@ import warnings
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from edgeagent_devices._gpio import OnPins, Pin, claimed, released
 from pydantic import BaseModel, Field
 
 from edgeagent.drivers import DeviceFault, Reading, Readings, Sensor
+from edgeagent_devices._gpio import OnPins, Pin, claimed, released
 
 _SILENT_READS = 10
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from edgeagent_devices._transcode import fitted
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from edgeagent.drivers import (
@@ -30,6 +29,7 @@ from edgeagent.drivers import (
     h264,
     stream_info,
 )
+from edgeagent_devices._transcode import fitted
 
 if TYPE_CHECKING:
     from av import VideoFrame

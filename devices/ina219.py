@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Annotated
 
-from edgeagent_devices._i2c import Address, Bus, I2c, opened, reachable
 from pydantic import BaseModel, Field, model_validator
 
 from edgeagent.drivers import Reading, Readings, Sensor
+from edgeagent_devices._i2c import Address, Bus, I2c, opened, reachable
 
 _CONFIG, _SHUNT, _BUS = 0x00, 0x01, 0x02
 _CONTINUOUS = 0x3FFF

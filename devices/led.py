@@ -6,10 +6,10 @@ __all__ = ["Led"]
 
 from typing import Annotated
 
-from edgeagent_devices._gpio import Switched
 from pydantic import Field
 
 from edgeagent.drivers import command
+from edgeagent_devices._gpio import Switched
 
 
 class Led(Switched):

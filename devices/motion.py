@@ -7,10 +7,10 @@ __all__ = ["Motion"]
 from collections.abc import Mapping
 from typing import Any
 
-from edgeagent_devices._gpio import OnPins, Pin, claimed, released
 from pydantic import BaseModel, Field
 
 from edgeagent.drivers import Reading, Readings, Sensor
+from edgeagent_devices._gpio import OnPins, Pin, claimed, released
 
 
 class Motion(OnPins, Sensor):

@@ -7,10 +7,10 @@ __all__ = ["MotorPair"]
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from edgeagent_devices._gpio import OnPins, Pin, claimed, released
 from pydantic import BaseModel, Field, model_validator
 
 from edgeagent.drivers import Actuator, Axis
+from edgeagent_devices._gpio import OnPins, Pin, claimed, released
 
 
 class MotorPair(OnPins, Actuator):

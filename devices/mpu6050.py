@@ -10,10 +10,10 @@ import time
 from collections.abc import Mapping
 from typing import Annotated
 
-from edgeagent_devices._i2c import Address, Bus, I2c, opened, reachable
 from pydantic import BaseModel, Field
 
 from edgeagent.drivers import DeviceFault, Reading, Readings, Sensor
+from edgeagent_devices._i2c import Address, Bus, I2c, opened, reachable
 
 _SMPLRT_DIV, _CONFIG, _GYRO_CONFIG, _ACCEL_CONFIG, _DATA, _PWR_MGMT_1, _WHO_AM_I = 0x19, 0x1A, 0x1B, 0x1C, 0x3B, 0x6B, 0x75
 _KNOWN = {0x68, 0x69, 0x70, 0x71, 0x72, 0x98}

@@ -6,11 +6,11 @@ __all__ = ["PanTilt"]
 
 from collections.abc import Mapping
 
-from edgeagent_devices._gpio import OnPins
-from edgeagent_devices._servo import ServoOptions, ServoPin
 from pydantic import BaseModel, Field
 
 from edgeagent.drivers import Actuator, Axis, Reading, Readings, Sensor, command
+from edgeagent_devices._gpio import OnPins
+from edgeagent_devices._servo import ServoOptions, ServoPin
 
 
 class PanTilt(OnPins, Actuator, Sensor):

@@ -9,10 +9,10 @@ import time
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from edgeagent_devices._i2c import Address, Bus, I2c, opened, reachable
 from pydantic import BaseModel, Field, model_validator
 
 from edgeagent.drivers import Actuator, Axis
+from edgeagent_devices._i2c import Address, Bus, I2c, opened, reachable
 
 _MODE1, _MODE2, _CHANNEL_0, _ALL_OFF, _PRESCALE = 0x00, 0x01, 0x06, 0xFC, 0xFE
 _SLEEP, _AUTO_INCREMENT, _RESTART, _TOTEM_POLE = 0x10, 0x20, 0x80, 0x04

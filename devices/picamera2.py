@@ -15,12 +15,11 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from edgeagent.drivers import Camera, CameraIO, Capabilities, DeviceFault, Found, StreamInfo
 from edgeagent_devices import _picamera2_board as board
 from edgeagent_devices._picamera2_controls import Wish, wishes, within
 from edgeagent_devices._picamera2_encoders import CaptureClock, HardwareLayer, Layer, SoftwareLayer, StreamShape
 from edgeagent_devices._picamera2_options import Picamera2Options
-
-from edgeagent.drivers import Camera, CameraIO, Capabilities, DeviceFault, Found, StreamInfo
 
 _log = logging.getLogger(__name__)
 

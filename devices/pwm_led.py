@@ -8,10 +8,10 @@ import contextlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from edgeagent_devices._gpio import OnPins, Pin, claimed, released
 from pydantic import BaseModel, Field
 
 from edgeagent.drivers import Actuator, Reading, Readings, Sensor, command
+from edgeagent_devices._gpio import OnPins, Pin, claimed, released
 
 
 class PwmLed(OnPins, Actuator, Sensor):

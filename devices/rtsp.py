@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from urllib.parse import parse_qsl, quote, urlsplit
 
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
+
+from edgeagent.drivers import Bitrate, Camera, CameraIO, Capabilities, DeviceFault, Found, PictureSize
 from edgeagent_devices._rtsp_session import Trust
 from edgeagent_devices._rtsp_several import play_together
 from edgeagent_devices._rtsp_sinks import Rendition
 from edgeagent_devices._rtsp_stream import LOW, MAIN, SUB, Settings, Stream
 from edgeagent_devices._rtsp_wire import Address
-from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
-
-from edgeagent.drivers import Bitrate, Camera, CameraIO, Capabilities, DeviceFault, Found, PictureSize
 
 if TYPE_CHECKING:
     from edgeagent_devices._onvif import Profile

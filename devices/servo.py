@@ -7,11 +7,11 @@ __all__ = ["Servo"]
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from edgeagent_devices._gpio import OnPins
-from edgeagent_devices._servo import ServoOptions, ServoPin
 from pydantic import Field
 
 from edgeagent.drivers import Actuator, Axis, Reading, Readings, Sensor, command
+from edgeagent_devices._gpio import OnPins
+from edgeagent_devices._servo import ServoOptions, ServoPin
 
 
 class Servo(OnPins, Actuator, Sensor):

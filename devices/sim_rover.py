@@ -8,12 +8,12 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from edgeagent_devices._sim_link import Link, connect
-from edgeagent_devices._sim_map import MAX_SIZE, MIN_SIZE, TARGETS
-from edgeagent_devices._sim_physics import PAN_DEG, RANGE_M, TILT_DEG, TOP_SPEED
 from pydantic import BaseModel, Field
 
 from edgeagent.drivers import Actuator, Axis, DeviceFault, Reading, Readings, Sensor, command
+from edgeagent_devices._sim_link import Link, connect
+from edgeagent_devices._sim_map import MAX_SIZE, MIN_SIZE, TARGETS
+from edgeagent_devices._sim_physics import PAN_DEG, RANGE_M, TILT_DEG, TOP_SPEED
 
 _READINGS = {
     "battery": Reading(

@@ -10,12 +10,12 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from edgeagent_devices._sim_link import connect
-from edgeagent_devices._sim_map import make_ground
-from edgeagent_devices._sim_physics import TOP_SPEED
 from pydantic import BaseModel, Field
 
 from edgeagent.drivers import Bitrate, Camera, CameraIO, Capabilities, PictureSize, Renditions, stamp
+from edgeagent_devices._sim_link import connect
+from edgeagent_devices._sim_map import make_ground
+from edgeagent_devices._sim_physics import TOP_SPEED
 
 if TYPE_CHECKING:
     from edgeagent_devices._sim_picture import Picture

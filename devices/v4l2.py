@@ -18,9 +18,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from edgeagent_devices._v4l2_find import look, resolve
-from edgeagent_devices._v4l2_modes import RAW, Mode, Offer, choose, offers, summary
-from edgeagent_devices._v4l2_stream import Captured, NoBandwidth, Stream, fault_of, set_controls
 from pydantic import BaseModel, Field
 
 from edgeagent.drivers import (
@@ -39,6 +36,9 @@ from edgeagent.drivers import (
     stream_info,
     v4l2,
 )
+from edgeagent_devices._v4l2_find import look, resolve
+from edgeagent_devices._v4l2_modes import RAW, Mode, Offer, choose, offers, summary
+from edgeagent_devices._v4l2_stream import Captured, NoBandwidth, Stream, fault_of, set_controls
 
 if TYPE_CHECKING:
     from av import VideoFrame

@@ -11,12 +11,13 @@ import logging
 import secrets
 import signal
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from edgeagent import __version__, board
 from edgeagent.board_sources import BoardReader
-from edgeagent.config import CameraConfig, Config, Mqtt
+from edgeagent.config import CameraConfig, Config
 from edgeagent.controls import Controls
 from edgeagent.core.home_assistant import Home
 from edgeagent.core.ports import PeerEvents, PeerPort
@@ -37,7 +38,7 @@ from edgeagent.media.encoder import make_encoder
 from edgeagent.media.hub import Hub
 from edgeagent.model import CameraPhase
 from edgeagent.mqtt.bridge import Bridge
-from edgeagent.mqtt.door import MqttDoor, MqttOptions
+from edgeagent.mqtt.door import Beside, MqttDoor, MqttOptions, Together
 from edgeagent.rtc.fallback import AiortcPeer
 from edgeagent.rtc.peer import Peer
 from edgeagent.rtc.private import IceOptions, broken
@@ -46,10 +47,14 @@ from edgeagent.rtc.sessions import Sessions
 from edgeagent.rtc.settings import PeerSettings, make_certificate
 from edgeagent.runtime import log as agent_log
 from edgeagent.runtime import loopwatch, notify
-from edgeagent.runtime.leaving import BoundedPool, leave_within, told_by
+from edgeagent.runtime.leaving import BoundedPool, exec_anew, leave_within, told_by
 from edgeagent.runtime.memory import Sweep, keep_small, settle
 from edgeagent.runtime.watchdog import Watchdog
 from edgeagent.wire.messages import CameraState, Hello, LayerState
+
+if TYPE_CHECKING:
+    from edgeagent.joining.task import Joining
+    from edgeagent.membership import Membership
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +63,26 @@ _EXIT_BUG = 70  # EX_SOFTWARE, as in the CLI
 
 
 class Agent:
-    """All parts of one agent. Making it opens nothing; `running` starts and ends them."""
+    """All parts of one agent. Making it opens nothing; `running` starts and ends them.
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    Attributes:
+        again: Whether it shall begin anew once it has ended.
+
+    Args:
+        membership: Of the site that this board belongs to.
+        state: The folder for what must not be lost.
+        stop: Called where it is to end.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        membership: Membership | None = None,
+        state: Path | None = None,
+        stop: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.config, self.membership, self._state, self._stop = config, membership, state, stop
+        self.again = False
         self.epoch = secrets.token_hex(8)
         self.board: board.BoardHealth | None = None
         self.board_text = ""
@@ -98,8 +119,8 @@ class Agent:
             viewers=self.controls.desk if self.controls is not None else None,
             on_closed=Sweep().soon,
         )
-        self.bridge = self._bridge() if config.mqtt else None
-        self.mqtt = self._mqtt_door(config.mqtt) if config.mqtt else None
+        self.bridge = self._bridge() if config.mqtt or membership else None
+        self.mqtt = self._mqtt_door() if config.mqtt or membership else None
         self.http = HttpDoor(
             HttpOptions(
                 host=config.http.listen.host,
@@ -136,6 +157,28 @@ class Agent:
         hub = Hub(name, camera.capabilities, on_change=lambda _: self._cameras_changed())
         self.hubs[name], self.cameras[name] = hub, camera
 
+    def begin_anew(self, why: str) -> None:
+        """End in good order, and begin anew."""
+        log.warning("beginning anew: %s", why)
+        self.again = True
+        self._stop()
+
+    def _joining(self) -> Joining | None:
+        """Looks for a code before the board's own cameras: of a board of a site while that cannot be reached, else if wanted."""
+        if self._state is None or not (self.membership or self.config.join):
+            return None
+        from edgeagent.joining.task import of_board
+
+        own = {name: hub for name, hub in self.hubs.items() if not self.cameras[name].networked}
+        listen = self.config.http.listen
+        return of_board(
+            self._state,
+            own,
+            port=9 if listen.loopback else listen.port,
+            online=lambda: self.mqtt is not None and self.mqtt.connected,
+            enrolled=lambda identity: self.begin_anew(f"this board is {identity.name} now"),
+        )
+
     def send_data(self, viewer: str, label: str, text: str) -> bool:
         """See `core.ports.ViewerChannels`."""
         return self.sessions.send_data(viewer, label, text)
@@ -147,18 +190,27 @@ class Agent:
     def _ticket(self, operator: str | None, local: bool) -> str | None:
         return self.controls.desk.page_ticket(operator, local) if self.controls is not None else None
 
-    def _mqtt_door(self, settings: Mqtt) -> MqttDoor:
-        scheme, _, rest = settings.url.partition("://")
-        password = settings.password.get_secret_value() if settings.password else ""
-        who = f"{quote(settings.username, '')}:{quote(password, '')}@" if settings.username else ""
+    def _mqtt_door(self) -> MqttDoor:
+        beside: list[Beside] = [part for part in (self.bridge, self.membership) if part is not None]
         return MqttDoor(
-            MqttOptions(url=f"{scheme}://{who}{rest}", ca_file=settings.ca, keepalive_s=settings.keepalive_s),
+            self._broker(),
             device=self.config.device,
             epoch=self.epoch,
             signaling=self.sessions,
             hello=self._public_hello,
-            beside=self.bridge,
+            beside=Together(beside),
         )
+
+    def _broker(self) -> MqttOptions:
+        """That of the site, where the board belongs to one; else that of the configuration."""
+        settings = self.config.mqtt
+        if self.membership is not None:
+            return MqttOptions(**self.membership.mqtt_options(), keepalive_s=settings.keepalive_s if settings else 30)
+        assert settings is not None
+        scheme, _, rest = settings.url.partition("://")
+        password = settings.password.get_secret_value() if settings.password else ""
+        who = f"{quote(settings.username, '')}:{quote(password, '')}@" if settings.username else ""
+        return MqttOptions(url=f"{scheme}://{who}{rest}", ca_file=settings.ca, keepalive_s=settings.keepalive_s)
 
     def _bridge(self) -> Bridge:
         """What the broker's other clients are told: chosen readings, or with Home Assistant all."""
@@ -349,6 +401,10 @@ class Agent:
                 group.create_task(self._prepare_cameras(), name="prepare-cameras"),
                 group.create_task(board.watch(BoardReader(), self._board_looked_at), name="board"),
             ]
+            if joining := self._joining():
+                tasks.append(group.create_task(joining.run(), name="joining"))
+            if self.membership is not None:
+                await stack.enter_async_context(self.membership.running(self))
             if self.mqtt is not None:
                 tasks.append(group.create_task(self.mqtt.run(), name="mqtt"))
             if self.bridge is not None:
@@ -373,16 +429,19 @@ class Agent:
                     task.cancel()
 
 
-async def serve(config: Config, *, on_ready: Callable[[], None] = lambda: None) -> None:
-    """Run an agent until SIGTERM or SIGINT.
+async def serve(
+    config: Config, *, membership: Membership | None = None, state: Path | None = None, on_ready: Callable[[], None] = lambda: None
+) -> bool:
+    """Run an agent until SIGTERM or SIGINT; returns whether it shall begin anew.
 
     Raises:
         EdgeAgentError: It cannot start; the text says why.
     """
     stop = asyncio.Event()
+    again = False
     try:
         with told_by(signal.SIGTERM, signal.SIGINT, then=stop.set):
-            agent = Agent(config)
+            agent = Agent(config, membership, state, stop.set)
             async with agent.running():
                 settle()
                 on_ready()
@@ -390,8 +449,12 @@ async def serve(config: Config, *, on_ready: Callable[[], None] = lambda: None) 
                 await stop.wait()
                 log.info("stopping")
                 notify.stopping("stopping")
+        again = agent.again
     except* EdgeAgentError as group:
+        if membership is not None:
+            membership.failed(first(group))
         raise first(group) from None
+    return again
 
 
 def first(group: BaseExceptionGroup[EdgeAgentError]) -> EdgeAgentError:
@@ -403,19 +466,24 @@ def first(group: BaseExceptionGroup[EdgeAgentError]) -> EdgeAgentError:
     return error
 
 
-def run(config: Config) -> int:
-    """Run an agent until a signal ends it; returns the exit code. The process must end afterwards, and soon does in any case."""
+def run(config: Config, membership: Membership | None = None, state: Path | None = None) -> int:
+    """Run an agent until a signal ends it; returns the exit code. The process must end afterwards, and soon does in any case.
 
-    async def main() -> None:
+    Where it shall begin anew, the process does, and this does not return.
+    """
+
+    async def main() -> bool:
         asyncio.get_running_loop().set_default_executor(BoundedPool())
-        await serve(config)
+        return await serve(config, membership=membership, state=state)
 
     keep_small()
-    code = _EXIT_BUG
+    code, again = _EXIT_BUG, False
     try:
-        loopwatch.run(main(), config.log.loop_block_s)
+        again = loopwatch.run(main(), config.log.loop_block_s)
         code = 0
     finally:
         agent_log.sum_up(at_once=True)
         leave_within(_LEAVE_S, code)
+    if again:
+        exec_anew()
     return code

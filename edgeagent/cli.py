@@ -6,6 +6,7 @@ __all__ = ["main"]
 
 import argparse
 import errno
+import importlib
 import logging
 import os
 import sys
@@ -65,9 +66,12 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run", help="serve the cameras of a configuration", description="Serve the cameras of a configuration."
     )
-    run.add_argument("--config", required=True, type=Path, metavar="FILE", help="the configuration, in YAML")
+    run.add_argument(
+        "--config", type=Path, metavar="FILE", help="the configuration, in YAML; a board of a site may have it from there"
+    )
+    run.add_argument("--state", type=Path, metavar="DIR", help="the agent's state folder (default: that of the installed service)")
     run.add_argument("--debug-loop", action="store_true", help="report what blocks the event loop for over 0.25 s, with the place")
-    run.set_defaults(command=_run)
+    run.set_defaults(command=_run, parser=run)
 
     demo = commands.add_parser(
         "demo",
@@ -120,6 +124,13 @@ def _parser() -> argparse.ArgumentParser:
     cameras.add_argument("--timeout", type=_seconds, default=3.0, metavar="S", help="seconds to wait for answers (default: 3)")
     cameras.set_defaults(command=_discover_cameras)
 
+    for name in ("edgeagent.enrol.cli", "edgeagent.install.cli"):
+        importlib.import_module(name).add(commands)
+    provision = commands.add_parser(
+        "provision", help="set up many boards of a site", description="Set up a site and its boards: the installer's commands."
+    )
+    importlib.import_module("edgeagent_provisioning.cli").add(provision)
+
     schema = commands.add_parser("schema", help="print the JSON Schema of the configuration", description="Print the JSON Schema.")
     schema.set_defaults(command=_schema)
     return parser
@@ -145,7 +156,18 @@ def _run(options: argparse.Namespace) -> int:
     from edgeagent.runtime import leaving
 
     leaving.prepare()
-    config = _load(options.config)
+    from edgeagent.enrol.cli import state_folder
+
+    membership = None
+    if ((state := state_folder(options.state)) / "identity").exists():
+        from edgeagent import membership as members
+
+        if joined := members.begin(state, options.config, _load):
+            config, membership = joined
+    if membership is None:
+        if options.config is None:
+            options.parser.error("say what to run by: edgeagent run --config FILE (a board of a site needs none: edgeagent enrol)")
+        config = _load(options.config)
     if options.debug_loop:
         config = config.model_copy(update={"log": config.log.model_copy(update={"loop_block_s": 0.25})})
     from edgeagent.runtime import log
@@ -154,7 +176,7 @@ def _run(options: argparse.Namespace) -> int:
     log.setup(config.log.level, config.log.format)
     from edgeagent import app
 
-    return app.run(config)
+    return app.run(config, membership, state)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -265,7 +287,7 @@ def _schema(options: argparse.Namespace) -> int:
     return 0
 
 
-def _load(path: Path) -> Config:
+def _load(path: Path | str) -> Config:
     from edgeagent.config import Drivers, load
 
     return load(path, os.environ, Drivers.installed())

@@ -36,6 +36,8 @@ from edgeagent.wire.fitting import fit, leading
 _log = logging.getLogger(__name__)
 _RIGHTS: tuple[Right, ...] = ("watch", "operate", "admin")
 _STATE_EVERY_S = 0.05
+_EARLY_S = 0.02
+"""Readings may be told so much before their time, where several sensors were just read: so they go together, without a timer."""
 _MAX_ANSWERS = 64
 _MAX_CALLS = 4
 _MAX_ALL_CALLS = 64
@@ -328,10 +330,10 @@ class Desk:
             for v in self._viewers.values():
                 v.alarms[key] = None
             self._feed(e.PowerChanged(f"{alarm.device}.{alarm.key}", alarm.text if alarm.level == "danger" else ""))
-        due = self._telemetry.next_deadline()
-        # Sensors tell one by one, and hardly ever anything that is due at once.
-        if changed or (due is not None and (self._timer is None or self._timer.when() > due)):
-            self._work()
+        early_s = _EARLY_S if len(values) > 1 else 0.0
+        due = self._readings_due()
+        if changed or (due is not None and (self._timer is None or self._timer.when() > due or due <= _now() + early_s)):
+            self._work(early_s)
 
     def stopped(self, device: str, why: str, at: float) -> None:
         """See `KeeperEvents`."""
@@ -457,8 +459,8 @@ class Desk:
 
     # To viewers
 
-    def _work(self) -> None:
-        """Tell whoever is to be told something by now, and come again when there is more."""
+    def _work(self, early_s: float = 0.0) -> None:
+        """Tell whoever is to be told something by now, readings up to `early_s` before, and come again when there is more."""
         if self._feeding:
             return
         now = _now()
@@ -471,9 +473,9 @@ class Desk:
                     due = v.due
                 if due is not None:
                     self._due = min(self._due, due)
-        due = self._telemetry.next_deadline()
-        if due is not None and due <= now:
-            self._tell_readings(now)
+        due = self._readings_due()
+        if due is not None and due <= now + early_s:
+            self._tell_readings(max(now, due))
         self._arm(now)
 
     def _tell(self, v: _Viewer, now: float) -> None:
@@ -535,10 +537,13 @@ class Desk:
                     break
                 telemetry.sent(viewer, batch)
 
+    def _readings_due(self) -> float | None:
+        return self._telemetry.next_deadline() if self._telemetry.viewers else None
+
     def _arm(self, now: float) -> None:
         if self._closed:
             return
-        times = [self._arbiter.next_deadline(), self._telemetry.next_deadline(), None if self._due == math.inf else self._due]
+        times = [self._arbiter.next_deadline(), self._readings_due(), None if self._due == math.inf else self._due]
         due = min((due for due in times if due is not None), default=None)
         if due is not None:
             due = max(due, now)
@@ -555,7 +560,8 @@ class Desk:
 
 
 def _text(batch: Batch, at: float) -> str:
-    return encode(c.ReadingsMessage(at=at, values={device: dict(values) for device, values in batch.values.items()}))
+    # Nothing is looked at again: `Telemetry.update` lets only proper values in.
+    return encode(c.ReadingsMessage.model_construct(at=at, values=batch.values))
 
 
 def _now() -> float:

@@ -12,6 +12,12 @@ present() {
     iproute2) command -v ip >/dev/null ;;
     mosquitto-clients) command -v mosquitto_sub >/dev/null ;;
     coturn) command -v turnserver >/dev/null ;;
+    qemu-system-x86) command -v qemu-system-x86_64 >/dev/null ;;
+    librsvg2-bin) command -v rsvg-convert >/dev/null ;;
+    poppler-utils) command -v pdftoppm >/dev/null ;;
+    xz-utils) command -v xz >/dev/null ;;
+    # Debian 12 has it in qemu-system-x86.
+    virtiofsd) [ -x /usr/libexec/virtiofsd ] || [ -x /usr/lib/qemu/virtiofsd ] || { known qemu-system-x86 && ! known virtiofsd; } ;;
     systemd) command -v systemd-analyze >/dev/null ;;
     fonts-dejavu-core) [ -d /usr/share/fonts ] && [ -n "$(find /usr/share/fonts -name '*.ttf' -print -quit)" ] ;;
     gir1.2-* | gstreamer1.0-* | python3-gi) dpkg -s "$1" >/dev/null 2>&1 ;;
@@ -19,10 +25,18 @@ present() {
   esac
 }
 
-missing=()
-for package; do
-  present "$package" || missing+=("$package")
-done
+known() {
+  apt-cache show "$1" >/dev/null 2>&1
+}
+
+find_missing() {
+  missing=()
+  for package; do
+    present "$package" || missing+=("$package")
+  done
+}
+
+find_missing "$@"
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if ! command -v apt-get >/dev/null; then
@@ -35,6 +49,7 @@ if [ "$(id -u)" -ne 0 ]; then
   exit 1
 fi
 export DEBIAN_FRONTEND=noninteractive
-echo "installing ${missing[*]}"
 apt-get update -qq
+find_missing "$@" # apt may not have known any package before
+echo "installing ${missing[*]}"
 apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

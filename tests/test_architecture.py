@@ -42,24 +42,31 @@ MAY_IMPORT: dict[str, set[str]] = {
     "keeper": SHELL | {"drivers"},  # a process of its own, and the agent's side of it
     "client": SHELL | {"mqtt"},  # for scripts, elsewhere; nothing of the agent imports it, and it nothing of the agent
     "runtime": SHELL,
+    "enrol": SHELL | {"mqtt"},  # a board joins its site
+    "orders": SHELL | {"config", "enrol", "install"},  # … and obeys it
+    "joining": SHELL | {"enrol", "media"},  # a code before the camera, Wi-Fi
+    "install": SHELL | {"enrol"},
+    "provisioning": SHELL
+    | {"config", "install", "mqtt"},  # the installer's side; it shares `wire` with boards, and the layout of cards
     "figures": SHELL | {"media", "rtc", "mqtt", "http", "drivers", "runtime"},  # what an agent counts, read from all its parts
     "figures_control": SHELL | {"desk", "http", "keeper"},
     "desk": SHELL,
     "controls": SHELL | {"config", "desk", "drivers", "keeper"},
     "app": SHELL
     | {"controls", "board", "board_sources", "config", "media", "rtc", "mqtt", "http", "drivers", "runtime"}
-    | {"figures", "figures_control"},
+    | {"figures", "figures_control", "joining", "membership"},
+    "membership": SHELL | {"app", "config", "enrol", "install", "mqtt", "orders", "runtime"},  # app: as a type only
     "demo": SHELL | {"config", "drivers", "runtime", "app"},
     "discover": EVERYONE | {"drivers"},
     "doctor": SHELL | {"board", "board_sources", "config", "media", "rtc", "mqtt", "drivers", "runtime"},
-    "cli": EVERYONE | {"config", "drivers", "runtime", "app", "demo", "discover", "doctor"},
+    "cli": EVERYONE | {"config", "drivers", "runtime", "app", "demo", "discover", "doctor", "enrol", "install", "membership"},
     "__main__": {"cli"},
 }
 """Parts of `edgeagent` and the other parts that each may import, at the top or inside a function."""
 
 HOMES: dict[str, set[str]] = {
     "OpenSSL": {"rtc"},
-    "aiohttp": {"http", "client"},  # client: the other end of the same door
+    "aiohttp": {"http", "client", "enrol", "provisioning"},  # client, enrol: the other end of a door
     "aioice": {"rtc"},
     "aiomqtt": {"mqtt"},
     "aiortc": {"rtc", "client"},  # client: a viewer, on aiortc's own peer connection
@@ -70,18 +77,24 @@ HOMES: dict[str, set[str]] = {
         "rtc",
         "client",
     },  # client: pictures as scripts get them; rtc: aiortc's own sender, the fallback, takes packets of av
-    "cryptography": {"rtc"},
+    "cryptography": {"rtc", "wire", "enrol", "provisioning"},
+    "dbus_fast": {"joining"},
     "gpiozero": {"devices"},
+    "joserfc": {"wire", "enrol", "orders", "provisioning"},
     "numpy": {"media", "devices", "client"},
     "onvif": {"devices"},
     "paho": {"mqtt"},
     "prometheus_client": {"http"},
     "pylibsrtp": {"rtc"},
+    "rich": {"provisioning"},
+    "segno": {"provisioning"},
     "serial": {"devices"},
     "smbus2": {"devices"},
     "wsdiscovery": {"devices"},
     "yaml": {"config"},
     "zeep": {"devices"},
+    "zeroconf": {"joining", "provisioning"},
+    "zxingcpp": {"joining"},
 }
 """Each heavy library and the parts that may use it."""
 
@@ -126,12 +139,16 @@ HEAVY = {
     "aiortc",
     "amqtt",
     "av",
+    "cryptography",
+    "joserfc",
     "numpy",
     "paho",
     "prometheus_client",
     "pydantic",
     "pylibsrtp",
+    "rich",
     "yaml",
+    "zeroconf",
 }
 
 
@@ -161,8 +178,8 @@ def modules(folder: str) -> list[Path]:
 
 def part_of(path: Path) -> str:
     relative = path.relative_to(ROOT)
-    if relative.parts[0] == "devices":
-        return "devices"
+    if relative.parts[0] in ("devices", "provisioning"):
+        return relative.parts[0]
     name = relative.parts[1].removesuffix(".py")
     return "edgeagent" if name == "__init__" else name
 
@@ -198,7 +215,7 @@ def imports(path: Path) -> Iterator[Import]:
             waiting += ((child, at_top) for child in ast.iter_child_nodes(node))
 
 
-IMPORTS = [found for folder in ("edgeagent", "devices") for path in modules(folder) for found in imports(path)]
+IMPORTS = [found for folder in ("edgeagent", "devices", "provisioning") for path in modules(folder) for found in imports(path)]
 
 
 def refused(bad: list[str]) -> None:
@@ -324,7 +341,8 @@ def test_no_file_names_this_machine_or_a_registry() -> None:
 def test_every_package_is_listed() -> None:
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
     found = {".".join(path.parent.relative_to(ROOT).parts) for path in ROOT.glob("edgeagent/**/__init__.py")}
-    assert listed == found | {"edgeagent_devices"}
+    installer = {".".join(path.parent.relative_to(ROOT).parts) for path in ROOT.glob("provisioning/**/__init__.py")}
+    assert listed == found | {"edgeagent_devices"} | {f"edgeagent_{name}" for name in installer}
 
 
 @pytest.fixture(scope="module")
@@ -349,19 +367,22 @@ def distribution(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], se
 def expected_in_wheel() -> set[str]:
     names = {str(path.relative_to(ROOT)) for path in tree()}
     sources = {name for name in names if name.startswith("edgeagent/") and not name.endswith(".md")}
-    drivers = {
-        name.replace("devices/", "edgeagent_devices/", 1)
+    mapped = {
+        f"edgeagent_{name}"
         for name in names
-        if name.startswith("devices/") and name.endswith((".py", "py.typed"))
+        if name.startswith(("devices/", "provisioning/")) and name.endswith((".py", "py.typed", ".sql"))
     }
-    return sources | drivers
+    return sources | mapped
 
 
 def test_wheel_holds_the_agent_and_nothing_else(distribution: tuple[set[str], set[str]]) -> None:
     wheel, _ = distribution
-    files = {name for name in wheel if ".dist-info/" not in name}
+    data = {name.partition(".data/data/")[2] for name in wheel if ".data/data/" in name}  # what `edgeagent install` puts in place
+    assert {"share/edgeagent/requirements.lock", "share/edgeagent/systemd/edgeagent.service"} <= data
+    assert all(name.startswith("share/edgeagent/") for name in data)
+    files = {name for name in wheel if ".dist-info/" not in name and ".data/data/" not in name}
     assert expected_in_wheel() <= files, sorted(expected_in_wheel() - files)
-    assert {name.split("/")[0] for name in files} == {"edgeagent", "edgeagent_devices"}
+    assert {name.split("/")[0] for name in files} == {"edgeagent", "edgeagent_devices", "edgeagent_provisioning"}
     assert any(name.endswith("licenses/LICENSE") for name in wheel)
 
 

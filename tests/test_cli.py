@@ -37,7 +37,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Config], int]], 
 
     def install(run: Callable[[Config], int]) -> None:
         module = types.ModuleType("edgeagent.app")
-        module.__dict__["run"] = run
+        module.__dict__["run"] = lambda config, membership, state: run(config)
         monkeypatch.setitem(sys.modules, "edgeagent.app", module)
         monkeypatch.setattr("edgeagent.app", module, raising=False)
         monkeypatch.setattr("edgeagent.runtime.log.setup", lambda *_: None)

@@ -502,3 +502,27 @@ async def test_readings_are_written_once_for_all_and_batched() -> None:
             assert readings[-1].values["rover"] == {"speed": 99.0}
             assert readings[-1].at / 1000 == pytest.approx(1_700_000_000 + now(), abs=0.2)
         assert w.desk.counts()["telemetry_batches"] <= 101
+
+
+async def test_readings_of_a_round_are_told_at_once_though_rounds_come_a_little_early() -> None:
+    async with world() as w:
+        person = w.person("v1")
+        await asyncio.sleep(1)
+        began, told = now(), len(person.heard)
+        for n in range(50):
+            await asyncio.sleep(began + n / 10 + 0.015 * (n % 2) - now())
+            w.desk.readings({"rover": {"speed": float(n)}, "battery": {"voltage": 12.0 + n / 10}}, now())
+            newest = person.heard[-1]
+            assert isinstance(newest, c.ReadingsMessage) and newest.values["rover"] == {"speed": float(n)}
+        assert sum(isinstance(message, c.ReadingsMessage) for message in person.heard[told:]) == 50
+
+
+async def test_with_nobody_to_tell_no_readings_are_written_and_who_comes_is_told_the_newest() -> None:
+    async with world() as w:
+        for n in range(20):
+            w.desk.readings({"rover": {"speed": float(n)}, "battery": {"voltage": 12.0}}, now())
+            await asyncio.sleep(0.1)
+        assert w.desk.counts()["telemetry_batches"] == 0
+        person = w.person("v1")
+        (told,) = [message for message in person.heard if isinstance(message, c.ReadingsMessage)]
+        assert told.values == {"rover": {"speed": 19.0}, "battery": {"voltage": 12.0}}

@@ -6,6 +6,7 @@ __all__ = ["Door", "HttpDoor", "MqttDoor", "make_door"]
 
 import asyncio
 import json
+import re
 import secrets
 import ssl
 from collections.abc import Callable
@@ -25,6 +26,7 @@ _HTTP_S = 10.0
 _ANSWER_S = 15.0
 _HELLO_S = 5.0
 _MAX_BODY = 8_000_000
+_SITE_VIEWER = re.compile(r"v-[0-9a-f]{12}", re.ASCII)
 Heard = Callable[[AgentMessage], None]
 
 
@@ -133,7 +135,9 @@ class MqttDoor:
         self._address, self._broker, self._device = address, address.broker, address.device
         self._token = token
         self._ca_file = ca_file
-        self._viewer = f"py-{secrets.token_hex(8)}"
+        # A site's broker knows each viewer by a user of its own, and lets it speak by that name only.
+        user = self._broker.username or ""
+        self._viewer = user if _SITE_VIEWER.fullmatch(user) else f"py-{secrets.token_hex(8)}"
         self._connection: BrokerConnection | None = None
         self._hello: asyncio.Future[Hello] | None = None
         self._up = True

@@ -17,6 +17,8 @@ from edgeagent.config.problems import nearest, printable
 from edgeagent.errors import ConfigError, ConfigProblem
 
 PREFIX = "EDGEAGENT_"
+OTHERS = {"EDGEAGENT_SITE"}
+"""Variables that are no settings of the agent: the installer's folder."""
 
 
 def override(
@@ -30,7 +32,7 @@ def override(
     """
     problems = []
     for name in sorted(environ):
-        if not name.startswith(PREFIX):
+        if not name.startswith(PREFIX) or name in OTHERS:
             continue
         path = name.removeprefix(PREFIX).split("__")
         try:

@@ -394,6 +394,9 @@ class Config(Section):
 
     http: Http = Field(default_factory=Http)
     mqtt: Mqtt | None = None
+    join: bool = False
+    """While this board belongs to no site: look for a site's code before its own cameras, and say in the network that it waits."""
+
     webrtc: WebRtc = Field(default_factory=WebRtc)
     media: Media = Field(default_factory=Media)
     limits: Limits = Field(default_factory=Limits)

@@ -17,7 +17,7 @@ __all__ = ["Batch", "Telemetry", "TelemetryCounters", "TelemetryPolicy", "as_tol
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -50,7 +50,7 @@ class TelemetryPolicy:
 class Batch:
     """Values of one message, by device and reading."""
 
-    values: Mapping[str, Mapping[str, Value]]
+    values: dict[str, dict[str, Value]]
 
     def keys(self) -> Iterable[Key]:
         """Which readings it holds."""
@@ -103,7 +103,7 @@ class Telemetry:
         return None if due == math.inf else max(due, self._tick)
 
     @property
-    def viewers(self) -> Iterable[str]:
+    def viewers(self) -> Collection[str]:
         """Who is told."""
         return self._owed.keys()
 

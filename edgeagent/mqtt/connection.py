@@ -48,6 +48,7 @@ class BrokerOptions:
         ca_file: Certificates that vouch for the broker; None for those of the system.
         cert_file: The device's own certificate, for brokers that ask for one.
         key_file: Its private key.
+        verify: Whether the broker has to prove who it is; false only where every message proves itself (`edgeagent.enrol`).
         keepalive_s: The longest silence; the broker notices a death after 1.5 times as long.
         max_pending: Messages that wait to be sent or acknowledged; more are dropped.
         max_pending_bytes: The same in bytes.
@@ -58,6 +59,7 @@ class BrokerOptions:
     ca_file: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
+    verify: bool = True
     keepalive_s: int = 30
     max_pending: int = 256
     max_pending_bytes: int = 2_000_000
@@ -173,6 +175,8 @@ class BrokerConnection:
         def connect() -> None:
             if address.tls:
                 context = ssl.create_default_context(cafile=self._options.ca_file)
+                if not self._options.verify:
+                    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
                 if self._options.cert_file:
                     context.load_cert_chain(self._options.cert_file, self._options.key_file)
                 client.tls_set_context(context)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Beside", "MqttCounters", "MqttDoor", "MqttOptions"]
+__all__ = ["Beside", "MqttCounters", "MqttDoor", "MqttOptions", "Together"]
 
 import asyncio
 import logging
@@ -78,6 +78,28 @@ class Beside(Protocol):
         """Take a message, maybe before `connected`; false where it is for somebody else."""
 
 
+class Together:
+    """Several that use the connection, as one `Beside`; a message goes to the first who takes it."""
+
+    def __init__(self, parts: Sequence[Beside]) -> None:
+        self._parts = tuple(parts)
+        self.filters: Sequence[str] = tuple(name for part in parts for name in part.filters)
+
+    def connected(self, connection: BrokerConnection) -> None:
+        """See `Beside`."""
+        for part in self._parts:
+            part.connected(connection)
+
+    def lost(self) -> None:
+        """See `Beside`."""
+        for part in self._parts:
+            part.lost()
+
+    def received(self, topic: str, payload: bytes, retained: bool) -> bool:
+        """See `Beside`."""
+        return any(part.received(topic, payload, retained) for part in self._parts)
+
+
 class _HelloSource(Protocol):
     def __call__(self) -> Hello: ...
 
@@ -132,7 +154,7 @@ class MqttDoor:
         self._connection: BrokerConnection | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._faults = FaultLog()
-        self._stable = False
+        self._stable = self._anew = False
         self.counters = MqttCounters()
         self.status = "not connected yet"
 
@@ -144,6 +166,13 @@ class MqttDoor:
     def hello_changed(self) -> None:
         """Publish `hello` anew, soon."""
         self._present(p.HelloChanged())
+
+    def reconnect(self, why: str) -> None:
+        """Make the connection anew, with what now lies in the files of its certificate."""
+        if self._connection is not None and not self._connection.lost.done():
+            _log.info("connecting to the broker anew: %s", why)
+            self._stable = self._anew = True
+            self._connection.lost.set_result(why)
 
     async def run(self) -> None:
         """Connect, serve, and connect again, until cancelled; then say `up: 0` and leave."""
@@ -179,6 +208,9 @@ class MqttDoor:
                 beside.connected(connection)
             # Shielded: a future that is awaited bare is cancelled with the waiter.
             reason = await asyncio.shield(connection.lost)
+            if self._anew:
+                self._anew = False
+                return
             self._stable = asyncio.get_running_loop().time() - connected_at >= _STABLE_S
         except asyncio.CancelledError:
             self._present(p.Leaving())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BoundedPool", "leave_within", "prepare", "told_by"]
+__all__ = ["BoundedPool", "exec_anew", "leave_within", "prepare", "told_by"]
 
 import asyncio
 import contextlib
@@ -51,6 +51,13 @@ def prepare() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with contextlib.suppress(OSError, ValueError, RuntimeError):  # standard error is no file, or there is none
         faulthandler.enable()  # SIGABRT is how systemd's watchdog ends what hangs
+
+
+def exec_anew() -> None:
+    """Begin this process anew, with the same command line and number; does not return."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def leave_within(seconds: float, code: int) -> None:

@@ -6,7 +6,19 @@ written (a full disk, a reader that is gone), lines are counted and the agent go
 
 from __future__ import annotations
 
-__all__ = ["Counts", "FloodFilter", "Handler", "JsonFormatter", "Secrets", "TextFormatter", "counts", "hide", "setup", "sum_up"]
+__all__ = [
+    "Counts",
+    "FloodFilter",
+    "Handler",
+    "JsonFormatter",
+    "Secrets",
+    "TextFormatter",
+    "counts",
+    "hide",
+    "plain",
+    "setup",
+    "sum_up",
+]
 
 import datetime
 import json
@@ -271,6 +283,11 @@ _flood = FloodFilter()
 def hide(secrets: Iterable[str]) -> None:
     """Never show these in the log."""
     _secrets.add(secrets)
+
+
+def plain() -> logging.Formatter:
+    """Lines as text, with the time and without what is hidden."""
+    return TextFormatter(_secrets)
 
 
 def counts() -> Counts:

@@ -371,7 +371,9 @@ export class Agent {
     try {
       const [{ MqttDoor, reachableBroker }] = await Promise.all([import('./mqtt.js'), load().catch(() => {})]);
       const near = url === this.settings.broker ? url : reachableBroker(url, location.hostname);
-      const options = { url: near, device, viewer: this.#viewer, username, password, load };
+      // A site's broker knows each browser by a user of its own, and lets it speak by that name only.
+      const viewer = /^v-[0-9a-f]{12}$/.test(username) ? username : this.#viewer;
+      const options = { url: near, device, viewer, username, password, load };
       this.#addDoor('mqtt', (events) => new MqttDoor(options, events));
     } catch {
       this.#mqtt = false;

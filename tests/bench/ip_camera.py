@@ -14,9 +14,9 @@ from fractions import Fraction
 
 import av
 from av.video.frame import PictureType
-from edgeagent_devices._test_card import TestCard
 
 from edgeagent.core import stamp
+from edgeagent_devices._test_card import TestCard
 
 WIDTH, HEIGHT, FPS, BITRATE, GOP_S = 1280, 720, 30, 3_000_000, 2
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edgeagent_devices._sim_link import connect as connect_world
 
 from edgeagent.drivers import DeviceFault
+from edgeagent_devices._sim_link import connect as connect_world
 from tests.client.support import ADMIN, BEN, CONFIG, Robot
 from tests.support.agents import Agent
 from tests.support.broker import Broker

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from edgeagent_devices._sim_link import Link
-
 from edgeagent.client import FailSafe, Lease, LeaseLost
+from edgeagent_devices._sim_link import Link
 from tests.support.agents import Agent
 from tests.support.broker import Broker
 

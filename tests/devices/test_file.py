@@ -9,13 +9,13 @@ from typing import Any
 
 import av
 import pytest
-from edgeagent_devices.file import FileCamera
 from pydantic import ValidationError
 
 from edgeagent.core.h264 import is_keyframe, split_nals
 from edgeagent.drivers import DeviceFault, EncodedFrame
 from edgeagent.drivers.conformance import Recording, assert_conforms, record
 from edgeagent.media.encoder import make_encoder
+from edgeagent_devices.file import FileCamera
 from tests.support.clips import READY, make_clip
 from tests.support.components import require
 

@@ -282,8 +282,9 @@ def test_without_pins_the_owner_is_told(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_through_lgpio_a_pulse_is_what_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
     """gpiozero's own pin would tell whole percents of a period: 1400 µs for an ESC's neutral of 1500."""
-    from edgeagent_devices import _gpio
     from gpiozero import Device
+
+    from edgeagent_devices import _gpio
 
     outputs, told = set[int](), dict[int, float]()
 

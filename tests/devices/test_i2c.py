@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from edgeagent_devices._i2c import opened
-from edgeagent_devices._i2c_fake import FakeBus, _Pca9685
-from edgeagent_devices.bme280 import Calibration, compensated
-from edgeagent_devices.ds18b20 import celsius
 from pydantic import ValidationError
 
 from edgeagent.drivers import DeviceFault, registry
 from edgeagent.drivers.conformance import assert_device_conforms
+from edgeagent_devices._i2c import opened
+from edgeagent_devices._i2c_fake import FakeBus, _Pca9685
+from edgeagent_devices.bme280 import Calibration, compensated
+from edgeagent_devices.ds18b20 import celsius
 
 
 @pytest.fixture(autouse=True)

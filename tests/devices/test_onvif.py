@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 
 import pytest
-from edgeagent_devices import _onvif
-from edgeagent_devices.rtsp import RtspCamera
 
 from edgeagent.drivers import DeviceFault, Found
+from edgeagent_devices import _onvif
+from edgeagent_devices.rtsp import RtspCamera
 from tests.support.components import require
 from tests.support.onvif_camera import PASSWORD, USER, OnvifCamera, Stream
 

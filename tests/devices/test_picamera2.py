@@ -10,15 +10,15 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from edgeagent_devices import _picamera2_board as board
-from edgeagent_devices._picamera2_controls import wishes, within
-from edgeagent_devices._picamera2_encoders import CaptureClock, StreamShape, copy_picture
-from edgeagent_devices.picamera2 import Picamera2Camera
 from pydantic import ValidationError
 
 from edgeagent.drivers import DeviceFault, registry
 from edgeagent.drivers.conformance import Recording
 from edgeagent.media.encoder import make_encoder
+from edgeagent_devices import _picamera2_board as board
+from edgeagent_devices._picamera2_controls import wishes, within
+from edgeagent_devices._picamera2_encoders import CaptureClock, StreamShape, copy_picture
+from edgeagent_devices.picamera2 import Picamera2Camera
 
 PI5 = [
     {"Id": "/base/axi/pcie@120000/rp1/i2c@88000/imx708@1a", "Model": "imx708", "Num": 0},

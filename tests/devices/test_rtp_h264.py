@@ -5,10 +5,11 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from edgeagent_devices import _rtp
-from edgeagent_devices._rtp_h264 import AccessUnit, Depacketizer
 from hypothesis import given
 from hypothesis import strategies as st
+
+from edgeagent_devices import _rtp
+from edgeagent_devices._rtp_h264 import AccessUnit, Depacketizer
 
 PT = 96
 SPS, PPS = b"\x67\x42\xc0\x1f", b"\x68\xce\x3c\x80"

@@ -5,10 +5,10 @@ import random
 from itertools import pairwise
 
 import pytest
-from edgeagent_devices._rtp_h265 import AccessUnit, Depacketizer, parameter_sets
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeagent_devices._rtp_h265 import AccessUnit, Depacketizer, parameter_sets
 from tests.devices.test_rtp_h264 import PT, Packet, check_lost_or_late, feed, packets
 
 TRAIL, IDR, CRA, VPS, SPS, PPS, AUD = 1, 19, 21, 32, 33, 34, 35

@@ -7,10 +7,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from edgeagent_devices._rtp_jpeg import Depacketizer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeagent_devices._rtp_jpeg import Depacketizer
 from tests.devices.test_rtp_h264 import PT, feed, packets
 from tests.support.clips import make_clip
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import av
 import pytest
-from edgeagent_devices.rtsp import RtspCamera
 from pydantic import ValidationError
 
 from edgeagent.core.camera_life import LifePolicy
@@ -21,6 +20,7 @@ from edgeagent.core.h264 import ParameterSets, split_nals
 from edgeagent.drivers import DeviceFault
 from edgeagent.drivers.conformance import Recording, assert_conforms, record
 from edgeagent.model import CameraPhase
+from edgeagent_devices.rtsp import RtspCamera
 from tests.drivers.test_runner import running
 from tests.support.rtsp import RtspServer, raw_clip
 

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import pytest
-from edgeagent_devices._rtsp_auth import authorize, is_stale, parse_challenges
-from edgeagent_devices.rtsp import RtspCamera
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeagent.drivers import DeviceFault
 from edgeagent.drivers.conformance import Recording, record
+from edgeagent_devices._rtsp_auth import authorize, is_stale, parse_challenges
+from edgeagent_devices.rtsp import RtspCamera
 from tests.devices.test_rtp_h264 import fragments, packets
 from tests.support.clips import make_clip
 

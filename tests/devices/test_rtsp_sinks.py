@@ -7,10 +7,6 @@ from itertools import pairwise
 import av
 import numpy as np
 import pytest
-from edgeagent_devices._rtp import AccessUnit
-from edgeagent_devices._rtp_h264 import Depacketizer
-from edgeagent_devices._rtsp_sinks import Encoding, NeedsEncoding, PassThrough, Rendition, Tick
-from edgeagent_devices._rtsp_wire import Video
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +14,10 @@ from edgeagent.core.h264 import split_nals
 from edgeagent.drivers import DeviceFault, EncodedFrame, VideoEncoder
 from edgeagent.drivers.conformance import Recording
 from edgeagent.media.encoder import make_encoder
+from edgeagent_devices._rtp import AccessUnit
+from edgeagent_devices._rtp_h264 import Depacketizer
+from edgeagent_devices._rtsp_sinks import Encoding, NeedsEncoding, PassThrough, Rendition, Tick
+from edgeagent_devices._rtsp_wire import Video
 from tests.devices.test_rtp_h264 import PT, feed, packets
 
 STEP = 3000

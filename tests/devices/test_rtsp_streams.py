@@ -10,13 +10,13 @@ from typing import Any
 
 import av
 import pytest
-from edgeagent_devices import _rtsp_several
-from edgeagent_devices.rtsp import RtspCamera
 from pydantic import ValidationError
 
 from edgeagent.drivers import DeviceFault, EncodedFrame, VideoEncoder
 from edgeagent.drivers.conformance import Recording, assert_conforms, record
 from edgeagent.media.encoder import make_encoder
+from edgeagent_devices import _rtsp_several
+from edgeagent_devices.rtsp import RtspCamera
 from tests.support.rtsp import RtspServer, raw_clip
 from tests.support.tls import TlsDoor
 

@@ -3,9 +3,10 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from edgeagent_devices._rtsp_wire import Address, Interleaved, Reader, Response, Transport, find_video, request
 from hypothesis import given
 from hypothesis import strategies as st
+
+from edgeagent_devices._rtsp_wire import Address, Interleaved, Reader, Response, Transport, find_video, request
 
 
 @pytest.mark.parametrize(

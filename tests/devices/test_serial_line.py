@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from edgeagent_devices.serial_line import MAX_LINE, Decoder, SerialLine
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -17,6 +16,7 @@ from pydantic import ValidationError
 from edgeagent.drivers import DeviceFault
 from edgeagent.drivers.conformance import assert_device_conforms
 from edgeagent.drivers.device import Reading
+from edgeagent_devices.serial_line import MAX_LINE, Decoder, SerialLine
 from tests.support.procs import wait_until
 
 READINGS = {"temperature": {"unit": "°C"}, "door": {"kind": "flag"}, "state": {"kind": "text"}}

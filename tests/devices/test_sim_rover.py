@@ -12,12 +12,6 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from edgeagent_devices._sim_link import connect
-from edgeagent_devices._sim_map import TARGETS, make_ground
-from edgeagent_devices._sim_picture import Picture
-from edgeagent_devices.sim_rover import SimRover
-from edgeagent_devices.sim_rover_camera import SimRoverCamera
-from edgeagent_devices.sim_sensor import SimSensor
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -25,6 +19,12 @@ from edgeagent.core import stamp
 from edgeagent.drivers import DeviceFault, commands, registry
 from edgeagent.drivers.conformance import assert_conforms, assert_device_conforms, record
 from edgeagent.media.encoder import make_encoder
+from edgeagent_devices._sim_link import connect
+from edgeagent_devices._sim_map import TARGETS, make_ground
+from edgeagent_devices._sim_picture import Picture
+from edgeagent_devices.sim_rover import SimRover
+from edgeagent_devices.sim_rover_camera import SimRoverCamera
+from edgeagent_devices.sim_sensor import SimSensor
 from tests.support.procs import wait_until
 
 Luma = NDArray[np.uint8]

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgeagent.drivers import DeviceFault
 from edgeagent_devices import _sim_link
 from edgeagent_devices._sim_link import connect, socket_path
 from edgeagent_devices._sim_map import MAX_SIZE, MIN_SIZE, RADIUS, TARGETS, make_ground
 from edgeagent_devices._sim_physics import MAX_STEP_S, TOP_SPEED, TURN_RATE, begin, range_ahead, step, steps
 from edgeagent_devices._sim_world import MAX_PACKET, World
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from edgeagent.drivers import DeviceFault
 from tests.support.procs import wait_until
 
 share = st.floats(-1, 1)

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edgeagent_devices import system
-from edgeagent_devices.system import System, ticks
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeagent.drivers.board import BoardHealth, Power
 from edgeagent.drivers.conformance import assert_device_conforms
+from edgeagent_devices import system
+from edgeagent_devices.system import System, ticks
 
 HEALTH = BoardHealth(
     memory_total_bytes=1_000,

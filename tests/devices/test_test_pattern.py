@@ -6,9 +6,6 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from edgeagent_devices._lettering import draw, measure
-from edgeagent_devices._test_card import TestCard
-from edgeagent_devices.test_pattern import TestPatternCamera, date_and_clock
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -16,6 +13,9 @@ from edgeagent.core import stamp
 from edgeagent.drivers import EncodedFrame, registry
 from edgeagent.drivers.conformance import Recording, assert_conforms, record
 from edgeagent.media.encoder import make_encoder
+from edgeagent_devices._lettering import draw, measure
+from edgeagent_devices._test_card import TestCard
+from edgeagent_devices.test_pattern import TestPatternCamera, date_and_clock
 
 
 def camera(**options: Any) -> TestPatternCamera:

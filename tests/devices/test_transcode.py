@@ -12,7 +12,6 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from edgeagent_devices._transcode import Lag, Reencoder, Transcoder, starts_here
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from edgeagent.core.h264 import contains_b_slice, parse_sps, split_nals
 from edgeagent.drivers import DeviceFault, EncodedFrame
 from edgeagent.drivers.conformance import Recording
 from edgeagent.media.encoder import X264Encoder
+from edgeagent_devices._transcode import Lag, Reencoder, Transcoder, starts_here
 from tests.support.components import require
 
 FPS = 30

@@ -14,9 +14,6 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from edgeagent_devices._v4l2_find import NO_PERMISSION, UsbCamera, UsbCameras, look, resolve
-from edgeagent_devices._v4l2_modes import RAW, Mode, Offer, choose, summary
-from edgeagent_devices.v4l2 import V4l2Camera, raw_picture
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -26,6 +23,9 @@ from edgeagent.core.h264 import join_nals, nal_type, split_nals
 from edgeagent.drivers import DeviceFault, EncodedFrame
 from edgeagent.drivers.conformance import Recording, assert_conforms
 from edgeagent.media.encoder import X264Encoder
+from edgeagent_devices._v4l2_find import NO_PERMISSION, UsbCamera, UsbCameras, look, resolve
+from edgeagent_devices._v4l2_modes import RAW, Mode, Offer, choose, summary
+from edgeagent_devices.v4l2 import V4l2Camera, raw_picture
 from tests.support.components import require
 from tests.support.v4l2 import CameraDevice, Control, Device, EncoderDevice, FakeNode, Format, RealTimeCamera
 

@@ -199,6 +199,22 @@ async def test_what_is_no_more_is_taken_back(tmp_path: Path) -> None:
         assert kept.keys() == {"ea/1/d/porch/hello", "ea/1/d/porch/up", "homeassistant/device/ea-yard/config"}
 
 
+async def test_turned_off_it_takes_back_its_own_and_keeps_what_others_read(tmp_path: Path) -> None:
+    """The lamp has `mqtt: true`, the garden was published for Home Assistant only; it listened to a prefix of its own."""
+    garden = DeviceInfo(name="garden", phase="live", readings=[ReadingInfo(name="light")])
+    home = Home(device="porch", prefix="ha", cameras={"door": "Door"})
+    async with mosquitto(tmp_path) as (url, witness):
+        async with on(url, None, LAMP, garden, home=home):
+            await until(lambda: len(witness.payloads("ea/1/d/porch/announced")) == 2, "the announcement")
+        assert {"ha/device/ea-porch/config", "ea/1/d/porch/r/lamp", "ea/1/d/porch/r/garden"} <= (await retained(url)).keys()
+        for _ in range(2):  # once is enough, and nothing comes back
+            async with on(url, None, LAMP) as bridge:
+                await until(lambda: bridge._announced_at > 0, "the first look at what is left")
+            kept = await retained(url)
+            assert kept.keys() == {"ea/1/d/porch/hello", "ea/1/d/porch/up", "ea/1/d/porch/r/lamp"}
+            assert json.loads(kept["ea/1/d/porch/up"])["up"] == 0
+
+
 async def test_pictures_only_while_home_assistant_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgeagent.mqtt.bridge._STILL_EVERY_S", 0.05)
     home = Home(device="porch", cameras={"door": "Door"})

@@ -48,7 +48,7 @@ def test_it_always_comes_back() -> None:
 
 def test_what_moved_is_stopped_by_whatever_the_service_ended() -> None:
     """The keeper's record lies in the runtime directory, which stays until this has run; lgpio needs a folder it may write to."""
-    assert {"ExecStopPost=-/opt/edgeagent/bin/python -P -m edgeagent.keeper --stop", "RuntimeDirectory=edgeagent"} <= set(
+    assert {"ExecStopPost=-/opt/edgeagent/current/bin/python -P -m edgeagent.keeper --stop", "RuntimeDirectory=edgeagent"} <= set(
         settings()
     )
     assert {"LimitNICE=-10", "WorkingDirectory=/run/edgeagent", "DeviceAllow=char-gpiochip rw"} <= set(settings())
@@ -59,7 +59,7 @@ def test_what_moved_is_stopped_by_whatever_the_service_ended() -> None:
 def test_systemd_takes_every_line(tmp_path: Path) -> None:
     program = tmp_path / "edgeagent"
     program.touch(mode=0o755)
-    (tmp_path / UNIT.name).write_text(UNIT.read_text().replace("/opt/edgeagent/bin/edgeagent", str(program)))
+    (tmp_path / UNIT.name).write_text(UNIT.read_text().replace("/opt/edgeagent/current/bin/edgeagent", str(program)))
     done = subprocess.run(
         [require("systemd-analyze"), "verify", "--man=no", "--recursive-errors=no", str(tmp_path / UNIT.name)],
         capture_output=True,

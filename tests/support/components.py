@@ -12,6 +12,7 @@ import pytest
 
 PACKAGES = {
     "chromium": "chromium",
+    "dbus-daemon": "dbus-daemon",
     "depmod": "kmod",
     "modprobe": "kmod",
     "ffmpeg": "ffmpeg",
@@ -21,9 +22,13 @@ PACKAGES = {
     "mosquitto": "mosquitto",
     "node": "nodejs",
     "npm": "npm",
+    "pebble-challtestsrv": "pebble",
+    "pdftoppm": "poppler-utils",
     "qemu-system-x86_64": "qemu-system-x86",
+    "rsvg-convert": "librsvg2-bin",
     "systemd-analyze": "systemd",
     "turnserver": "coturn",
+    "xz": "xz-utils",
 }
 """Debian's package of each program."""
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from edgeagent_devices._sim_link import Link
-
 from tests.support.agents import Agent
 from tests.support.procs import DEADLINE_S, wait_until
 

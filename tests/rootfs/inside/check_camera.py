@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edgeagent_devices import _picamera2_board
-from edgeagent_devices._picamera2_controls import wishes
-from edgeagent_devices.picamera2 import Picamera2Camera, _looked_up
 
 from edgeagent.drivers import DeviceFault, EncodedFrame
 from edgeagent.drivers.conformance import Recording, assert_conforms, record
 from edgeagent.media.encoder import make_encoder
+from edgeagent_devices import _picamera2_board
+from edgeagent_devices._picamera2_controls import wishes
+from edgeagent_devices.picamera2 import Picamera2Camera, _looked_up
 from tests.rootfs.inside import board
 from tests.rootfs.inside.helpers import camera, kbit_s, layer_rests, of, wait_until
 

@@ -9,11 +9,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from edgeagent_devices.picamera2 import Picamera2Camera
-
 from edgeagent.drivers import EncodedFrame
 from edgeagent.drivers.conformance import Recording, record
 from edgeagent.drivers.runner import EncoderFactory
+from edgeagent_devices.picamera2 import Picamera2Camera
 
 
 def camera(**options: Any) -> Picamera2Camera:

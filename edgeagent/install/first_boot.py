@@ -1,0 +1,71 @@
+"""The first boot of a prepared card: install, enrol with the claim, start, wipe the claim, and never again.
+
+Run by `edgeagent-first-boot.service` out of the card's own wheel until all of it is done; each step may be repeated.
+
+    <card>/            `edgeagent/` of the boot partition, as `edgeagent provision prepare` writes it
+      wheelhouse/      as in `edgeagent.install.wheels`
+      edgeagent.yaml   the first configuration
+      claim.json       0600 in /etc/edgeagent from the first run on, and gone after the last
+"""
+
+from __future__ import annotations
+
+__all__ = ["run"]
+
+import json
+from pathlib import Path
+
+from edgeagent.errors import EdgeAgentError
+from edgeagent.install import ordered
+from edgeagent.install.installing import Installation
+from edgeagent.install.places import USER
+from edgeagent.install.steps import Steps
+from edgeagent.install.wheels import Wheelhouse
+from edgeagent.install.wipe import wipe_claim
+
+UNIT = "edgeagent-first-boot.service"
+
+
+def run(card: Path, steps: Steps, installation: Installation) -> None:
+    """All of it.
+
+    Args:
+        card: The folder on the boot partition.
+        steps: The system.
+        installation: The agent on it.
+
+    Raises:
+        EdgeAgentError: Something is not possible yet, or at all; what was done stays done.
+    """
+    places = steps.places
+    told = json.loads((card / "card.json").read_text(encoding="utf-8"))
+    claim = places.etc / "claim.json"
+    wheelhouse = Wheelhouse.open(card / "wheelhouse")
+    if installation.slots.current() != wheelhouse.slot or not places.config.is_file():
+        config = (card / "edgeagent.yaml").read_text(encoding="utf-8")
+        installation.install(wheelhouse, index=bool(told["index"]), config=config, start=False)
+    if (card / "claim.json").is_file():
+        # Whoever may log in can read the boot partition.
+        steps.write(claim, (card / "claim.json").read_bytes(), 0o600, USER)
+        steps.remove(card / "claim.json")
+    if claim.is_file() and not (places.state / "identity" / "site.json").is_file():
+        _enrol(steps, claim)
+    installation.start()
+    if claim.is_file():
+        if not ordered.pin(steps):
+            raise EdgeAgentError("The board has not joined its site yet; this is tried again.")
+        wiped = wipe_claim(steps, claim.read_text(encoding="utf-8"))
+        steps.say(f"The claim was wiped from {len(wiped)} places.")
+        if told.get("wifi"):
+            steps.say("The key of the Wi-Fi stays on the card, and in the system's network settings: the board needs it.")
+    steps.remove(places.units / "multi-user.target.wants" / UNIT)
+    steps.remove(places.units / UNIT)
+    steps.say("First boot is done.")
+
+
+def _enrol(steps: Steps, claim: Path) -> None:
+    """As the agent's user: the keys are its own."""
+    places = steps.places
+    program = str(places.current / "bin" / "edgeagent")
+    env = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(places.state)}
+    steps.run([program, "enrol", str(claim), "--wait", "--state", str(places.state)], user=USER, env=env, timeout_s=900)

@@ -1,0 +1,262 @@
+"""`edgeagent provision add`: boards are planned, and get their claims."""
+
+from __future__ import annotations
+
+__all__ = ["add"]
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeagent_provisioning.cli.common import Commands, command, duration, open_site, print_json, shown_time, tell_broker
+
+if TYPE_CHECKING:
+    from edgeagent_provisioning.csv_import import Check, Problem, Row
+    from edgeagent_provisioning.planning import Done
+    from edgeagent_provisioning.site import Site
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    adding = command(
+        commands,
+        "add",
+        _add,
+        help="plan boards and make their claims: one, a list, or any number of them at once",
+        description=(
+            "Plan boards and make their claims. A list (--csv) is checked as a whole before anything is done; run again, it\n"
+            "goes on where it stopped. Its first row names the columns: name, and where wanted serial, cameras\n"
+            "(front:picamera2), drivers (lamp:led), wifi (SSID:key), place, tags. With --bulk one claim is for many boards,\n"
+            "and each waits for `approve`."
+        ),
+        example=(
+            "edgeagent provision add gate-1 --place 'North gate' --cameras front:picamera2\n"
+            "  edgeagent provision add --csv boards.csv\n"
+            "  edgeagent provision add --csv boards.csv --cards --labels labels.pdf\n"
+            "  edgeagent provision add --bulk 50 --prefix cam --expires 24h"
+        ),
+        json=True,
+    )
+    adding.add_argument("name", nargs="?", metavar="NAME", help="a-z, 0-9 and inner hyphens")
+    adding.add_argument("--csv", type=Path, metavar="FILE", help="a list of boards; `-` reads it from the standard input")
+    adding.add_argument("--bulk", type=int, metavar="N", help="one claim for up to N boards, which then wait for `approve`")
+    adding.add_argument(
+        "--prefix", default="board", metavar="NAME", help="how boards of --bulk are named: NAME-1, NAME-2 … (default: board)"
+    )
+    adding.add_argument(
+        "--serials", type=Path, metavar="FILE", help="with --bulk: only boards with these serial numbers, one in a line"
+    )
+    adding.add_argument(
+        "--serial", default="", metavar="TEXT", help="serial number of the hardware: no other board may use the claim"
+    )
+    adding.add_argument(
+        "--cameras", default="", metavar="TEXT", help="like front:picamera2, or JSON as in the agent's configuration"
+    )
+    adding.add_argument("--drivers", default="", metavar="TEXT", help="sensors and actuators, like lamp:led, or JSON")
+    adding.add_argument("--wifi-file", type=Path, metavar="FILE", help="file (0600) with SSID:key in one line")
+    adding.add_argument("--place", default="", metavar="TEXT", help="where it is, for lists and labels")
+    adding.add_argument("--tags", default="", metavar="TEXT", help="names, with spaces between")
+    adding.add_argument("--expires", type=duration, metavar="TIME", help="how long claims work, like 24h or 30d (default: 7d)")
+    adding.add_argument("--update", action="store_true", help="change boards that are planned already")
+    adding.add_argument("--replace", action="store_true", help="give names of revoked boards to new ones")
+    adding.add_argument("--new-claim", action="store_true", help="make a new claim also where one still works, and cancel that")
+    adding.add_argument("--any-driver", action="store_true", help="take cameras and drivers that are not installed here")
+    adding.add_argument("--claims", type=Path, metavar="DIR", help="write each claim to DIR/NAME.json (0600)")
+    adding.add_argument("--cards", action="store_true", help="make the folder of each card, as `provision prepare` does")
+    adding.add_argument(
+        "--labels", type=Path, metavar="FILE", help="write labels with QR codes, as `provision labels` does (.pdf, .svg)"
+    )
+    adding.add_argument("--show-claim", action="store_true", help="print the claims; whoever reads one can be that board")
+    adding.add_argument("--check", action="store_true", help="only check, and change nothing")
+
+
+def _add(options: argparse.Namespace) -> int:
+    from edgeagent.errors import EdgeAgentError
+    from edgeagent_provisioning import csv_import
+
+    if [options.name is not None, options.csv is not None, options.bulk is not None].count(True) != 1:
+        raise EdgeAgentError("Write a board's name, or --csv FILE, or --bulk N.")
+    check = None if options.any_driver else csv_import.configured()
+    with open_site(options) as site:
+        if options.bulk is not None:
+            return _bulk(site, options, check)
+        if options.csv is not None:
+            data = sys.stdin.buffer.read() if str(options.csv) == "-" else _read(options.csv)
+            rows, problems = csv_import.parse(data, check)
+        else:
+            row, problems = csv_import.row_of(0, _cells(options, name=options.name), check)
+            rows = [row]
+        return _plan(site, options, rows, problems)
+
+
+def _plan(site: Site, options: argparse.Namespace, rows: list[Row], problems: list[Problem]) -> int:
+    from edgeagent_provisioning import claims, planning
+
+    problems = sorted(
+        [*problems, *planning.conflicts(site.registry, rows, update=options.update, replace=options.replace)],
+        key=lambda problem: problem.row,
+    )
+    if problems:
+        if options.json:
+            print_json({"problems": [{"row": found.row, "column": found.column, "message": found.message} for found in problems]})
+        else:
+            for found in problems:
+                print(found if options.csv else f"{found.column}: {found.message}", file=sys.stderr)
+            print("Nothing was done: mend this and run it again.", file=sys.stderr)
+        return 1
+    if options.check:
+        print_json({"problems": []}) if options.json else print(f"{len(rows)} boards: all is right.")
+        return 0
+    done = []
+    for row in rows:
+        life_s = options.expires or claims.LIFE_S
+        done.append(planning.plan(site, row, time.time(), life_s, new_claim=options.new_claim, replace=options.replace))
+        if not options.json:
+            print(_line(done[-1]), flush=True)
+    if site.joining and any(found.token for found in done):
+        tell_broker(site)  # of the users by which these boards may join
+    written = _write_claims(site, options, done)
+    cards = _make_cards(site, done) if options.cards else {}
+    if options.labels:
+        _run(site, "labels", done, "--out", str(options.labels))
+    if options.json:
+        print_json({"boards": [_of(found, written.get(found.row.name), cards.get(found.row.name)) for found in done]})
+    else:
+        _summary(site, options, done, written)
+    return 1 if any(found.result == "failed" for found in done) else 0
+
+
+def _line(done: Done) -> str:
+    where = f"row {done.row.number}: " if done.row.number else ""
+    until = f", claim until {shown_time(done.token.expires_at)}" if done.token else ""
+    return f"{where}{done.row.name}: {done.result}{until}" if done.result != "failed" else f"{where}{done.row.name}: {done.message}"
+
+
+def _of(done: Done, claim: str | None, card: str | None) -> dict[str, Any]:
+    found: dict[str, Any] = {"row": done.row.number, "name": done.row.name, "result": done.result}
+    if done.token:
+        found |= {"token": done.token.id, "expires_at": done.token.expires_at}
+    found |= {"card": card} if card else {}
+    return found | ({"claim": claim} if claim else {}) | ({"message": done.message} if done.message else {})
+
+
+def _write_claims(site: Site, options: argparse.Namespace, done: Sequence[Done]) -> dict[str, str]:
+    """Claims by board: written where asked, and returned where they may be shown."""
+    from edgeagent_provisioning import claims, keyfiles
+
+    if not (options.claims or options.show_claim):
+        return {}
+    texts = {found.row.name: claims.claim_for(site, found.token).text() for found in done if found.token}
+    if options.claims:
+        options.claims.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, text in texts.items():
+            keyfiles.write_private(options.claims / f"{name}.json", text + "\n")
+    return texts if options.show_claim else {}
+
+
+def _make_cards(site: Site, done: Sequence[Done]) -> dict[str, str]:
+    """The folder of each board's card."""
+    import json
+
+    told = _run(site, "prepare", done)
+    return {card["board"]: card["folder"] for card in json.loads(told)} if told else {}
+
+
+def _run(site: Site, command: str, done: Sequence[Done], *words: str) -> str:
+    """Run another command for the boards that have a claim, and return what it prints; "" where there are none."""
+    import contextlib
+    import io
+
+    from edgeagent_provisioning import cli
+
+    names = [found.row.name for found in done if found.token]
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):
+        done_well = bool(names) and cli.run([command, "--site", str(site.folder), "--json", *words, *names]) == 0
+    return told.getvalue() if done_well else ""
+
+
+def _summary(site: Site, options: argparse.Namespace, done: Sequence[Done], shown: dict[str, str]) -> None:
+    for board, text in shown.items():
+        print(f"\n{board}:\n{text}")
+    results = [found.result for found in done]
+    if len(done) > 1:
+        print(", ".join(f"{results.count(result)} {result}" for result in dict.fromkeys(results)) + ".")
+    if options.claims:
+        print(f"The claims are in {options.claims}; whoever reads one can be that board until it is used.")
+    name = next((found.row.name for found in done if found.token), None)
+    if name and options.cards:
+        print(f"The cards are in {site.folder / 'cards'}.")
+    if name and options.labels:
+        print(f"The labels are in {options.labels}.")
+    if name and not (options.cards or options.labels):
+        print(f"Next: `edgeagent provision prepare --boot DIR {name}` for its card, or `edgeagent provision labels` for QR codes.")
+    if not site.urls and not site.joining:
+        print("The site has no address yet: edgeagent provision site set --url https://HOST:8443")
+
+
+def _bulk(site: Site, options: argparse.Namespace, check: Check | None) -> int:
+    from edgeagent_provisioning import claims, csv_import, keyfiles
+
+    row, problems = csv_import.row_of(0, _cells(options, name=options.prefix), check)
+    if problems:
+        for found in problems:
+            print(f"{'prefix' if found.column == 'name' else found.column}: {found.message}", file=sys.stderr)
+        return 1
+    template = {"place": row.place, "tags": list(row.tags), "cameras": row.cameras, "drivers": row.drivers, "wifi": row.wifi}
+    serials = _read(options.serials).decode("utf-8", "replace").split() if options.serials else []
+    token = claims.mint_bulk(
+        site,
+        time.time(),
+        options.bulk,
+        prefix=options.prefix,
+        serials=serials,
+        template={key: value for key, value in template.items() if value},
+        life_s=options.expires or claims.LIFE_S,
+    )
+    if site.joining:
+        tell_broker(site)
+    claim = claims.claim_for(site, token).text() if options.claims or options.show_claim else ""
+    if options.claims:
+        options.claims.mkdir(mode=0o700, parents=True, exist_ok=True)
+        keyfiles.write_private(options.claims / f"{options.prefix}.json", claim + "\n")
+    if options.json:
+        told = {"token": token.id, "uses": token.uses_left, "expires_at": token.expires_at}
+        print_json(told | ({"claim": claim} if options.show_claim else {}))
+        return 0
+    print(
+        f"The claim {token.id} takes {token.uses_left} boards until {shown_time(token.expires_at)}; "
+        "let them in with `edgeagent provision approve`."
+    )
+    if options.show_claim:
+        print(claim)
+    elif not options.claims:
+        print("`edgeagent provision add --bulk` shows it with --show-claim, or writes it with --claims DIR.")
+    return 0
+
+
+def _cells(options: argparse.Namespace, name: str) -> dict[str, str]:
+    from edgeagent_provisioning import keyfiles
+
+    wifi = keyfiles.read_private(options.wifi_file).decode("utf-8", "replace") if options.wifi_file else ""
+    return {
+        "name": name,
+        "serial": options.serial,
+        "cameras": options.cameras,
+        "drivers": options.drivers,
+        "wifi": wifi.split("\n")[0].rstrip("\r"),
+        "place": options.place,
+        "tags": options.tags,
+    }
+
+
+def _read(path: Path) -> bytes:
+    from edgeagent.errors import EdgeAgentError
+
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise EdgeAgentError(f"{path} cannot be read: {error.strerror or error}.") from None

@@ -1,0 +1,442 @@
+"""Who is let in, and by which certificate: requests as boards send them, answered from the registry. The same for every door.
+
+    1. whose claim or board   2. its seal, before anything is decided or written   3. the CSR
+    4. one transaction: the token's use, the board's keys and its certificate, all or nothing
+    5. the sealed reply, which a retry with the same keys gets again
+
+A board is `active` only once it has shown the certificate (`here`). Names come from the registry, never from a CSR.
+Wrong seals cost whoever sends them time and nobody else anything: they use up no token, and hold up no board that knows its secret.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Doors", "Enrolling", "Event", "JoiningUser", "NoHere", "joining_users"]
+
+import dataclasses
+import hashlib
+import secrets
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from edgeagent.core.ratelimit import KeyedBuckets, Rate
+from edgeagent.errors import EdgeAgentError, PeerError
+from edgeagent.wire import claim as c
+from edgeagent.wire import enrolment as e
+from edgeagent.wire import seal
+from edgeagent.wire.orders import SITE, Here, decode_report, settings_version
+from edgeagent_provisioning import claims
+from edgeagent_provisioning.registry import Board, Certificate, Token
+from edgeagent_provisioning.site import Site, pem
+
+Doors: TypeAlias = Literal["https", "mqtt"]
+_WRONG = Rate(1, 10)  # wrong seals of one source: so many a second, so many at once
+_LINES = Rate(0.2, 20)
+_APPROVAL_S = 30.0
+_ASK_NEW = "ask the installer for a new claim (edgeagent provision add --new-claim)"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, for the screen. `kind`: enrolled, again, waiting, active, renewed, refused, guessed."""
+
+    kind: str
+    board: str
+    text: str
+    at: float
+
+
+class NoHere(PeerError):
+    """Sealed by that board, but not a `Here`."""
+
+
+class Enrolling:
+    """Decides and writes; keeps nothing but the limits. Calls may come from any thread.
+
+    Args:
+        site: The open site.
+        clock: Seconds of a clock that does not go back, for the limits.
+        settings: The first settings of a board, as the order `settings` wants them; None where it has none yet.
+        told: Called for each event, after what it tells of is on disk.
+        changed: Called when what the broker must know has changed (revoked certificates, joining users), after it is on disk.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        clock: Callable[[], float],
+        *,
+        settings: Callable[[Board], Mapping[str, object] | None] = lambda board: None,
+        told: Callable[[Event], None] = lambda event: None,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._site = site
+        self._clock = clock
+        self._settings = settings
+        self._told = told
+        self._changed = changed
+        self._sources = KeyedBuckets(_WRONG)
+        self._tokens = KeyedBuckets(_WRONG)
+        self._lines = KeyedBuckets(_LINES)
+        self._lock = threading.Lock()
+        self._nobody = secrets.token_urlsafe(16)
+        self._sig = seal.p256(site.keys["sig"])
+        self._enc = seal.p256(site.keys["enc"])
+
+    def handle(self, text: str | bytes, now: float, *, source: str = "", door: Doors = "https") -> str:
+        """Answer one request to enrol or to renew.
+
+        Args:
+            text: As it came.
+            now: Unix time.
+            source: Who shares one limit of wrong seals: an address, or a user of the broker.
+            door: By what it came.
+
+        Returns:
+            The reply, sealed where the request was. Never raises for anything in `text`.
+
+        Raises:
+            EdgeAgentError, OSError, sqlite3.Error: The site itself is out of order; nothing was written.
+        """
+        with self._lock:
+            wait_s = self._sources.wait_s(source, self._clock())
+        if wait_s:
+            return e.plain_refusal(429, "Too many wrong claims came from there; wait a moment.", wait_s)
+        try:
+            kind, whose = e.what_is(text)
+        except PeerError as error:
+            return e.plain_refusal(error.code, error.message)
+        if kind == "enrol":
+            return self._enrol(text, whose, now, source, door)
+        return self._renew(text, whose, now, source)
+
+    def here(self, text: str | bytes, board_name: str, now: float, *, serial: str | None = None) -> Board:
+        """A board has shown its certificate, to the service or to the broker, and says what it is: it is `active`.
+
+        Args:
+            text: A sealed `Here`.
+            board_name: Whom the certificate names, as TLS or the broker have proved.
+            serial: The certificate's serial (hexadecimal), where it was seen here; None where the broker has seen it.
+
+        Raises:
+            PeerError: 401 not sealed by that board, 403 no such certificate, 410 revoked, 400 cannot be read.
+            NoHere: It is something else that the board tells its site.
+        """
+        registry = self._site.registry
+        board = registry.board(board_name)
+        if board is None or board.id_jwk is None:
+            raise PeerError(403, "No board of this site is called so.")
+        if board.state == "revoked":
+            raise PeerError(410, f"{board_name} has been revoked.")
+        opened = seal.unseal(text, with_enc=self._enc, from_sig=board.id_jwk, issuer=board_name, audience=SITE, typ=seal.ANSWER)
+        told = decode_report(opened.body)
+        if not isinstance(told, Here) or told.device != board_name:
+            raise NoHere(400, "This is not what a board says of itself.")
+        return self.seen(board_name, now, serial=serial, release=told.release, model=told.model)
+
+    def seen(self, board_name: str, now: float, *, serial: str | None = None, release: str = "", model: str = "") -> Board:
+        """As `here`, for a caller that has opened the envelope itself. Raises PeerError, as there."""
+        registry, first, changed = self._site.registry, False, False
+        with registry.transaction() as connection:
+            board = registry.board(board_name)
+            if board is None or board.enrolled_at is None:
+                raise PeerError(403, "No board of this site is called so.")
+            if board.state not in ("planned", "active"):
+                raise PeerError(410, f"{board_name} is {board.state}.")
+            certificate = registry.certificate(serial) if serial else None
+            if serial and (certificate is None or certificate.board != board_name or certificate.revoked_at is not None):
+                raise PeerError(403, "This certificate is not one that this site knows for that board.")
+            if serial is None:
+                # The broker tells no serial. If it is an older one, the board has the newest all the same, or asks for another.
+                certificate = next(iter(registry.certificates("board = ? AND revoked_at IS NULL", board_name)), None)
+            if certificate:
+                connection.execute(
+                    "UPDATE certificates SET used_at = coalesce(used_at, ?) WHERE serial = ?", (int(now), certificate.serial)
+                )
+                changed = self._rotated(connection, certificate, now)
+            first = board.state != "active"
+            board = dataclasses.replace(
+                board,
+                state="active",
+                active_at=int(now) if first else board.active_at,
+                seen_at=int(now),
+                version=release or board.version,
+            )
+            registry.save_board(connection, board)
+            if model:
+                connection.execute("UPDATE boards SET model = ? WHERE name = ?", (model, board_name))
+            if first:
+                registry.audit(connection, now, "activate", board_name, serial=certificate.serial if certificate else None)
+                for token in registry.tokens("board = ? AND used_by = ?", board_name, board.id_thumbprint):
+                    registry.forget_secret(connection, token.id)
+        if first:
+            self._told(Event("active", board_name, f"{board_name} has shown its certificate and is active.", now))
+        if changed:
+            self._site.write_crl(now)
+        if first or changed:
+            self._changed()
+        return board
+
+    # Enrolment
+
+    def _enrol(self, text: str | bytes, token_id: str, now: float, source: str, door: Doors) -> str:
+        registry = self._site.registry
+        token = registry.token(token_id)
+        if token is not None and not token.secret:
+            gone = "has been cancelled" if token.cancelled_at is not None else "has been used already"
+            return self._wrong(source, token_id, now, e.plain_refusal(409, f"This claim {gone}; {_ASK_NEW}."))
+        try:
+            # An unknown token costs as much time as a wrong secret.
+            request = e.open_enrol(text, token.secret if token else self._nobody)
+        except e.Unproved:
+            return self._wrong(source, token_id, now)
+        except PeerError as error:
+            return e.plain_refusal(error.code, error.message)
+        if token is None:  # somebody has guessed what this process made up for nobody
+            return self._wrong(source, token_id, now)
+        try:
+            key = self._key_of(request.csr, token.board)
+            reply, event, changed = self._admitted(token_id, request, key, now, door)
+        except _NotYet as wait:
+            self._told(wait.event)
+            refused = e.Refused(nonce=request.nonce, code=202, message=str(wait), retry_s=_APPROVAL_S)
+            return e.reply_to_enrol(refused, token.secret)
+        except PeerError as error:
+            self._told(Event("refused", token.board or token.prefix, error.message, now))
+            return e.reply_to_enrol(e.Refused(nonce=request.nonce, code=error.code, message=error.message), token.secret)
+        if changed:
+            self._site.write_crl(now)
+            self._changed()
+        self._told(event)
+        return e.reply_to_enrol(reply, token.secret)
+
+    def _admitted(
+        self, token_id: str, request: e.EnrolRequest, key: object, now: float, door: Doors
+    ) -> tuple[e.Enrolled, Event, bool]:
+        """The one transaction of an enrolment: the reply, what to tell, and whether the broker must know."""
+        registry = self._site.registry
+        id_jwk, enc_jwk = request.id.model_dump(), request.enc.model_dump()
+        thumbprint = seal.thumbprint(id_jwk)
+        waits = None
+        with registry.transaction() as connection:
+            token = registry.token(token_id)  # again: it may have been used since
+            if token is None or token.cancelled_at is not None:
+                raise PeerError(410, f"This claim has been cancelled; {_ASK_NEW}.")
+            again = registry.used_before(token, thumbprint)
+            if token.kind == "single" and token.used_by is not None and not again:
+                raise PeerError(409, f"This claim has been used by another board; {_ASK_NEW}.")
+            if not again and now >= token.expires_at:
+                raise PeerError(410, f"This claim has run out; {_ASK_NEW}.")
+            if token.kind == "bulk":
+                board = claims.admit(registry, connection, token, thumbprint, id_jwk, enc_jwk, request.serial, now)
+            else:
+                board = self._planned(connection, token, thumbprint, request.serial, now)
+            if board.state == "revoked":
+                raise PeerError(410, f"{board.name} has been turned away by its site.")
+            connection.execute(
+                "UPDATE boards SET door = ?, model = ?, told_serial = ? WHERE name = ?",
+                (door, request.model, request.serial, board.name),
+            )
+            if board.state == "waiting":
+                waits = board
+            else:
+                changed = False
+                if board.id_thumbprint not in (None, thumbprint):
+                    changed = bool(registry.revoke_certificates(connection, board.name, now))
+                board = dataclasses.replace(
+                    board, id_jwk=id_jwk, id_thumbprint=thumbprint, enc_jwk=enc_jwk, enrolled_at=board.enrolled_at or int(now)
+                )
+                certificate, chain, fresh = self._certificate(connection, board, key, now)
+                registry.save_board(connection, board)
+                if fresh:
+                    registry.audit(
+                        connection, now, "enrol", board.name, token=token.id, id=thumbprint, certificate=certificate.serial
+                    )
+        if waits is not None:
+            who = f"serial {request.serial or 'not told'}, model {request.model or 'not told'}"
+            raise _NotYet(
+                "The site knows of this board and waits for somebody to approve it.",
+                Event("waiting", waits.name, f"{waits.name} waits ({who}): edgeagent provision approve {waits.name}", now),
+            )
+        reply = self._reply(board, certificate, chain, request.nonce)
+        what = f"{board.name} has its certificate, by {'HTTPS' if door == 'https' else 'MQTT'}."
+        return reply, Event("enrolled" if fresh else "again", board.name, what, now), changed
+
+    def _planned(self, connection: sqlite3.Connection, token: Token, thumbprint: str, serial: str, now: float) -> Board:
+        registry = self._site.registry
+        board = registry.board(token.board or "")
+        if board is None:
+            raise PeerError(410, f"The board of this claim is no longer planned; {_ASK_NEW}.")
+        if board.state == "revoked":
+            raise PeerError(410, f"{board.name} has been revoked; {_ASK_NEW}.")
+        other = registry.board_of(thumbprint)
+        if other is not None and other.name != board.name:
+            raise PeerError(409, f"This board is {other.name} already: reset it first (edgeagent reset), then use a new claim.")
+        told = serial.strip().lower()
+        if board.serial and told and board.serial != told:
+            raise PeerError(403, f"This claim is for the board with the serial number {board.serial}; this one has {told[:64]!a}.")
+        if not registry.use_token(connection, token, thumbprint, board.name, now):
+            raise PeerError(409, f"This claim has been used by another board; {_ASK_NEW}.")
+        return board
+
+    # Renewal
+
+    def _renew(self, text: str | bytes, name: str, now: float, source: str) -> str:
+        registry = self._site.registry
+        board = registry.board(name)
+        if board is None or board.id_jwk is None:
+            return self._wrong(source, "", now, e.plain_refusal(401, "No board of this site is called so, or not with this key."))
+        try:
+            request = e.open_renew(text, board.id_jwk)
+        except e.Unproved:
+            return self._wrong(source, "", now, e.plain_refusal(401, "No board of this site is called so, or not with this key."))
+        except PeerError as error:
+            return e.plain_refusal(error.code, error.message)
+        try:
+            key = self._key_of(request.csr, name)
+            with registry.transaction() as connection:
+                board = registry.board(name)
+                if board is None or board.state == "revoked":
+                    raise PeerError(410, f"{name} has been revoked by its site: `edgeagent reset`, then enrol it with a new claim.")
+                if board.state == "waiting":
+                    raise PeerError(202, "The site waits for somebody to approve this board.")
+                certificate, chain, fresh = self._certificate(connection, board, key, now)
+                registry.save_board(connection, dataclasses.replace(board, seen_at=int(now)))
+                if fresh:
+                    registry.audit(connection, now, "renew", name, certificate=certificate.serial)
+        except PeerError as error:
+            self._told(Event("refused", name, error.message, now))
+            return e.reply_to_renew(e.Refused(nonce=request.nonce, code=error.code, message=error.message), self._sig)
+        if fresh:
+            self._told(Event("renewed", name, f"{name} has a new certificate.", now))
+        return e.reply_to_renew(self._reply(board, certificate, chain, request.nonce), self._sig)
+
+    def _rotated(self, connection: sqlite3.Connection, used: Certificate, now: float) -> bool:
+        """Revoke what `rotate` was about, now that a newer certificate is in use."""
+        found = connection.execute("SELECT rotate_at FROM boards WHERE name = ?", (used.board,)).fetchone()
+        if found is None or found["rotate_at"] is None or used.issued_at < found["rotate_at"]:
+            return False
+        done = connection.execute(
+            "UPDATE certificates SET revoked_at = ? WHERE board = ? AND revoked_at IS NULL AND serial != ? AND issued_at < ?",
+            (int(now), used.board, used.serial, found["rotate_at"]),
+        )
+        connection.execute("UPDATE boards SET rotate_at = NULL WHERE name = ?", (used.board,))
+        self._site.registry.audit(connection, now, "rotated", used.board, certificate=used.serial, revoked=done.rowcount)
+        return done.rowcount > 0
+
+    # Parts
+
+    def _key_of(self, csr: str, name: str | None) -> object:
+        """The public key of a CSR, once it has been seen to be fit.
+
+        Raises:
+            PeerError: 422, it is not: damaged, not signed by its key, a weak key, another name.
+        """
+        from cryptography import x509
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.x509.oid import NameOID
+
+        try:
+            request = x509.load_pem_x509_csr(csr.encode())
+            key = request.public_key()
+            valid = request.is_signature_valid
+            names = [str(part.value) for part in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+        except Exception:  # whatever a stranger sends
+            raise PeerError(422, "The certificate request cannot be read.") from None
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise PeerError(422, "The certificate request has another kind of key than P-256.")
+        if not valid:
+            raise PeerError(422, "The certificate request is not signed by its own key.")
+        if names and names != [name]:
+            raise PeerError(422, "The certificate request is for another name; the site gives names, not the board.")
+        return key
+
+    def _certificate(self, connection: sqlite3.Connection, board: Board, key: object, now: float) -> tuple[Certificate, str, bool]:
+        """A certificate for this key: the one it has, where the site still issues so, or a new one; and what stands above."""
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+        registry, authority = self._site.registry, self._site.authority
+        assert isinstance(key, ec.EllipticCurvePublicKey)
+        digest = hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+        for old in registry.certificates("board = ? AND tls_key = ? AND revoked_at IS NULL", board.name, digest):
+            if old.issuer == authority.issuer and now < old.issued_at + (old.not_after - old.issued_at) / 2:
+                return old, pem(authority.issuing), False
+        issued = authority.issue_board(board.name, key, now)
+        made = Certificate(issued.serial, board.name, int(now), issued.not_after, issued.pem, issued.issuer)
+        registry.save_certificate(connection, made)
+        connection.execute("UPDATE certificates SET tls_key = ? WHERE serial = ?", (digest, made.serial))
+        return made, issued.chain, True
+
+    def _reply(self, board: Board, certificate: Certificate, chain: str, nonce: str) -> e.Enrolled:
+        site = self._site
+        return e.Enrolled(
+            nonce=nonce,
+            device=board.name,
+            certificate=certificate.pem,
+            chain=chain,
+            roots=site.authority.roots_pem,
+            brokers=list(site.brokers),
+            services=list(site.urls),
+            joining=[site.joining] if site.joining else [],
+            sig=e.PublicJwk.model_validate(site.public_keys["sig"]),
+            enc=e.PublicJwk.model_validate(site.public_keys["enc"]),
+            settings=self._sealed_settings(board, nonce),
+        )
+
+    def _sealed_settings(self, board: Board, nonce: str) -> str:
+        settings = self._settings(board)
+        if settings is None or board.enc_jwk is None:
+            return ""
+        body = {"v": 1, "t": "settings", "settings": settings, "version": settings_version(settings)}
+        try:
+            return seal.seal(body, to_enc=board.enc_jwk, by_sig=self._sig, issuer=SITE, audience=board.name, epoch=nonce, number=1)
+        except PeerError:  # too large for one envelope: they follow by order
+            return ""
+
+    def _wrong(self, source: str, token_id: str, now: float, answer: str = "") -> str:
+        """Note a wrong seal, and what to answer it with."""
+        clock = self._clock()
+        with self._lock:
+            wait_s = max(self._sources.take(source, clock), self._tokens.take(token_id, clock) if token_id else 0.0)
+            silent = self._lines.take("", clock)
+        if not silent:
+            self._told(Event("guessed", "", f"A claim or key that is not known here came from {source or 'somewhere'}.", now))
+        if wait_s:
+            return e.plain_refusal(429, "Too many wrong claims came from there; wait a moment.", wait_s)
+        return answer or e.plain_refusal(401, f"This claim is not known here, or is misspelt; {_ASK_NEW}.")
+
+
+class _NotYet(EdgeAgentError):
+    def __init__(self, message: str, event: Event) -> None:
+        super().__init__(message)
+        self.event = event
+
+
+@dataclass(frozen=True, slots=True)
+class JoiningUser:
+    """A broker's user for one inbox: `ea/1/d/<name>/in/site` to read, `ea/1/v/site/in/<name>` to write."""
+
+    name: str
+    password: str = dataclasses.field(repr=False)
+
+
+def joining_users(site: Site, now: float) -> list[JoiningUser]:
+    """Whom the broker lets in to enrol or to renew, by name; none where the site has no broker for them (`Site.joining`).
+
+    One for each claim that works or whose board is not active yet, and one for each board that was enrolled over MQTT.
+    """
+    if not site.joining:
+        return []
+    registry = site.registry
+    found = {}
+    for token in registry.tokens("secret != '' AND cancelled_at IS NULL AND expires_at > ?", int(now) - 86_400):
+        found[c.joining_user(token.id)] = c.joining_password(token.secret)
+    enc = seal.p256(site.keys["enc"])
+    for row in registry.rows("SELECT name FROM boards WHERE door = 'mqtt' AND state != 'revoked' AND id_thumbprint IS NOT NULL"):
+        board = registry.board(row["name"])
+        if board and board.id_thumbprint and board.enc_jwk:
+            found[c.back_user(board.id_thumbprint)] = c.back_password(enc, board.enc_jwk)
+    return [JoiningUser(name, password) for name, password in sorted(found.items())]

@@ -1,0 +1,76 @@
+"""The end of a board's membership: `revoke`, and `transfer` to another site.
+
+In this order, so that whatever is interrupted is interrupted safely: the registry (no renewal from then on), the CRL (no new
+connection), the broker's deny block and its reload (the live session loses its rights at once).
+"""
+
+from __future__ import annotations
+
+__all__ = ["Revoked", "denied", "revoke"]
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from edgeagent.errors import EdgeAgentError
+from edgeagent_provisioning import claims
+from edgeagent_provisioning.site import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """What was taken from a board. `serials`: certificates that are in the CRL now; `again`: it had been revoked before."""
+
+    board: str
+    serials: tuple[str, ...]
+    again: bool = False
+
+
+def revoke(
+    site: Site,
+    names: Sequence[str],
+    now: float,
+    *,
+    reason: Literal["revoke", "transfer"] = "revoke",
+    refresh: Callable[[], None] = lambda: None,
+) -> list[Revoked]:
+    """End the membership of these boards, all or none; again, that changes nothing and tells the broker once more.
+
+    Args:
+        reason: What the audit log says.
+        refresh: Brings the broker's files in line with the registry, and tells it.
+
+    Raises:
+        EdgeAgentError: One of them is not known (nothing was written), or the broker could not be told (the rest is done).
+    """
+    registry = site.registry
+    done = []
+    with registry.transaction() as connection:
+        for name in dict.fromkeys(names):
+            board = registry.board(name)
+            if board is None:
+                raise EdgeAgentError(
+                    f"There is no board {name[:80]!r}: `edgeagent provision list` shows what there is. Nothing was revoked."
+                )
+            again = board.state == "revoked"
+            claims.cancel(registry, connection, name, now)
+            serials = registry.revoke_certificates(connection, name, now)
+            if not again or serials:
+                registry.save_board(connection, dataclasses.replace(board, state="revoked", online=False))
+                registry.audit(connection, now, reason, name, certificates=serials)
+            done.append(Revoked(name, tuple(serials), again))
+    site.write_crl(now)
+    try:
+        refresh()
+    except (EdgeAgentError, OSError) as error:
+        raise EdgeAgentError(
+            f"Revoked, but the broker could not be told ({error}): a live session goes on until it is. "
+            "Mend that, then run the same command again."
+        ) from None
+    return done
+
+
+def denied(site: Site) -> list[str]:
+    """Names that the broker denies everything: boards that were revoked."""
+    return [board.name for board in site.registry.boards(state="revoked")]

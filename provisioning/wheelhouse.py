@@ -1,0 +1,248 @@
+"""Everything that a board installs, in a folder for its card: wheels for another machine than this, each with its hash in our lock.
+
+The layout is that of `edgeagent.install.wheels`, which is where boards read it.
+"""
+
+from __future__ import annotations
+
+__all__ = ["MACHINES", "PYTHONS", "Made", "lock_text", "make", "pack"]
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeagent import __version__
+from edgeagent.errors import EdgeAgentError
+from edgeagent.install.wheels import digest
+
+PYTHONS = {"3.11": "bookworm", "3.13": "trixie"}
+"""Python versions of boards, and the release of Raspberry Pi OS (and Debian) that has each."""
+_GLIBC = {"3.11": 36, "3.13": 41}
+MACHINES = ("aarch64", "x86_64")
+_SOURCES = Path(__file__).resolve().parents[1]
+_TAIL = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A wheelhouse that was made.
+
+    Attributes:
+        folder: Where.
+        version: Of the agent in it.
+        wheels: How many files.
+        size: Bytes of them all.
+    """
+
+    folder: Path
+    version: str
+    wheels: int
+    size: int
+
+
+def lock_text() -> str:
+    """Our lock: of the sources, or of the release that this runs from.
+
+    Raises:
+        EdgeAgentError: There is none.
+    """
+    for path in (_SOURCES / "requirements.lock", Path(sys.prefix) / "share" / "edgeagent" / "requirements.lock"):
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+    raise EdgeAgentError(
+        "The lock with the hashes, requirements.lock, is not here: run this in the sources, or from an installed release."
+    )
+
+
+def make(
+    out: Path,
+    *,
+    machine: str = "aarch64",
+    pythons: Sequence[str] = tuple(PYTHONS),
+    index_only: bool = False,
+    lock: str | None = None,
+) -> Made:
+    """Fill a folder.
+
+    Args:
+        out: Is made; one that is there must be a wheelhouse, or empty.
+        machine: Of `MACHINES`.
+        pythons: Of `PYTHONS`.
+        index_only: Only our own wheel and pip's: boards then take the rest from the package index, hashes checked all the same.
+        lock: Another lock than ours.
+
+    Raises:
+        EdgeAgentError: It cannot be made, with what pip said.
+    """
+    if machine not in MACHINES or not pythons or not set(pythons) <= set(PYTHONS):
+        raise EdgeAgentError(f"Boards are {' or '.join(MACHINES)}, their Python is {' or '.join(PYTHONS)}: give one of these.")
+    if importlib.util.find_spec("pip") is None:
+        raise EdgeAgentError("pip is missing, which fetches the wheels: sudo apt-get install python3-pip python3-venv.")
+    if out.exists() and any(out.iterdir()) and not (out / "requirements.txt").is_file():
+        raise EdgeAgentError(f"{out} holds something else already: give another folder.")
+    blocks = _blocks(lock_text() if lock is None else lock)
+    out.mkdir(parents=True, exist_ok=True)
+    new = out / "wheels.new"
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    try:
+        for python in pythons:
+            wanted = _for_target(blocks, python, machine)
+            _download([text for name, text in wanted if not index_only or name == "pip"], python, machine, new)
+        found = {digest(path): path for path in new.glob("*.whl")}
+        if index_only:
+            kept = [text for _, _, text in blocks]
+        else:
+            kept = [text for text in (_narrowed(text, found) for _, _, text in blocks) if text]
+        own = _own_wheel(new)
+        kept.append(f"edgeagent=={_version_of(own)} \\\n    --hash=sha256:{digest(own)}")
+        shutil.rmtree(out / "wheels", ignore_errors=True)
+        new.rename(out / "wheels")
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    (out / "requirements.txt").write_text("\n".join(kept) + "\n", encoding="utf-8")
+    wheels = sorted((out / "wheels").iterdir())
+    lines = [f"{digest(path)}  {path.relative_to(out)}\n" for path in [out / "requirements.txt", *wheels]]
+    (out / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
+    return Made(out, _version_of(out / "wheels" / own.name), len(wheels), sum(path.stat().st_size for path in wheels))
+
+
+def fitting(folder: Path, python: str) -> list[Path]:
+    """The files of a wheelhouse that a board with this Python needs, relative to it; `SHA256SUMS` is to be made anew for them."""
+    tag = f"cp{python.replace('.', '')}"
+    found = []
+    for path in sorted((folder / "wheels").glob("*.whl")):
+        tags = path.name.removesuffix(".whl").rsplit("-", 3)[1:]
+        pythons = tags[0].split(".")
+        if tag in pythons or "abi3" in tags[1] or any(part.startswith("py") for part in pythons):
+            found.append(path.relative_to(folder))
+    return [Path("requirements.txt"), *found]
+
+
+def pack(folder: Path, archive: Path) -> tuple[str, int]:
+    """A wheelhouse as one file, as a board's `edgeagent-upgrade.service` takes it; returns its SHA-256 (hex) and its size in bytes.
+
+    The same wheelhouse always makes the same archive.
+    """
+    with tarfile.open(archive, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for path in [folder / "requirements.txt", *sorted((folder / "wheels").glob("*.whl"))]:
+            member = tarfile.TarInfo(str(path.relative_to(folder)))
+            member.size, member.mode = path.stat().st_size, 0o644
+            with path.open("rb") as file:
+                tar.addfile(member, file)
+    return digest(archive), archive.stat().st_size
+
+
+def _blocks(lock: str) -> list[tuple[str, str, str]]:
+    """Of each package in a lock: name, marker ("" where it is always wanted), text."""
+    found = []
+    for text in re.split(r"\n(?=[A-Za-z0-9])", lock.strip()):
+        head = re.match(r"([A-Za-z0-9._-]+)==[^ ;\\]+(?: *; *([^\\\n]*[^\\\n ]))?", text)
+        if head is None or "--hash=sha256:" not in text:
+            raise EdgeAgentError(f"The lock holds a line that is none of a lock: {text[:60]!r}")
+        lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+        found.append((head[1], head[2] or "", "\n".join(lines)))
+    return found
+
+
+def _for_target(blocks: Iterable[tuple[str, str, str]], python: str, machine: str) -> list[tuple[str, str]]:
+    """Name and text, without markers, of what this Python on this machine needs. pip itself would judge markers by this machine."""
+    from packaging.markers import Marker
+
+    environment = {
+        "implementation_name": "cpython",
+        "implementation_version": f"{python}.5",
+        "os_name": "posix",
+        "platform_machine": machine,
+        "platform_python_implementation": "CPython",
+        "platform_system": "Linux",
+        "python_full_version": f"{python}.5",
+        "python_version": python,
+        "sys_platform": "linux",
+    }
+    return [
+        (name, re.sub(r"(==[^ ;\\]+) *;[^\\\n]*", r"\1 ", text, count=1))
+        for name, marker, text in blocks
+        if not marker or Marker(marker).evaluate(environment)
+    ]
+
+
+def _download(texts: Sequence[str], python: str, machine: str, folder: Path) -> None:
+    if not texts:
+        return
+    platforms = [f"--platform=manylinux_2_{minor}_{machine}" for minor in range(17, _GLIBC[python] + 1)]
+    with tempfile.TemporaryDirectory() as scratch:
+        wanted = Path(scratch) / "requirements.txt"
+        wanted.write_text("\n".join(texts) + "\n", encoding="utf-8")
+        _pip(
+            *("download", "--quiet", "--require-hashes", "--no-deps", "--only-binary", ":all:"),
+            *("--implementation", "cp", "--python-version", python, *platforms),
+            *("--dest", str(folder), "--requirement", str(wanted)),
+        )
+
+
+def _own_wheel(folder: Path) -> Path:
+    """Our own wheel: built from the sources, or from where the release that runs keeps its own, or from the package index."""
+    kept = sorted((Path(sys.prefix) / "share" / "edgeagent" / "wheel").glob("edgeagent-*.whl"))
+    if (_SOURCES / "pyproject.toml").is_file():
+        # From a copy: building leaves folders beside the sources.
+        with tempfile.TemporaryDirectory() as scratch:
+            names = (
+                "pyproject.toml",
+                "README.md",
+                "LICENSE",
+                "requirements.lock",
+                "edgeagent",
+                "devices",
+                "provisioning",
+                "systemd",
+            )
+            for name in names:
+                source, ignored = _SOURCES / name, shutil.ignore_patterns("__pycache__")
+                if source.is_dir():
+                    shutil.copytree(source, Path(scratch) / name, ignore=ignored)
+                elif source.is_file():
+                    shutil.copy(source, scratch)
+            _pip("wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", str(folder), scratch)
+    elif kept:
+        shutil.copy(kept[-1], folder)
+    else:
+        _pip("download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", str(folder), f"edgeagent=={__version__}")
+    return next(iter(folder.glob("edgeagent-*.whl")))
+
+
+def _version_of(wheel: Path) -> str:
+    return wheel.name.split("-")[1]
+
+
+def _narrowed(text: str, found: dict[str, Path]) -> str:
+    """A block of the lock with the hashes of what lies in the wheelhouse only; "" where nothing of it does."""
+    hashes = [value for value in re.findall(r"--hash=sha256:([0-9a-f]{64})", text) if value in found]
+    return " \\\n".join([text.split("\\\n", 1)[0].rstrip(), *(f"    --hash=sha256:{value}" for value in hashes)]) if hashes else ""
+
+
+def _pip(*arguments: str) -> None:
+    # Its own configuration counts: a mirror, or an index of the house.
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "1767225600")  # wheels that are built twice are the same file
+    done = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={**os.environ, "SOURCE_DATE_EPOCH": epoch},
+        check=False,
+    )
+    if done.returncode:
+        said = re.sub(r"(https?://)[^/@\s]+@", r"\1", done.stdout)  # an index may be asked with a password
+        raise EdgeAgentError(f"pip could not {arguments[0]} what is needed:\n{said[-_TAIL:].rstrip()}")

@@ -1,0 +1,165 @@
+"""Install, upgrade, go back, uninstall: in a root folder of the test's own, with venvs and pip as on a board."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from edgeagent.errors import EdgeAgentError
+from edgeagent.install.installing import Installation
+from edgeagent.install.places import Places
+from edgeagent.install.steps import Steps
+from edgeagent.install.wheels import Wheelhouse
+from tests.install.wheels import Service, wheelhouse
+from tests.support import require
+
+
+class Board:
+    """A root folder, and what works on it."""
+
+    def __init__(self, root: Path) -> None:
+        require("root")  # accounts and folders of other users
+        for program in ("systemd-sysusers", "systemd-tmpfiles", "systemctl"):
+            require(program)
+        (root / "root").mkdir()
+        self.base = root
+        self.places = Places(root / "root")
+        self.said: list[str] = []
+        self.steps = Steps(self.places, say=self.said.append)
+        self.service = Service(self.places.current)
+        self.installation = Installation(self.steps, self.service)
+        self.slots = self.installation.slots
+
+    def make(self, version: str, app: str = "", cli: str = "def main(): print('fine')") -> Wheelhouse:
+        return Wheelhouse.open(wheelhouse(self.base / f"house-{version}", version, app=app, cli=cli))
+
+    @property
+    def runs(self) -> str:
+        current = self.slots.current()
+        return self.slots.version(current) if current else ""
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Board:
+    return Board(tmp_path)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_board_is_installed_upgraded_and_cleared(board: Board) -> None:
+    """All in one, since a venv takes its second."""
+    places = board.places
+    board.installation.install(board.make("1.0"), index=False, config="cameras: {}\n")
+    assert (board.runs, board.service.started, board.service.enabled) == ("1.0", ["1.0"], True)
+    assert mode(places.config) == 0o640
+    assert mode(places.state) == 0o700
+    assert "system-site-packages = true" in (places.current / "pyvenv.cfg").read_text()
+    assert (places.units / "multi-user.target.wants" / "edgeagent-upgrade.path").is_symlink()
+    unit = (places.units / "edgeagent.service").read_text()
+    program = unit.partition("ExecStart=")[2].split()[0]
+    # The link is absolute on a board; here it is looked at from outside.
+    assert places.at(program).is_file() and (places.at("/usr/local/bin/edgeagent")).readlink() == Path(program)
+
+    # A better one: the one before stays beside it, the configuration as the owner has it.
+    places.config.write_text("cameras: {gate: {driver: test-pattern}}\n")
+    board.installation.install(board.make("1.1"), index=False, config="cameras: {}\n", start=False)
+    assert (board.runs, len(board.slots.names())) == ("1.1", 2)
+    assert "gate" in places.config.read_text()
+
+    # One that does not load is never tried, and leaves nothing.
+    started = list(board.service.started)
+    with pytest.raises(EdgeAgentError, match="no such thing"):
+        board.installation.upgrade(board.make("1.2", app="raise ImportError('no such thing')"), index=False)
+    assert (board.runs, board.service.started, len(board.slots.names())) == ("1.1", started, 2)
+
+    # One that loads and does not start, or not for long, or is not well: back, and the unit of the one before with it.
+    board.service.bad, board.service.dying, board.service.deaf = {"1.3"}, {"1.4"}, {"1.5"}
+    (places.units / "edgeagent.service").write_text("of 1.1")
+    for version in "1.3", "1.4", "1.5":
+        with pytest.raises(EdgeAgentError, match=r"1\.1-\w+ runs again"):
+            board.installation.upgrade(board.make(version), index=False, healthy=board.installation.heard)
+        assert (board.runs, board.service.started[-1], places.trial.exists()) == ("1.1", "1.1", False)
+    assert (places.units / "edgeagent.service").read_text() == unit
+
+    # What stands beside it goes, but for one; and a person may go back to that.
+    board.installation.upgrade(board.make("1.6"), index=False, healthy=board.installation.heard)
+    assert (board.runs, len(list(places.releases.iterdir()))) == ("1.6", 2)
+    board.installation.back()
+    assert board.runs == "1.1"
+
+    (places.state / "identity").mkdir()
+    board.installation.uninstall(purge=False)
+    assert not places.home.exists() and not (places.units / "edgeagent.service").exists()
+    assert places.config.exists() and (places.state / "identity").exists()
+    board.installation.uninstall(purge=True)
+    assert not places.etc.exists() and not places.state.exists()
+    assert "edgeagent:" not in places.at("/etc/passwd").read_text()
+
+
+def test_a_trial_that_lost_its_power_is_finished(board: Board) -> None:
+    """Without venvs: what counts is which release the link names."""
+    places, slots = board.places, board.slots
+    for name in "1.0-a", "1.1-b":
+        slot = slots.path(name)
+        shutil.copytree(Path(__file__).parents[2] / "systemd", slot / "share" / "edgeagent" / "systemd")
+        (slot / ".whole").write_text(json.dumps({"version": name[:3]}))
+    slots.switch("1.1-b")
+    for well, left in (True, "1.1"), (False, "1.0"):
+        places.trial.write_text("1.0-a\n")
+        if well:
+            board.installation.settle()
+        else:
+            with pytest.raises(EdgeAgentError, match=r"1\.0-a runs again"):
+                board.installation.settle(lambda: False)
+        assert (board.runs, places.trial.exists()) == (left, False)
+    board.installation.settle(lambda: False)  # nothing is on trial
+    assert board.runs == "1.0"
+
+
+def test_dry_run_only_tells(board: Board) -> None:
+    steps = Steps(board.places, dry_run=True, say=board.said.append)
+    Installation(steps, board.service).install(board.make("1.0"), index=False, start=False)
+    assert not any(board.places.root.iterdir())
+    told = "\n".join(board.said)
+    assert "--require-hashes" in told and "edgeagent.service" in told and "/opt/edgeagent/current" in told
+
+
+def test_a_wheel_of_another_hash_is_not_installed(board: Board) -> None:
+    house = board.make("1.0")
+    lock = house.folder / "requirements.txt"
+    lock.write_text(lock.read_text().replace("sha256:", "sha256:0").replace(" \\\n", " \\\n"))
+    with pytest.raises(EdgeAgentError, match="its hash differs"):
+        Wheelhouse.open(house.folder)
+    # The same, where only pip can notice: a further package.
+    other = wheelhouse(board.base / "other", "2.0")
+    (other / "requirements.txt").write_text((other / "requirements.txt").read_text() + f"absent==1.0 --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(EdgeAgentError, match="absent"):
+        board.installation.install(Wheelhouse.open(other), index=False)
+    assert board.slots.names() == [] and board.runs == ""
+
+
+@pytest.mark.parametrize("text", ["", "edgeagent\n", "edgeagent==1.0\n"])
+def test_what_is_no_wheelhouse(tmp_path: Path, text: str) -> None:
+    with pytest.raises(EdgeAgentError, match="provision wheelhouse"):
+        Wheelhouse.open(tmp_path)
+    (tmp_path / "requirements.txt").write_text(text)
+    with pytest.raises(EdgeAgentError, match="provision wheelhouse"):
+        Wheelhouse.open(tmp_path)
+
+
+def test_the_distributions_numpy_stays_beside_its_picamera2(board: Board) -> None:
+    """With a newer one picamera2 does not load any more; without picamera2 the lock's is taken, which we are tested with."""
+    ours, other = "edgeagent==1.0 \\\n    --hash=sha256:0\n", "numpy-x==1 \\\n    --hash=sha256:2\n"
+    lock = f"{ours}numpy==2.4 ; python_version < '3.12' \\\n    --hash=sha256:1\n{other}"
+    house = Wheelhouse(board.base, "1.0", lock, board.base, None)
+    assert house.without({"numpy"}) == ours + other
+    packages = board.places.at("/usr/lib/python3/dist-packages")
+    for folder, left in ("numpy", set()), ("picamera2", {"numpy"}):
+        (packages / folder).mkdir(parents=True)
+        assert board.slots.left_to_the_distribution() == left

@@ -1,0 +1,201 @@
+"""A site and its boards, with all that a hostile broker may do between them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from edgeagent.wire import orders as o
+from edgeagent.wire import seal
+from tests.orders.pair import SETTINGS, World
+
+VERSION = o.settings_version(SETTINGS)
+OTHER = {"cameras": {"back": {"driver": "test-pattern"}}}
+
+
+async def test_a_site_and_its_board_understand_each_other(world: World) -> None:
+    gate = world.add("gate")
+    async with world.running():
+        ping = world.give("gate", "ping")  # before it is there
+        await asyncio.sleep(5)
+        assert world.look(ping).state == "waiting"
+        gate.boot()
+        assert (await world.until_done(ping)).code == 200
+        logs = await world.until_done(world.give("gate", "logs", lines=2000))
+        assert logs.data == "line\n" * 2000 and logs.state == "done"
+        assert (await world.until_done(world.give("gate", "doctor"))).code == 501
+        restart = await world.until_done(world.give("gate", "restart"))
+        assert restart.code == 200
+        await asyncio.sleep(1)
+        assert gate.runs == 2 and gate.restarts == ["the site wants it"]
+    assert all(row["body"] == "" for row in world.site.registry.rows("SELECT body FROM orders"))
+
+
+async def test_settings_that_work_take_effect(world: World) -> None:
+    gate = world.add("gate")
+    gate.boot()
+    async with world.running():
+        order = world.settings("gate")
+        assert (await world.until_done(order)).state == "done"
+        assert gate.runs == 2
+        row = world.site.registry.rows("SELECT * FROM fleet")[0]
+        assert (row["effect"], row["refused"], row["note"]) == (VERSION, "", "")
+        written = json.loads((gate.state / f"desired.{VERSION}.yaml").read_text())
+        assert written == SETTINGS and (gate.state / f"desired.{VERSION}.yaml").stat().st_mode & 0o077 == 0
+        again = await world.until_done(world.settings("gate"))
+        assert again.code == 200 and "already" in again.text and gate.runs == 2
+        assert (await world.until_done(world.settings("gate", OTHER))).state == "done"
+        assert [path.name for path in gate.state.glob("desired.*")] == [f"desired.{o.settings_version(OTHER)}.yaml"]
+
+
+async def test_settings_that_do_not_work_are_taken_back_by_the_board(world: World) -> None:
+    gate = world.add("gate")
+    gate.boot()
+    async with world.running():
+        await world.until_done(world.settings("gate"))
+        gate.works = lambda version: version == VERSION
+        failed = await world.until_done(world.settings("gate", OTHER))
+        assert (failed.state, failed.code) == ("failed", 422) and "taken back" in failed.text
+        row = world.site.registry.rows("SELECT * FROM fleet")[0]
+        assert (row["effect"], row["refused"]) == (VERSION, o.settings_version(OTHER)) and "taken back" in row["note"]
+        assert (await world.until_done(world.give("gate", "ping"))).code == 200
+
+
+async def test_settings_that_lose_the_broker_are_taken_back_by_the_board(world: World) -> None:
+    gate = world.add("gate")
+    gate.reaches = lambda version: version == ""
+    gate.boot()
+    async with world.running():
+        failed = await world.until_done(world.settings("gate"))
+        assert failed.code == 422 and "the broker could not be reached within 60 s" in failed.text
+        assert (await world.until_done(world.give("gate", "ping"))).code == 200 and gate.runs == 3
+
+
+async def test_settings_that_are_wrong_are_refused_without_a_restart(world: World) -> None:
+    gate = world.add("gate")
+    gate.problems = ["cameras.front.driver: there is no such driver"]
+    gate.boot()
+    async with world.running():
+        failed = await world.until_done(world.settings("gate"))
+        assert failed.code == 422 and "no such driver" in failed.text and gate.runs == 1
+
+
+async def test_a_board_that_just_came_gets_its_settings(world: World) -> None:
+    gate = world.add("gate", cameras=SETTINGS["cameras"])
+    async with world.running():
+        gate.boot()
+        await asyncio.sleep(30)
+        assert world.site.registry.rows("SELECT effect FROM fleet")[0]["effect"] == VERSION
+        # What it could not use is not forced on it again and again.
+        gate.works = lambda version: version == VERSION
+        await world.until_done(world.settings("gate", OTHER))
+        await asyncio.sleep(100)
+        assert gate.runs == 4 and gate.obeying and gate.obeying.counters.obeyed == 0
+
+
+async def test_the_broker_can_neither_forge_nor_replay_nor_reorder(world: World) -> None:
+    gate, barn = world.add("gate"), world.add("barn")
+    gate.boot()
+    barn.boot()
+    async with world.running():
+        await world.until_done(world.give("gate", "ping"))
+        await world.until_done(world.give("gate", "restart"))
+        await asyncio.sleep(2)
+        seen = [text for name, text in world.to_boards if name == "gate"]
+        assert gate.runs == 2
+        forged = seal.seal(
+            {"v": 1, "t": "restart"},
+            to_enc=seal.public_jwk(gate.enc),
+            by_sig=barn.id,
+            issuer="site",
+            audience="gate",
+            epoch=gate.epoch,
+            number=2**50,
+        )
+        bent = seen[-1][:-4] + ("AAAA" if seen[-1][-4:] != "AAAA" else "BBBB")
+        told = len(gate.sent)
+        for text in (*seen, *reversed(seen), forged, bent, "", "a.b.c.d.e", "x" * 70_000):
+            gate.hears(text)
+            barn.hears(text)
+            await asyncio.sleep(3)
+        assert (gate.runs, barn.runs) == (2, 1)
+        assert gate.obeying and barn.obeying and gate.obeying.counters.obeyed == 0 and barn.obeying.counters.obeyed == 0
+        assert gate.obeying.counters.forged >= 3 and barn.obeying.counters.forged >= len(seen) + 2
+        assert len(gate.sent) - told <= 2 * len(seen)  # it says that they came too late, and that not often
+        assert len(barn.sent) == 1
+        assert (await world.until_done(world.give("gate", "ping"))).code == 200
+
+
+async def test_what_gets_lost_is_sent_again_and_obeyed_once(world: World) -> None:
+    gate = world.add("gate")
+    gate.boot()
+    async with world.running():
+        await asyncio.sleep(1)
+        world.deliver = False
+        ping = world.give("gate", "ping")
+        await asyncio.sleep(3)
+        world.deliver = True
+        assert (await world.until_done(ping)).code == 200
+        assert gate.obeying and gate.obeying.counters.obeyed == 1
+        assert len({text for name, text in world.to_boards}) == 1  # the same envelope
+        # The answer gets lost: the board repeats it.
+        world.deliver = False
+        restart = world.give("gate", "logs", lines=1)
+        await asyncio.sleep(1)
+        gate.hears(world.to_boards[-1][1])
+        await asyncio.sleep(2)
+        world.to_site.clear()
+        world.deliver = True
+        assert (await world.until_done(restart)).data == "line\n"
+        assert gate.obeying.counters.obeyed == 2 and gate.obeying.counters.repeated >= 1
+
+
+async def test_boards_and_strangers_cannot_speak_for_others(world: World) -> None:
+    gate, barn = world.add("gate"), world.add("barn")
+    async with world.running():
+        barn.boot()
+        await asyncio.sleep(1)
+        world.to_site += [("gate", barn.sent[0]), ("nobody", barn.sent[0]), ("barn", "junk"), ("barn", barn.sent[0])]
+        await asyncio.sleep(1)
+        assert [error.code for error in world.refused] == [401, 403, 401]
+        rows = world.site.registry.rows("SELECT board, heard FROM fleet")
+        assert [row["board"] for row in rows] == ["barn"] and gate.runs == 0
+
+
+async def test_a_site_restored_from_an_old_copy_finds_back(world: World) -> None:
+    gate = world.add("gate")
+    gate.boot()
+    async with world.running():
+        await world.until_done(world.give("gate", "ping"))
+        # The board has obeyed numbers far ahead of the copy's and of its clock; the broker tells an epoch of long ago.
+        assert gate.obeying
+        gate.obeying._book.after = 2**51
+        world.orders.up("gate", "epoch-0", True)
+        assert (await world.until_done(world.give("gate", "ping"))).code == 200
+        assert world.site.registry.rows("SELECT sent FROM fleet")[0]["sent"] == 2**51 + 1
+
+
+async def test_orders_end_when_nobody_answers(world: World) -> None:
+    gate = world.add("gate")
+    async with world.running():
+        late = await world.until_done(world.give("gate", "ping", patience_s=10))
+        assert late.state == "failed" and "not there" in late.text
+        gate.boot()
+        await gate.off()
+        world.orders.up("gate", "epoch-1", True)  # so the broker says
+        silent = await world.until_done(world.give("gate", "ping"))
+        assert silent.state == "failed" and "does not answer" in silent.text
+
+
+@pytest.mark.parametrize("kind", ["transfer", "reset"])
+async def test_a_board_forgets_after_it_has_answered(world: World, kind: str) -> None:
+    gate = world.add("gate")
+    forgotten: list[bool] = []
+    gate.jobs["forget"] = forgotten.append
+    gate.boot()
+    async with world.running():
+        assert (await world.until_done(world.give("gate", kind))).code == 200
+        await asyncio.sleep(3)
+        assert forgotten == [kind == "reset"] and gate.runs == 2

@@ -1,0 +1,254 @@
+"""The five traps of Mosquitto, on a real one, by the command that a person has for it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from edgeagent.mqtt.connection import BrokerConnection, BrokerError, BrokerOptions
+from edgeagent.mqtt.url import parse_url
+from edgeagent_provisioning import keyfiles, viewers
+from edgeagent_provisioning.broker import check as checking
+from edgeagent_provisioning.broker import files, mosquitto
+from edgeagent_provisioning.broker.check import check
+from edgeagent_provisioning.registry import Board
+from edgeagent_provisioning.revoking import revoke
+from edgeagent_provisioning.site import Site
+from tests.provisioning.brokers import SiteBroker
+from tests.provisioning.common import PASSPHRASE, certified
+
+pytestmark = [pytest.mark.realtime(block_limit_s=5.0), pytest.mark.timeout(180)]
+Message = tuple[str, bytes]
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SiteBroker]:
+    folder, now = tmp_path_factory.mktemp("broker") / "site", time.time()
+    with Site.create(folder, "home", PASSPHRASE, now, brokers=["mqtts://localhost:8883"]) as site:
+        with site.registry.transaction() as connection:
+            for name in ("gate", "porch"):
+                site.registry.save_board(connection, Board(name, int(now), "active"))
+        pairs = (("porch", "gate"),)
+        with SiteBroker(site, now, pairs=pairs, home=mosquitto.hashed("home's own")) as running:
+            yield running
+
+
+def board_options(broker: SiteBroker, name: str, client_id: str | None = None) -> BrokerOptions:
+    """A certificate of the site for a board, in the registry."""
+    key = keyfiles.new_key()
+    issued = broker.site.authority.issue_board(name, key.public_key(), time.time())
+    certificate = dataclasses.replace(certified(broker.site, name, time.time()), serial=issued.serial, pem=issued.pem)
+    with broker.site.registry.transaction() as connection:
+        broker.site.registry.save_certificate(connection, certificate)
+    stem = broker.site.folder / f"{name}-{issued.serial}"
+    keyfiles.write_public(stem.with_suffix(".crt"), issued.pem + issued.chain)
+    keyfiles.write_private(stem.with_suffix(".key"), keyfiles.key_pem(key))
+    return BrokerOptions(
+        parse_url(f"mqtts://localhost:{broker.settings.boards_port}"),
+        client_id or name,
+        str(broker.site.folder / "root.crt"),
+        f"{stem}.crt",
+        f"{stem}.key",
+    )
+
+
+def home_options(broker: SiteBroker, client_id: str = "whatever") -> BrokerOptions:
+    url = parse_url(f"mqtts://home-assistant:home's%20own@localhost:{broker.settings.joining_port}")
+    return BrokerOptions(url, client_id, str(broker.site.folder / "root.crt"))
+
+
+async def opened(options: BrokerOptions, filters: list[str]) -> tuple[BrokerConnection, list[Message]]:
+    heard: list[Message] = []
+
+    def keep(topic: str, payload: bytes, retained: bool) -> None:
+        heard.append((topic, payload))
+
+    return await checking._patiently(functools.partial(BrokerConnection.open, options, None, filters, keep)), heard
+
+
+async def until(condition: Callable[[], bool], why: str) -> None:
+    try:
+        async with asyncio.timeout(20):
+            while not condition():
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        pytest.fail(f"not so: {why}")
+
+
+async def test_all_is_as_it_should_be(broker: SiteBroker) -> None:
+    results = await check(broker.site, time.time())
+    assert [f"{result.sentence} {result.detail}" for result in results if not result.ok] == []
+    assert {result.kind for result in results} == {"works", "refused"}
+    assert len(results) == 29
+    # The users that it needed are gone.
+    assert "check-" not in "".join((broker.folder / name).read_text() for name in (mosquitto.ACL_BOARDS, mosquitto.ACL_VIEWERS))
+    assert (broker.folder / "viewers.pw").read_text() == ""
+
+
+def test_nothing_listens_but_what_was_asked_for(broker: SiteBroker) -> None:
+    """Trap 1: an option of a listener above the first one opens port 1883."""
+    ports = {int(port) for port in re.findall(r"Opening \w+ listen socket on port (\d+)", broker.log)}
+    assert ports == {broker.settings.boards_port, broker.settings.viewers_port, broker.settings.joining_port}
+
+
+async def test_revoked_boards_are_out_at_once_and_for_good(broker: SiteBroker) -> None:
+    """Traps 4 and 5: the CRL is read on SIGHUP only and ends no connection; the ACL's `deny` does, though all is acknowledged."""
+    told_broker: list[files.Update] = []
+    options = board_options(broker, "gate")
+    gate, heard = await opened(options, ["#"])
+    assert gate.refused == []  # a SUBSCRIBE is granted whatever the rights
+    porch, _ = await opened(board_options(broker, "porch"), ["ea/1/v/porch/in/gate"])
+    site, told = await opened(files.client_options(broker.site, time.time()), ["ea/1/#"])
+    gate.publish("ea/1/v/site/in/gate", "before")
+    await until(lambda: ("ea/1/v/site/in/gate", b"before") in told, "a board in good standing is heard")
+
+    # A second later than the first list: OpenSSL prefers the later of two lists, to the second.
+    count = broker.log.count("Reloading config.")
+    revoke(broker.site, ["gate"], time.time() + 2, refresh=lambda: told_broker.append(files.update(broker.site, time.time())))
+    assert told_broker[0].told
+    await until(lambda: broker.log.count("Reloading config.") > count, "Mosquitto reads its files again")
+    heard.clear()
+    gate.publish("ea/1/v/site/in/gate", "after")
+    gate.publish("ea/1/d/gate/up", "after")
+    site.publish("ea/1/d/gate/in/site", "after")
+    porch.publish("ea/1/v/site/in/porch", "last")
+    await gate.close()  # waits for its acknowledgements: whatever it said has been dealt with
+    porch.publish("ea/1/v/site/in/porch", "really last")
+    await until(lambda: ("ea/1/v/site/in/porch", b"really last") in told, "others go on")
+    assert [message for message in told if message[1] == b"after" and message[0] != "ea/1/d/gate/in/site"] == []
+    assert heard == []
+    with pytest.raises(BrokerError):
+        await BrokerConnection.open(options, None, [], lambda *_: None)
+    await porch.close()
+    await site.close()
+
+
+async def test_a_board_that_calls_itself_like_another_ends_nobody(broker: SiteBroker) -> None:
+    """Trap 2, between boards."""
+    with broker.site.registry.transaction() as connection:
+        broker.site.registry.save_board(connection, Board("door", int(time.time()), "active"))
+    porch, heard = await opened(board_options(broker, "porch"), ["ea/1/d/porch/in/+"])
+    thief, _ = await opened(board_options(broker, "door", client_id="porch"), [])
+    site, _ = await opened(files.client_options(broker.site, time.time()), [])
+    site.publish("ea/1/d/porch/in/site", "there?")
+    await until(lambda: heard == [("ea/1/d/porch/in/site", b"there?")], "it is still connected")
+    for connection_ in (porch, thief, site):
+        await connection_.close()
+
+
+async def test_home_assistant_and_pairs_have_their_rights_and_no_more(broker: SiteBroker) -> None:
+    home, heard = await opened(home_options(broker), ["#"])
+    porch, at_porch = await opened(board_options(broker, "porch"), ["#"])
+    site, told = await opened(files.client_options(broker.site, time.time()), ["ea/1/#"])
+    theirs = [
+        "homeassistant/device/ea-porch/config",
+        "homeassistant/device/ea-porch_2/config",
+        "ea/1/d/porch/r/lamp",
+        "ea/1/d/porch/still/gate",
+    ]
+    for topic in [*theirs, "homeassistant/device/ea-gate/config", "homeassistant/status", "ea/1/d/porch/hello", "ea/1/d/porch/up"]:
+        porch.publish(topic, "p")
+    porch.publish("ea/1/d/gate/in/porch", "p")  # the pair
+    porch.publish("ea/1/d/door/in/porch", "p")  # none
+    await until(lambda: ("ea/1/d/porch/up", b"p") in heard, "Home Assistant sees who is there")
+    assert {topic for topic, _ in heard} == {*theirs, "ea/1/d/porch/up"}
+    for topic in ("ea/1/d/porch/in/site", "ea/1/d/porch/up", "ea/1/v/site/in/home-assistant", "homeassistant/status"):
+        home.publish(topic, "h")
+    home.publish("ea/1/d/porch/in/home-assistant", "h")
+    await until(lambda: ("ea/1/d/porch/in/home-assistant", b"h") in at_porch, "Home Assistant commands")
+    await until(lambda: ("ea/1/d/porch/in/home-assistant", b"h") in told, "the site sees it")
+    assert {topic for topic, payload in told if payload == b"h"} == {"ea/1/d/porch/in/home-assistant"}
+    assert ("homeassistant/status", b"h") in at_porch
+    assert {topic for topic, payload in told if payload == b"p" and "/in/" in topic} == {"ea/1/d/gate/in/porch"}
+    for connection in (home, porch, site):
+        await connection.close()
+
+
+async def test_a_browser_is_let_in_for_its_boards_and_shut_out_at_once(broker: SiteBroker) -> None:
+    made, password = viewers.add(broker.site, "Anna's phone", time.time(), ["porch"])
+    files.update(broker.site, time.time())
+    url = parse_url(f"wss://{made.name}:{password}@localhost:{broker.settings.viewers_port}/mqtt")
+    browser, heard = await opened(BrokerOptions(url, "ea-web-1", str(broker.site.folder / "root.crt")), ["ea/1/#"])
+    site, told = await opened(files.client_options(broker.site, time.time()), ["ea/1/d/+/in/+"])
+    for board in ("door", "porch"):
+        browser.publish(f"ea/1/d/{board}/in/{made.name}", "hello")
+        site.publish(f"ea/1/d/{board}/hello", "of this board")
+    await until(lambda: (f"ea/1/d/porch/in/{made.name}", b"hello") in told, "it reaches its board")
+    await until(lambda: ("ea/1/d/porch/hello", b"of this board") in heard, "it sees its board")
+    assert [topic for topic, _ in told] == [f"ea/1/d/porch/in/{made.name}"]
+    assert [topic for topic, _ in heard] == ["ea/1/d/porch/hello"]
+    viewers.revoke(broker.site, "Anna's phone", time.time())
+    files.update(broker.site, time.time())
+    await until(browser.lost.done, "Mosquitto ends the connection of a user who is gone")
+    await site.close()
+    await browser.close()
+
+
+async def test_the_check_tells_of_a_broker_that_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another broker, with each trap sprung."""
+    sound = mosquitto.configuration
+
+    def careless(listeners: mosquitto.Listeners) -> str:
+        text = (
+            sound(listeners).replace("use_username_as_clientid true\n", "").replace("allow_anonymous false", "allow_anonymous true")
+        )
+        return text.replace("require_certificate true", "require_certificate false").replace("use_identity_as_username true\n", "")
+
+    for name in ("acl_boards", "acl_viewers", "acl_joining"):
+        monkeypatch.setattr(mosquitto, name, lambda rights: "topic readwrite #\npattern readwrite #\n")
+    monkeypatch.setattr(mosquitto, "configuration", careless)
+    now = time.time()
+    with Site.create(tmp_path / "site", "home", PASSPHRASE, now) as site, SiteBroker(site, now):
+        wrong = {result.sentence for result in await check(site, now) if not result.ok}
+    assert wrong >= {
+        "Nobody connects to the boards' port without a certificate.",
+        "Nobody connects to the browsers' port without a password.",
+        "Nobody connects to the joining port without a password.",
+        "No browser ends a board's connection by calling itself like it.",
+    }
+
+
+async def test_the_check_tells_of_rights_that_are_wrong(broker: SiteBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    boards, viewing = mosquitto.acl_boards, mosquitto.acl_viewers
+    monkeypatch.setattr(
+        mosquitto,
+        "acl_boards",
+        lambda rights: boards(rights).replace("pattern read ea/1/d/%u/in/+", "pattern readwrite ea/1/d/+/in/+"),
+    )
+    monkeypatch.setattr(
+        mosquitto, "acl_viewers", lambda rights: re.sub(r"topic read (ea/1/d/\+/up)", r"topic write \1", viewing(rights))
+    )
+    monkeypatch.setattr(
+        mosquitto, "acl_joining", lambda rights: "pattern readwrite ea/1/+/%u/#\npattern readwrite ea/1/v/site/in/%u\n"
+    )
+    wrong = {result.sentence: result.detail for result in await check(broker.site, time.time()) if not result.ok}
+    assert set(wrong) == {
+        "No board writes another's topics, or in another's name.",
+        "No board reads another's topics or inbox.",
+        "A browser reads who is there, and its own inbox.",
+        "No browser poses as a board, as the site or as another browser.",
+        "A board that joins writes nothing else.",
+        "A board that joins reads nothing else.",
+        "The site poses as nobody.",
+    }
+    assert "/in/" in wrong["No board reads another's topics or inbox."]
+
+
+async def test_tools_beside_the_service_end_nobodys_connection(broker: SiteBroker) -> None:
+    now = time.time()
+    service, heard = await opened(files.client_options(broker.site, now), ["ea/1/v/site/in/+"])
+    with files.tool_options(broker.site, now) as first, files.tool_options(broker.site, now) as second:
+        assert len({options.client_id for options in (first, second)}) == 2
+        tools = [(await opened(options, ["ea/1/v/site/in/+"]))[0] for options in (first, second)]
+        assert not any(connection.lost.done() for connection in [service, *tools])
+        for connection in tools:
+            await connection.close()
+    assert heard == []
+    await service.close()

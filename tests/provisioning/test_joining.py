@@ -1,0 +1,124 @@
+"""A board that reaches only the broker: a real Mosquitto, and nothing else between board and site."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from edgeagent.enrol import asking, over_mqtt
+from edgeagent.enrol.asking import BoardFacts
+from edgeagent.enrol.client import Unreachable
+from edgeagent.enrol.identity import Identity, mqtt_options
+from edgeagent.enrol.joining import enrol
+from edgeagent.mqtt.connection import BrokerConnection, BrokerOptions
+from edgeagent.mqtt.url import parse_url
+from edgeagent.wire import claim as c
+from edgeagent.wire import seal, topics
+from edgeagent.wire.messages import Up
+from edgeagent.wire.orders import SITE, Here
+from edgeagent_provisioning import claims, planning
+from edgeagent_provisioning.broker import files
+from edgeagent_provisioning.csv_import import Row
+from edgeagent_provisioning.revoking import revoke
+from edgeagent_provisioning.service import BrokerSide, Service
+from edgeagent_provisioning.site import Site
+from tests.provisioning.brokers import SiteBroker
+from tests.provisioning.common import PASSPHRASE
+
+pytestmark = [pytest.mark.realtime(block_limit_s=5.0), pytest.mark.timeout(120)]
+FACTS = BoardFacts("Test board", "")
+
+
+async def until(condition: Callable[[], object], why: str) -> None:
+    try:
+        async with asyncio.timeout(30):
+            while not condition():
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        pytest.fail(f"not so: {why}")
+
+
+async def test_a_board_joins_comes_and_renews_over_the_broker_alone(tmp_path: Path) -> None:
+    now = time.time()
+    state = tmp_path / "gate"
+    with Site.create(tmp_path / "site", "home", PASSPHRASE, now) as site, SiteBroker(site, now) as broker:
+        token = planning.plan(site, Row(0, "gate"), now).token
+        assert token is not None
+        claim = claims.claim_for(site, token)
+        assert claim.url == "" and claim.mqtt == broker.settings.joining_url
+
+        def refresh() -> None:
+            files.update(site, time.time())
+
+        service = Service(site, "127.0.0.1", 0, refresh=refresh)
+        side = BrokerSide(service, site, lambda: files.client_options(site, time.time()))
+        async with service:
+            tasks = [asyncio.create_task(service.run()), asyncio.create_task(side.run())]
+            try:
+                # The broker learns of the claim by the registry; until then it does not let the board in, which tries again.
+                said: list[str] = []
+                identity = await enrol(claim, state, facts=FACTS, told=said.append)
+                assert (identity.name, identity.door, identity.services) == ("gate", "mqtt", ())
+                assert site.registry.board("gate").state == "planned"  # type: ignore[union-attr]
+
+                options = mqtt_options(identity)
+                own = BrokerOptions(
+                    parse_url(options["url"]), "gate", options["ca_file"], options["cert_file"], options["key_file"]
+                )
+                board = await BrokerConnection.open(own, None, [], lambda *_: None)
+                board.publish(topics.up("gate"), Up(up=1, epoch="e").model_dump_json(), retain=True)
+                here = seal.seal(
+                    Here(device="gate", release="0.1.0").model_dump(),
+                    to_enc=identity.site_enc,
+                    by_sig=identity.id_key,
+                    issuer="gate",
+                    audience=SITE,
+                    epoch="e",
+                    number=1,
+                    typ=seal.ANSWER,
+                )
+                board.publish(topics.viewer_inbox(SITE, "gate"), here)
+                await until(lambda: site.registry.board("gate").state == "active", "it is active")  # type: ignore[union-attr]
+                await until(lambda: site.registry.board("gate").online, "it is online")  # type: ignore[union-attr]
+                await board.close()
+                heard: list[tuple[str, bytes]] = []
+                viewer = await BrokerConnection.open(
+                    files.client_options(site, time.time(), "site-tool-1"),
+                    None,
+                    ["ea/1/d/+/up"],
+                    lambda topic, data, _: heard.append((topic, data)),
+                )
+
+                # Its claim is void now; it comes back by a user of its own.
+                user = c.back_user(identity.id_thumbprint)
+                await until(lambda: user in (broker.folder / "joining.pw").read_text(), "the broker knows it")
+                assert c.joining_user(claim.token_id) not in (broker.folder / "joining.pw").read_text()
+                renewed = await _patiently(lambda: asking.renew(identity, state, time.time()))
+                assert renewed.serial != identity.serial
+
+                # Once it is revoked, pages see it go, though it can no longer say so itself.
+                await service.on_thread(lambda: revoke(site, ["gate"], time.time()))
+                await until(lambda: (topics.up("gate"), b"") in heard, "the site takes back what it has retained")
+                await viewer.close()
+
+                # A password that is not this board's opens nothing.
+                with pytest.raises(Unreachable, match="does not let this board in"):
+                    await over_mqtt.ask(claim.mqtt, user, "0" * 64, "x", lambda data: True, time.time())
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _patiently(ask: Callable[[], Awaitable[Identity]]) -> Identity:
+    """Mosquitto reads its files a moment after it was told to."""
+    for _ in range(50):
+        try:
+            return await ask()
+        except Unreachable:
+            await asyncio.sleep(0.1)
+    return await ask()

@@ -1,0 +1,179 @@
+"""Mosquitto's configuration as text; what it does is in test_broker_check.py."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edgeagent.errors import ConfigError
+from edgeagent_provisioning import viewers
+from edgeagent_provisioning.broker import files, mosquitto
+from edgeagent_provisioning.broker.mosquitto import Listeners, Rights, Viewer
+from edgeagent_provisioning.broker.names import TOOLS, is_viewer, new_viewer, reserved
+from edgeagent_provisioning.broker.public import findings
+from edgeagent_provisioning.broker.settings import Settings, checked, hosts_of
+from edgeagent_provisioning.site import Site
+from tests.provisioning.common import DAY, NOW, planned
+from tests.support import require
+
+GLOBAL = {
+    "max_packet_size",
+    "max_queued_messages",
+    "per_listener_settings",
+    "persistence",
+    "persistence_location",
+    "persistent_client_expiration",
+    "pid_file",
+    "set_tcp_nodelay",
+    "log_dest",
+    "user",
+}
+
+
+def options_of(text: str) -> list[list[str]]:
+    return [line.split(" ", 1) for line in text.splitlines() if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("owner", ["", "ann"])
+def test_no_option_of_a_listener_stands_above_the_first(owner: str) -> None:
+    """Trap 1: Mosquitto 2.0.11 then opens port 1883 to everybody."""
+    found = [option[0] for option in options_of(mosquitto.configuration(Listeners(Path("/b"), owner=owner)))]
+    above, below = found[: found.index("listener")], found[found.index("listener") :]
+    assert set(above) <= GLOBAL
+    assert not set(below) & GLOBAL
+    # Within the system's configuration the system says where to log, and as whom to run.
+    assert ("user" in above) == bool(owner)
+
+
+@pytest.mark.parametrize("joining", [0, 8885])
+def test_every_listener_has_tls_rules_and_nobody_anonymous(joining: int) -> None:
+    parts = mosquitto.configuration(Listeners(Path("/b"), joining=joining)).split("\nlistener ")[1:]
+    assert len(parts) == (3 if joining else 2)
+    for part in parts:
+        for needed in ("certfile /b/", "keyfile /b/", "allow_anonymous false", "use_username_as_clientid true", "acl_file /b/"):
+            assert part.count(needed) == 1, needed
+        assert ("require_certificate true" in part) != ("password_file" in part)
+
+
+def test_a_name_that_holds_a_rule_of_its_own_goes_into_no_file() -> None:
+    for name in ("gate\ntopic readwrite #", "", "Gate", "a b"):
+        with pytest.raises(ValueError, match="is no name"):
+            mosquitto.acl_boards(Rights(revoked=(name,)))
+        with pytest.raises(ValueError, match="is no name"):
+            mosquitto.acl_viewers(Rights(viewers=(Viewer(name, ""),)))
+
+
+def test_who_is_revoked_is_denied_though_it_has_a_pair() -> None:
+    text = mosquitto.acl_boards(Rights(revoked=("gate",), pairs=(("gate", "porch"), ("door", "porch"))))
+    assert text.split("\nuser gate\n")[1] == "topic deny #\n"
+    assert "topic write ea/1/d/porch/in/door" in text
+    assert "in/gate" not in text
+
+
+def test_passwords_are_as_mosquitto_passwd_writes_them(tmp_path: Path) -> None:
+    path = tmp_path / "passwords"
+    path.touch(0o600)
+    subprocess.run([require("mosquitto_passwd"), "-b", path, "ann", "a secret"], check=True, capture_output=True)
+    _, kind, rounds, salt, key = path.read_text().strip().split("$")
+    assert kind == "7"
+    made = mosquitto.hashed("a secret", base64.b64decode(salt))
+    assert made == f"$7${rounds}${salt}${key}"
+    assert hashlib.pbkdf2_hmac("sha512", b"a secret", base64.b64decode(salt), int(rounds)) == base64.b64decode(key)
+    assert mosquitto.hashed("a secret") != mosquitto.hashed("a secret")
+    assert mosquitto.settled("a secret") == mosquitto.settled("a secret")
+
+
+def test_names_of_users_are_none_for_boards(site: Site) -> None:
+    for name in ("site", "home-assistant", "j-0123456789abcdef", "check-1", *TOOLS, new_viewer()):
+        assert reserved(name)
+    for name in ("gate", "sites", "v", "j", "home"):
+        assert not reserved(name)
+    assert is_viewer(new_viewer())
+    with pytest.raises(ConfigError, match="v-gate"):
+        checked(Settings(("hub",)), ["v-gate"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (Settings(), "under which name"),
+        (Settings(("mqtts://hub",)), "without scheme"),
+        (Settings(("hub",), viewers_port=8883), "another port"),
+        (Settings(("hub",), bind="eth0"), "an address of this machine"),
+        (Settings(("hub",), cert="x"), "--cert and --key together"),
+        (Settings(("hub",), home_prefix="a/b"), "homeassistant"),
+        (Settings(("hub",), pairs=(("gate", "gate"),)), "two boards"),
+        (Settings(("hub",), pairs=(("gate", "x"),)), "two boards"),
+        (Settings(("hub",), public_host="a b"), "host's name"),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_to_write(settings: Settings, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        checked(settings, ["gate"])
+
+
+def test_settings_are_kept_and_told_to_boards(site: Site) -> None:
+    assert Settings.load(site) is None
+    assert not files.update(site, NOW).changed
+    wanted = Settings(hosts_of(site), pairs=(("a", "b"),), home="secret hash", boards_port=1883)
+    wanted.save(site, NOW)
+    assert Settings.load(site) == wanted
+    assert site.brokers == ("mqtts://site.example:1883", "mqtts://site.example:8883")
+    assert site.joining == "mqtts://site.example:8885"
+    assert "secret hash" not in str([tuple(row) for row in site.registry.rows("SELECT detail FROM audit")])
+    Settings(("10.1.2.3",), joining=False).save(site, NOW)
+    assert site.brokers == ("mqtts://10.1.2.3:8883", "mqtts://site.example:8883")
+    assert site.joining == ""
+
+
+def test_files_are_written_where_something_changed(site: Site) -> None:
+    Settings(("hub.local", "10.1.2.3")).save(site, NOW)
+    token = planned(site, "gate")
+    first = files.update(site, NOW)
+    assert first.advice.startswith("Start the broker")
+    folder = site.folder / "broker"
+    assert {name for name in first.changed if (folder / name).stat().st_mode & 0o007} == {
+        *("ca.crt", "crl.pem", "server.crt", "viewers.crt", "mosquitto.conf")
+    }
+    assert f"j-{token.id}:$7$" in (folder / "joining.pw").read_text()
+    assert token.secret not in (folder / "joining.pw").read_text()
+    assert files.update(site, NOW + DAY).changed == ()
+    made, password = viewers.add(site, " Anna's  phone ", NOW, ["gate"])
+    assert set(files.update(site, NOW).changed) == {"viewers.pw", mosquitto.ACL_VIEWERS}
+    assert password not in (folder / "viewers.pw").read_text()
+    assert made.label == "Anna's phone"
+    # Eight months later, its certificate is made again.
+    assert set(files.update(site, NOW + 250 * DAY).changed) >= {"server.crt", "server.key", "viewers.crt"}
+
+
+def test_what_mosquitto_was_never_told_is_told_the_next_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    Settings(("hub.local",)).save(site, NOW)
+    files.update(site, NOW, reload=False)
+    told: list[tuple[str, ...]] = []
+
+    def tell(folder: Path, changed: tuple[str, ...]) -> files.Update:
+        told.append(changed)
+        return files.Update(changed, True)
+
+    monkeypatch.setattr(files, "_tell_own", tell)
+    files.update(site, NOW)
+    files.update(site, NOW)
+    assert "acl-boards" in told[0]
+    assert told[1] == ()
+
+
+def test_the_doctor_says_that_phones_will_not_connect(site: Site) -> None:
+    assert [finding.level for finding in findings(site, NOW)] == ["notice"]
+    Settings(("hub.local",)).save(site, NOW)
+    assert any("not whole" in finding.text for finding in findings(site, NOW))
+    files.update(site, NOW)
+    (only,) = findings(site, NOW)
+    assert only.level == "problem"
+    assert "Phones" in only.text
+    assert "--acme" in only.advice
+    late = [finding for finding in findings(site, NOW + 366 * DAY) if finding.check == "broker.crl"]
+    assert "refuses every board" in late[0].text

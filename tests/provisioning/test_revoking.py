@@ -1,0 +1,108 @@
+"""Revocation, as it is written down and as commands do it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from edgeagent import cli
+from edgeagent.errors import EdgeAgentError
+from edgeagent_provisioning.revoking import denied, revoke
+from edgeagent_provisioning.service import note_absence, note_presence
+from edgeagent_provisioning.site import Site
+from tests.provisioning.common import NOW, certified, planned
+
+
+def revoked_serials(site: Site) -> set[str]:
+    crl = x509.load_pem_x509_crl((site.folder / "crl.pem").read_bytes())
+    return {f"{entry.serial_number:x}" for entry in crl}
+
+
+def test_registry_crl_and_claims_first_and_the_broker_last(site: Site) -> None:
+    planned(site, "gate")
+    first, second = certified(site, "gate"), certified(site, "gate")
+    planned(site, "door")
+    certified(site, "door")
+    seen: list[set[str]] = []
+    (done,) = revoke(site, ["gate"], NOW + 10, refresh=lambda: seen.append(revoked_serials(site)))
+    assert set(done.serials) == {first.serial, second.serial} == seen[0] and not done.again
+    assert denied(site) == ["gate"] and site.registry.claim_of("gate", NOW) is None
+    (again,) = revoke(site, ["gate", "gate"], NOW + 20, refresh=lambda: seen.append(set()))
+    assert again.again and again.serials == () and len(seen) == 2
+    assert [entry.action for entry in site.registry.audited("gate")].count("revoke") == 1
+
+
+def test_one_unknown_name_and_nothing_is_revoked(site: Site) -> None:
+    planned(site, "gate")
+    certified(site, "gate")
+    with pytest.raises(EdgeAgentError, match="Nothing was revoked"):
+        revoke(site, ["gate", "gatee"], NOW)
+    assert denied(site) == [] and site.registry.revoked(NOW) == []
+
+
+def test_a_broker_that_cannot_be_told_is_said_and_the_rest_is_done(site: Site) -> None:
+    planned(site, "gate")
+    certified(site, "gate")
+
+    def refuse() -> None:
+        raise EdgeAgentError("it is away")
+
+    with pytest.raises(EdgeAgentError, match=r"could not be told \(it is away\)"):
+        revoke(site, ["gate"], NOW, refresh=refuse)
+    assert denied(site) == ["gate"] and len(revoked_serials(site)) == 1
+
+
+def test_the_commands_ask_answer_and_refuse(made_site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = shutil.copytree(made_site, tmp_path / "site")
+    with Site.open(folder) as site:
+        planned(site, "gate")
+        planned(site, "door")
+        certificate = certified(site, "gate")
+    place = ["--site", str(folder)]
+    assert cli.main(["provision", "revoke", "gate", *place]) == 1
+    assert "give --yes" in capsys.readouterr().err
+    assert cli.main(["provision", "rotate", "gate", *place]) == 1
+    assert "gate is planned" in capsys.readouterr().err
+    assert cli.main(["provision", "transfer", "gate", "--yes", *place]) == 1
+    assert "gate is planned" in capsys.readouterr().err
+    assert cli.main(["provision", "revoke", "gate", "--json", *place]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"board": "gate", "certificates": [certificate.serial], "again": False}]
+    assert cli.main(["provision", "transfer", "door", "--offline", "--yes", *place]) == 0
+    assert "of this site no more" in capsys.readouterr().out
+    with Site.open(folder) as site:
+        assert denied(site) == ["door", "gate"]
+
+
+@pytest.mark.parametrize("name", ["serve", "revoke", "rotate", "transfer"])
+def test_every_command_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["provision", name, "--help"])
+    assert f"example:\n  edgeagent provision {name}" in capsys.readouterr().out
+
+
+def test_a_wrong_place_to_listen_says_what_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["provision", "serve", "--listen", "nowhere"])
+    assert "192.0.2.10:8443" in capsys.readouterr().err
+    assert cli.main(["provision", "serve", "--site", str(tmp_path / "none")]) == 1
+    assert "site init" in capsys.readouterr().err
+
+
+def test_who_is_online_is_noted_and_who_is_not_heard_of_is_not(site: Site) -> None:
+    planned(site, "gate")
+    planned(site, "door")
+    note_presence(site, {"gate": True, "door": True, "stranger": True}, 1000.0)
+    assert [(board.name, board.online, board.seen_at) for board in site.registry.boards()] == [
+        ("door", True, 1000),
+        ("gate", True, 1000),
+    ]
+    note_presence(site, {"gate": False}, 2000.0)
+    note_absence(site, {"gate"})
+    assert [(board.name, board.online, board.seen_at) for board in site.registry.boards()] == [
+        ("door", False, 1000),
+        ("gate", False, 1000),
+    ]

@@ -1,0 +1,189 @@
+"""The service over real TLS, with the board's own client at the other end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import ssl
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from edgeagent.enrol import asking, client, keys
+from edgeagent.enrol.asking import BoardFacts, Turned, Waiting
+from edgeagent.enrol.client import Unreachable
+from edgeagent.enrol.identity import Identity
+from edgeagent.enrol.joining import enrol
+from edgeagent.wire.claim import Claim
+from edgeagent_provisioning import claims, planning
+from edgeagent_provisioning.csv_import import Row
+from edgeagent_provisioning.enrolling import Event
+from edgeagent_provisioning.revoking import revoke
+from edgeagent_provisioning.service import Service
+from edgeagent_provisioning.site import Site
+from tests.provisioning.common import PASSPHRASE
+
+pytestmark = pytest.mark.realtime
+FACTS = BoardFacts("Test board", "10000000AA")
+
+
+@pytest.fixture(scope="module")
+def made_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As the usual one, but of today: TLS looks at real clocks."""
+    folder = tmp_path_factory.mktemp("served") / "site"
+    Site.create(folder, "home", PASSPHRASE, time.time(), urls=["https://127.0.0.1:8443"], actor="ann").close()
+    return folder
+
+
+class Running:
+    """A site that is served, and its events."""
+
+    def __init__(self, site: Site, service: Service, events: list[Event]) -> None:
+        self.site, self.service, self.events = site, service, events
+        self.url = f"https://127.0.0.1:{service.port}"
+
+    def claim(self, name: str) -> Claim:
+        token = planning.plan(self.site, Row(0, name), time.time()).token
+        assert token is not None
+        return claims.claim_for(self.site, token)
+
+    async def get(self, path: str) -> str:
+        context = ssl.create_default_context(cadata=self.site.authority.roots_pem)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.service.port, ssl=context)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: site\r\nConnection: close\r\n\r\n".encode())
+        answer = await reader.read()
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        return answer.decode()
+
+
+@contextlib.asynccontextmanager
+async def served(site: Site, port: int = 0) -> AsyncIterator[Running]:
+    events: list[Event] = []
+    async with Service(site, "127.0.0.1", port, told=events.append) as service:
+        site.update(urls=[f"https://127.0.0.1:{service.port}"])
+        yield Running(site, service, events)
+
+
+def fresh(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "identity").iterdir())
+
+
+async def test_a_board_enrols_is_active_and_renews(site: Site, tmp_path: Path) -> None:
+    async with served(site) as running:
+        said: list[str] = []
+        identity = await enrol(running.claim("gate"), tmp_path / "gate", facts=FACTS, told=said.append, wait=False)
+        assert said == ["This board is gate now."] and identity.name == "gate" and identity.door == "https"
+        board = site.registry.board("gate")
+        assert board and (board.state, board.version) == ("active", FACTS.release)
+        assert fresh(tmp_path / "gate") == sorted(
+            ["cert.pem", "chain.pem", "enc.pem", "id.pem", "root.pem", "shown.pem", "site.json", "tls.pem"]
+        )
+        assert all(path.stat().st_mode & 0o777 == 0o600 for path in identity.folder.iterdir())
+        renewed = await asking.renew(identity, tmp_path / "gate", time.time())
+        assert renewed.serial != identity.serial and renewed.not_after >= identity.not_after
+        assert Identity.load(tmp_path / "gate") == renewed and renewed.enrolled_at == identity.enrolled_at
+        assert await asking.activate(renewed, time.time(), FACTS)
+        await asyncio.sleep(0)
+        assert [event.kind for event in running.events] == ["enrolled", "active", "renewed"]
+
+
+async def test_a_revoked_board_is_told_so_and_shows_its_certificate_in_vain(site: Site, tmp_path: Path) -> None:
+    async with served(site) as running:
+        identity = await enrol(running.claim("gate"), tmp_path / "gate", facts=FACTS, wait=False)
+        await running.service.on_thread(lambda: revoke(site, ["gate"], time.time()))
+        with pytest.raises(Turned, match="revoked") as caught:
+            await asking.renew(identity, tmp_path / "gate", time.time())
+        assert caught.value.code == 410
+        assert not await asking.activate(identity, time.time(), FACTS)
+
+
+async def test_a_certificate_of_the_ca_that_the_registry_does_not_know_counts_for_nothing(site: Site, tmp_path: Path) -> None:
+    async with served(site) as running:
+        identity = await enrol(running.claim("gate"), tmp_path / "gate", facts=FACTS, wait=False)
+        with site.registry.transaction() as connection:
+            connection.execute("DELETE FROM certificates")
+        assert not await asking.activate(identity, time.time(), FACTS)
+        answer = await asyncio.to_thread(client.post, running.url, "/here", "x", identity.root_file.read_text(), time.time())
+        assert json.loads(answer)["code"] == 401  # shown none
+
+
+async def test_another_site_at_the_address_is_noticed_before_anything_is_sent(site: Site, made_site: Path, tmp_path: Path) -> None:
+    other = Site.create(tmp_path / "other", "away", "correct horse", time.time())
+    other.registry.rows("SELECT 1")
+    try:
+        async with served(other) as running:
+            site.update(urls=[running.url])
+            token = planning.plan(site, Row(0, "gate"), time.time()).token
+            assert token
+            with pytest.raises(Unreachable, match="not the site of this claim"):
+                await asking.join(claims.claim_for(site, token), tmp_path / "gate", FACTS, time.time())
+            # Its root would have to be trusted for more to happen.
+            with pytest.raises(Unreachable, match="not to be trusted"):
+                await asyncio.to_thread(client.post, running.url, "/enrol", "x", site.authority.roots_pem, time.time())
+            assert running.events == []
+    finally:
+        other.close()
+
+
+async def test_a_clock_in_1970_stops_everything_before_a_connection(site: Site, tmp_path: Path) -> None:
+    claim = Claim("https://127.0.0.1:1", "p" * 43, "0" * 16, "A" * 22)
+    for now in (0.0, 1_000_000_000.0):
+        with pytest.raises(Unreachable, match="clock"):
+            await asking.join(claim, tmp_path / "gate", FACTS, now)
+        with pytest.raises(Unreachable, match="clock"):
+            await asyncio.to_thread(client.post, claim.url, "/enrol", "x", site.authority.roots_pem, now)
+    assert not (tmp_path / "gate").exists()
+
+
+async def test_boards_of_a_bulk_claim_wait_until_approved(site: Site, tmp_path: Path) -> None:
+    async with served(site) as running:
+        token = await running.service.on_thread(lambda: claims.mint_bulk(site, time.time(), 2, prefix="cam"))
+        claim = claims.claim_for(site, token)
+        with pytest.raises(Waiting, match="approve") as caught:
+            await asking.join(claim, tmp_path / "one", FACTS, time.time())
+        assert caught.value.retry_s == 30
+        await running.service.on_thread(lambda: claims.approve(site, "cam-1", time.time()))
+        assert (await asking.join(claim, tmp_path / "one", FACTS, time.time())).name == "cam-1"
+
+
+async def test_what_is_no_request_is_refused_with_a_sentence(site: Site) -> None:
+    async with served(site) as running:
+        roots = site.authority.roots_pem
+        for path, body, code in (("/enrol", "hello", 400), ("/renew", "", 400), ("/enrol", "a" * 20_000, 413)):
+            answer = await asyncio.to_thread(client.post, running.url, path, body, roots, time.time())
+            refused = json.loads(answer)
+            assert refused["code"] == code and refused["message"]
+        assert "405" in (await running.get("/enrol")).splitlines()[0]
+        assert "404" in (await running.get("/etc/passwd")).splitlines()[0]
+        assert "BEGIN X509 CRL" in await running.get("/crl.pem")
+        assert '{"ok": true}' in await running.get("/healthz")
+        assert keys.pin_of((await running.get("/root.pem")).split("\r\n\r\n", 1)[1])[0][1] == site.authority.root_pin
+
+
+async def test_a_service_that_died_in_the_middle_gives_the_same_certificate_again(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is lost after it was written: the retry, with the keys from the board's disk, gets it again."""
+    async with served(site) as running:
+        port, claim = running.service.port, running.claim("gate")
+        real = client.post
+
+        def lost(*arguments: str, **named: str) -> str:
+            real(*arguments, **named)  # type: ignore[arg-type]
+            raise Unreachable("cut off")
+
+        monkeypatch.setattr(client, "post", lost)
+        with pytest.raises(Unreachable, match="cut off"):
+            await asking.join(claim, tmp_path / "gate", FACTS, time.time())
+        monkeypatch.undo()
+    (issued,) = site.registry.certificates()
+    async with served(site, port):
+        identity = await asking.join(claim, tmp_path / "gate", FACTS, time.time())
+    assert identity.serial == issued.serial and len(site.registry.certificates()) == 1
+    shutil.rmtree(tmp_path / "gate")
