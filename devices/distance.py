@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Distance"]
 
+import contextlib
 import warnings
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -82,5 +83,8 @@ class Distance(OnPins, Sensor):
         return {}
 
     def close(self) -> None:
+        # gpiozero gives the trigger back before it ends the thread that pulls it, and that dies of it where it is just doing so.
+        with contextlib.suppress(Exception):
+            self._sensor._queue.stop()
         released(self._sensor)
         self._sensor = None

@@ -148,8 +148,12 @@ class Membership:
         return self._connection.publish(topics.viewer_inbox(SITE, self.identity.name), text.encode(), qos=1)
 
     def _renewed(self, identity: Identity) -> None:
-        self.identity = identity
-        if self._agent is not None and self._agent.mqtt is not None:
+        before, self.identity = self.identity, identity
+        if self._agent is None or self._agent.mqtt is None:
+            return
+        if identity.brokers != before.brokers:
+            self._agent.begin_anew("the site's broker is elsewhere now")
+        else:
             self._agent.mqtt.reconnect("the certificate is a new one")
 
     def _jobs(self, agent: Agent) -> Jobs:
@@ -164,6 +168,7 @@ class Membership:
             renew=self._hurry,
             forget=self._forget,
             fetch=lambda order, envelope: asyncio.to_thread(upgrade.fetch, order, envelope, places, root=self.identity.root_file),
+            laid=lambda: upgrade.laid(places),
             upgraded=lambda: upgrade.upgraded(places),
         )
 

@@ -155,6 +155,7 @@ class Authority:
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.serialization import Encoding
 
+        _check_clock(now)
         entries = [
             x509.RevokedCertificateBuilder().serial_number(int(serial, 16)).revocation_date(_date(at)).build()
             for serial, at in revoked
@@ -328,13 +329,18 @@ def builder_for(
     """
     from cryptography import x509
 
+    _check_clock(now)
+    return (
+        x509.CertificateBuilder(issuer, subject, public_key, x509.random_serial_number(), _date(now - BACKDATED_S), _date(end))
+    ).add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+
+
+def _check_clock(now: float) -> None:
+    """A CRL of 1970 has run out by the time that somebody sets the clock: the broker would refuse every board."""
     if now < _SANE_S:
         raise EdgeAgentError(
             "The clock of this machine is not set, and certificates tell times: set it (`timedatectl`), and try again."
         )
-    return (
-        x509.CertificateBuilder(issuer, subject, public_key, x509.random_serial_number(), _date(now - BACKDATED_S), _date(end))
-    ).add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
 
 
 def name_of(common_name: str) -> x509.Name:

@@ -97,7 +97,9 @@ def read(data: bytes, passphrase: str | None) -> Found:
             for member in tar:
                 path = PurePosixPath(member.name)
                 # Nothing is unpacked by tarfile itself, whose filters Python 3.11.2 does not have.
-                if not member.isreg() or path.is_absolute() or ".." in path.parts or len(path.parts) > 4:
+                if not member.isreg() or path.is_absolute() or ".." in path.parts or not 1 <= len(path.parts) <= 4:
+                    raise EdgeAgentError(_DAMAGED)
+                if path.parts[0] in _OMITTED:  # `staged` would be carried out by `Site.open`, wherever it says that files go
                     raise EdgeAgentError(_DAMAGED)
                 if (total := sum(map(len, files.values())) + member.size) > _MAX_BYTES:
                     raise EdgeAgentError(f"The backup holds {total} bytes, more than a site has.")

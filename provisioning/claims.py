@@ -14,6 +14,7 @@ from typing import Any
 from edgeagent.errors import EdgeAgentError, PeerError
 from edgeagent.wire import topics
 from edgeagent.wire.claim import Claim
+from edgeagent_provisioning.broker.names import reserved
 from edgeagent_provisioning.registry import Board, Registry, Token
 from edgeagent_provisioning.site import Site
 
@@ -61,8 +62,11 @@ def mint_bulk(
     """
     if not 1 <= uses <= MAX_USES:
         raise EdgeAgentError(f"A bulk claim is for 1 to {MAX_USES} boards: give another number.")
-    if not topics.is_name(f"{prefix}-{MAX_USES}"):
-        raise EdgeAgentError(f"{prefix[:80]!r} cannot begin the names of boards: use a-z, 0-9 and inner hyphens, like `cam`.")
+    if not topics.is_name(f"{prefix}-{MAX_USES}") or reserved(f"{prefix}-{MAX_USES}"):
+        raise EdgeAgentError(
+            f"{prefix[:80]!r} cannot begin the names of boards: use a-z, 0-9 and inner hyphens, like `cam`, "
+            "and not the name of one of the broker's own users."
+        )
     token = Token(
         secrets.token_hex(8),
         secrets.token_urlsafe(16),

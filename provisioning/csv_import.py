@@ -28,6 +28,7 @@ from typing import Any
 from edgeagent.config.problems import nearest, printable
 from edgeagent.errors import ConfigError, EdgeAgentError
 from edgeagent.wire import topics
+from edgeagent_provisioning.broker.names import reserved
 from edgeagent_provisioning.claims import serial_of
 
 COLUMNS = ("name", "serial", "cameras", "drivers", "wifi", "place", "tags")
@@ -126,6 +127,8 @@ def row_of(number: int, cells: Mapping[str, str], check: Check | None = None) ->
         what = f"{printable(name)} cannot name a board" if name else "is missing"
         hint = f": write {lower}" if topics.is_name(lower := re.sub(r"[\s_.]+", "-", name.lower())) else ", like gate-1"
         wrong("name", f"{what}: use a-z, 0-9 and inner hyphens, at most 64{hint}")
+    elif reserved(name):  # its certificate would have that user's rights
+        wrong("name", f"{name} is one of the broker's own users: take another, like board-{name}")
     serial = None
     if cells.get("serial"):
         try:

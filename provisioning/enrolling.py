@@ -34,6 +34,7 @@ from edgeagent_provisioning.site import Site, pem
 Doors: TypeAlias = Literal["https", "mqtt"]
 _WRONG = Rate(1, 10)  # wrong seals of one source: so many a second, so many at once
 _LINES = Rate(0.2, 20)
+_ISSUED = Rate(1 / 300, 20)  # certificates for one board: whoever has stolen one shall not fill the registry and the CRL
 _APPROVAL_S = 30.0
 _ASK_NEW = "ask the installer for a new claim (edgeagent provision add --new-claim)"
 
@@ -80,6 +81,7 @@ class Enrolling:
         self._sources = KeyedBuckets(_WRONG)
         self._tokens = KeyedBuckets(_WRONG)
         self._lines = KeyedBuckets(_LINES)
+        self._issued = KeyedBuckets(_ISSUED, 20_000)
         self._lock = threading.Lock()
         self._nobody = secrets.token_urlsafe(16)
         self._sig = seal.p256(site.keys["sig"])
@@ -100,10 +102,8 @@ class Enrolling:
         Raises:
             EdgeAgentError, OSError, sqlite3.Error: The site itself is out of order; nothing was written.
         """
-        with self._lock:
-            wait_s = self._sources.wait_s(source, self._clock())
-        if wait_s:
-            return e.plain_refusal(429, "Too many wrong claims came from there; wait a moment.", wait_s)
+        # A seal costs microseconds, less than TLS did: it is proved for everybody, or a stranger behind the same address, in the
+        # same network of IPv6 or with the same bulk claim could hold up every board there.
         try:
             kind, whose = e.what_is(text)
         except PeerError as error:
@@ -364,6 +364,11 @@ class Enrolling:
         for old in registry.certificates("board = ? AND tls_key = ? AND revoked_at IS NULL", board.name, digest):
             if old.issuer == authority.issuer and now < old.issued_at + (old.not_after - old.issued_at) / 2:
                 return old, pem(authority.issuing), False
+        with self._lock:
+            if self._issued.take(board.name, self._clock()):
+                raise PeerError(
+                    429, f"{board.name} has had many certificates in a short time; it gets the next one in some minutes."
+                )
         issued = authority.issue_board(board.name, key, now)
         made = Certificate(issued.serial, board.name, int(now), issued.not_after, issued.pem, issued.issuer)
         registry.save_certificate(connection, made)
@@ -402,7 +407,7 @@ class Enrolling:
         with self._lock:
             wait_s = max(self._sources.take(source, clock), self._tokens.take(token_id, clock) if token_id else 0.0)
             silent = self._lines.take("", clock)
-        if not silent:
+        if not silent and not wait_s:
             self._told(Event("guessed", "", f"A claim or key that is not known here came from {source or 'somewhere'}.", now))
         if wait_s:
             return e.plain_refusal(429, "Too many wrong claims came from there; wait a moment.", wait_s)

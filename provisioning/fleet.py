@@ -177,7 +177,7 @@ def _tidy(site: Site, ids: Sequence[int]) -> None:
 
 
 class Carrier:
-    """Carries orders out over a connection that somebody else keeps; implemented for `service.BrokerSide` and `Link`.
+    """Carries orders out over a connection that somebody else keeps; implemented for `broker_side.BrokerSide` and `Link`.
 
     Args:
         site: The open site.
@@ -265,7 +265,9 @@ class Link:
 
         def received(topic: str, payload: bytes, retained: bool) -> None:
             if not topic.startswith(inbox):
-                carrier.up(topic.split("/")[3], payload)
+                board = topic.removeprefix("ea/1/d/").removesuffix("/up")
+                if topics.is_name(board):  # else the broker sends what nobody asked for
+                    carrier.up(board, payload)
             elif not retained:
                 with contextlib.suppress(asyncio.QueueFull):
                     queue.put_nowait((topic.removeprefix(inbox), payload))

@@ -146,10 +146,11 @@ class Registry:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # a full disk may have undone it already, or left it open at COMMIT
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
 
     def rows(self, query: str, parameters: Iterable[Any] = ()) -> list[sqlite3.Row]:
         """The result of a SELECT; inside a transaction of this thread it sees what that has written."""

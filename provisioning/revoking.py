@@ -60,14 +60,17 @@ def revoke(
                 registry.save_board(connection, dataclasses.replace(board, state="revoked", online=False))
                 registry.audit(connection, now, reason, name, certificates=serials)
             done.append(Revoked(name, tuple(serials), again))
-    site.write_crl(now)
-    try:
-        refresh()
-    except (EdgeAgentError, OSError) as error:
+    problem: Exception | None = None
+    for tell in (lambda: site.write_crl(now), refresh):  # each without the other, too: the deny block cuts, the CRL keeps out
+        try:
+            tell()
+        except (EdgeAgentError, OSError) as error:
+            problem = problem or error
+    if problem is not None:
         raise EdgeAgentError(
-            f"Revoked, but the broker could not be told ({error}): a live session goes on until it is. "
+            f"Revoked, but the broker could not be told ({problem}): a live session goes on until it is. "
             "Mend that, then run the same command again."
-        ) from None
+        )
     return done
 
 

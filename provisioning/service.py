@@ -11,49 +11,40 @@ by the number of the audit log's last row.
 
 from __future__ import annotations
 
-__all__ = ["BrokerSide", "Service"]
+__all__ = ["Service"]
 
 import asyncio
 import contextlib
-import dataclasses
 import ipaddress
 import json
 import logging
-import math
-import random
+import resource
 import sqlite3
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from aiohttp import web
 
-from edgeagent.core.backoff import Backoff
-from edgeagent.core.faultlog import FaultLog
 from edgeagent.errors import EdgeAgentError, PeerError
-from edgeagent.mqtt.connection import BrokerConnection, BrokerError, BrokerOptions
 from edgeagent.wire import enrolment as e
-from edgeagent.wire import topics
-from edgeagent.wire.codec import decode_up
-from edgeagent.wire.orders import SITE
-from edgeagent_provisioning.enrolling import Enrolling, Event, NoHere
-from edgeagent_provisioning.fleet import Carrier
+from edgeagent_provisioning.enrolling import Enrolling, Event
 from edgeagent_provisioning.registry import Board
-from edgeagent_provisioning.revoking import denied
 from edgeagent_provisioning.site import Site
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _BODY_S = 10.0
+_HANDSHAKE_S = 15.0
+_OTHER_FILES = 256
 _CHORES_S = 3_600.0
 _LOOK_S = 2.0
+_AGAIN_S, _TELL_AGAIN_S = 60.0, 10.0
+_REST, _REST_S = 4.0, 5.0  # between two refreshes: so many times as long as one takes, and at most so long
 _CRL_EVERY_S = 86_400.0
 _AT_ONCE = 256
-_NOTE_S = 1.0
-_RETAINED_S = 10.0
-_PENDING, _PENDING_BYTES = 4_000, 32_000_000
 _COMMON = {"Server": "edgeagent", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 
@@ -137,7 +128,12 @@ class Service:
         assert self._runner.server is not None
         try:
             self._server = await self._loop.create_server(
-                self._runner.server, self._host or None, self._wanted_port, ssl=self._context, backlog=512
+                self._connection,
+                self._host or None,
+                self._wanted_port,
+                ssl=self._context,
+                ssl_handshake_timeout=_HANDSHAKE_S,
+                backlog=512,
             )
         except OSError as error:
             await self.close()
@@ -164,10 +160,11 @@ class Service:
                     await self.on_thread(self._chores)
                 if await self.on_thread(self._changed_elsewhere) or self._stale.is_set():
                     self._stale.clear()
-                    await self.on_thread(self._tls)  # maybe by `site rotate-ca`
-                    await self.on_thread(self._refresh)
+                    await asyncio.sleep(min(_REST_S, _REST * await self.on_thread(self._refreshed)))
             except (EdgeAgentError, OSError, sqlite3.Error) as error:
                 _log.error("%s", error)
+                chores_at = min(chores_at, now + _AGAIN_S)
+                self._loop.call_later(_TELL_AGAIN_S, self._stale.set)  # or a revocation would wait for the next change
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_S):
                     await self._stale.wait()
@@ -191,12 +188,19 @@ class Service:
         self._context.verify_mode = ssl.CERT_OPTIONAL  # a board shows one at /here; to enrol or renew it needs none
         self._shown = (shown, trusted)
 
+    def _refreshed(self) -> float:
+        """Bring all in line; how long that took. With a thousand claims it is much, and each board that comes asks for it."""
+        began = self._loop.time()
+        self._tls()  # maybe by `site rotate-ca`
+        self._refresh()
+        return self._loop.time() - began
+
     def _chores(self) -> None:
         self._tls()
         now = self._wall()
         if not 0 <= now - self._crl_at < _CRL_EVERY_S:
-            self._crl_at = now
             self._site.write_crl(now)
+            self._crl_at = now
             self._stale_soon()
 
     def _changed_elsewhere(self) -> bool:
@@ -212,6 +216,14 @@ class Service:
             self._loop.call_soon_threadsafe(self._stale.set)
 
     # HTTP
+
+    def _connection(self) -> asyncio.Protocol:
+        """Whoever opens connections and asks nothing shall not take the files that the registry needs."""
+        server = self._runner.server if self._runner else None
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if server is None or (files != resource.RLIM_INFINITY and len(server.connections) >= max(64, files - _OTHER_FILES)):
+            return _HangUp()
+        return server()
 
     async def answer(self, text: bytes, source: str, door: str) -> str:
         """The reply to a request, from whichever door it came; a plain refusal where the site is out of order."""
@@ -281,163 +293,12 @@ class Service:
         return web.Response(text=json.dumps({"state": board.state}, separators=(",", ":")), content_type="application/json")
 
 
-class BrokerSide:
-    """The service on the broker: requests of boards that reach nothing else, who is there, and the site's orders.
+class _HangUp(asyncio.Protocol):
+    """For connections beyond what may be open."""
 
-    Args:
-        service: Answers.
-        options: How the broker is reached; called anew for each connection, on the service's thread.
-    """
-
-    def __init__(
-        self,
-        service: Service,
-        site: Site,
-        options: Callable[[], BrokerOptions],
-        *,
-        wall: Callable[[], float] = time.time,
-        random01: Callable[[], float] = random.random,
-    ) -> None:
-        self._service = service
-        self._site = site
-        self._options = options
-        self._wall = wall
-        self._random01 = random01
-        self._inbox = topics.viewer_inbox(SITE, "x").removesuffix("x")
-        self._filters = [f"{self._inbox}+", topics.up("x").replace("/x/", "/+/")]
-        self._queue: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(2_000)
-        self._presence: dict[str, bool] = {}
-        self._heard: set[str] = set()
-        self._heard_by = math.inf
-        self._carrier = Carrier(site, self._publish, service.on_thread)
-        self._connection: BrokerConnection | None = None
-        self._faults = FaultLog()
-
-    @property
-    def connected(self) -> bool:
-        """Whether the broker serves us now."""
-        return self._connection is not None
-
-    async def run(self) -> None:
-        """Connect, serve, and connect again, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._serve(), name="site-inbox")
-            group.create_task(self._note(), name="site-presence")
-            group.create_task(self._carrier.run(), name="site-orders")
-            group.create_task(self._connect(), name="site-broker")
-
-    async def _connect(self) -> None:
-        backoff = Backoff(1.0, 30.0)
-        while True:
-            began = asyncio.get_running_loop().time()
-            try:
-                options = await self._service.on_thread(self._options)
-                options = dataclasses.replace(options, max_pending=_PENDING, max_pending_bytes=_PENDING_BYTES)
-                connection = await BrokerConnection.open(options, None, self._filters, self._received)
-            except (BrokerError, EdgeAgentError, OSError) as error:
-                if self._faults.fault(str(error), began):
-                    _log.warning("%s", error)
-            else:
-                self._connection = connection
-                self._heard, self._heard_by = set(), asyncio.get_running_loop().time() + _RETAINED_S
-                self._faults.good(began)
-                _log.info("connected to the broker at %s", options.address)
-                try:
-                    reason = await asyncio.shield(connection.lost)
-                finally:
-                    self._connection = None
-                    await connection.close()
-                if asyncio.get_running_loop().time() - began > 10:
-                    backoff.reset()
-                if self._faults.fault(reason, began):
-                    _log.warning("the connection to the broker broke: %s", reason)
-            await asyncio.sleep(backoff.next(self._random01()))
-
-    def _received(self, topic: str, payload: bytes, retained: bool) -> None:
-        if topic.startswith(self._inbox):
-            if not retained and len(payload) <= e.MAX_REPLY:
-                with contextlib.suppress(asyncio.QueueFull):  # whoever asks asks again
-                    self._queue.put_nowait((topic.removeprefix(self._inbox), payload))
-            return
-        board = topic.split("/")[3]
-        with contextlib.suppress(PeerError):
-            self._presence[board] = decode_up(payload).up == 1
-            self._heard.add(board)
-        self._carrier.up(board, payload)
-
-    async def _serve(self) -> None:
-        while True:
-            sender, payload = await self._queue.get()
-            if not topics.is_name(sender):
-                continue
-            if payload.count(b".") == 4:  # an envelope (JWE): an enrolled board
-                await self._enrolled(sender, payload)
-                continue
-            answer = await self._service.answer(payload, f"mqtt:{sender}", "mqtt")
-            self._publish(topics.device_inbox(sender, SITE), answer)
-
-    async def _enrolled(self, board: str, payload: bytes) -> None:
-        def here() -> None:
-            with contextlib.suppress(NoHere):
-                self._service.enrolling.here(payload, board, self._wall())
-
-        try:
-            await self._service.on_thread(here)
-            await self._carrier.report(board, payload)
-        except PeerError as error:
-            _log.info("%s: %s", board, error.message)
-        except (EdgeAgentError, OSError, sqlite3.Error) as error:
-            _log.error("%s", error)
-
-    async def _note(self) -> None:
-        """Write who is online, many at once: a broker that comes back tells of all boards together."""
-        while True:
-            await asyncio.sleep(_NOTE_S)
-            seen, self._presence = self._presence, {}
-            missing = None
-            if self._connection and asyncio.get_running_loop().time() > self._heard_by:
-                missing, self._heard_by = self._heard, math.inf
-            try:
-                if missing is not None:  # the broker knows nothing of all others
-                    await self._service.on_thread(lambda known=missing: note_absence(self._site, known))  # type: ignore[misc]
-                await self._tidy()
-                if seen:
-                    await self._service.on_thread(lambda seen=seen: note_presence(self._site, seen, self._wall()))  # type: ignore[misc]
-            except (EdgeAgentError, OSError, sqlite3.Error) as error:
-                _log.error("%s", error)
-
-    async def _tidy(self) -> None:
-        """Take back what revoked boards have retained: they are denied that themselves, and pages would go on showing them."""
-        if not self._heard or self._connection is None:
-            return
-        for board in self._heard & set(await self._service.on_thread(lambda: denied(self._site))):
-            for topic in (topics.hello(board), topics.up(board)):
-                self._connection.publish(topic, "", retain=True)
-            self._heard.discard(board)
-
-    def _publish(self, topic: str, text: str) -> bool:
-        return self._connection is not None and self._connection.publish(topic, text)
-
-
-def note_presence(site: Site, seen: Mapping[str, bool], now: float) -> None:
-    """Write which of these boards are online; those that the site does not know are passed over."""
-    known = {row["name"]: row for row in site.registry.rows("SELECT name, online, seen_at FROM boards")}
-    changes = []
-    for name, online in seen.items():
-        row = known.get(name)
-        if row is not None and (bool(row["online"]) != online or (online and now - (row["seen_at"] or 0) > 300)):
-            changes.append((int(online), int(now) if online else row["seen_at"], name))
-    if changes:
-        with site.registry.transaction() as connection:
-            connection.executemany("UPDATE boards SET online = ?, seen_at = ? WHERE name = ?", changes)
-
-
-def note_absence(site: Site, heard: Collection[str]) -> None:
-    """Write that boards of which the broker retains nothing are not online, as after it lost its memory."""
-    gone = [(board.name,) for board in site.registry.boards() if board.online and board.name not in heard]
-    if gone:
-        with site.registry.transaction() as connection:
-            connection.executemany("UPDATE boards SET online = 0 WHERE name = ?", gone)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
 
 
 async def _body(request: web.Request) -> bytes:

@@ -258,8 +258,9 @@ class Site:
 
     def write_crl(self, now: float) -> bytes:
         """Write crl.pem from the registry; the broker is to be told by whoever changed it."""
-        data = self.authority.crl(self.registry.revoked(now), now)
-        keyfiles.write_public(self.folder / "crl.pem", data)
+        with self.lock():  # or a service that read the registry before a revocation could write its older list after
+            data = self.authority.crl(self.registry.revoked(now), now)
+            keyfiles.write_public(self.folder / "crl.pem", data)
         return data
 
     @contextlib.contextmanager

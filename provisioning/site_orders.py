@@ -37,6 +37,7 @@ _SLOW_S = 30.0  # the first answer of what takes its time
 _TRIES = 4
 _BEGUN_S = {"settings": 240.0, "upgrade": 3_600.0}
 _ANSWERED_S = {"doctor": 150.0, "snapshot": 60.0, "upgrade": 3_600.0}
+_GIVEN_UP = 504
 _NOT_AGAIN = ("restart", "transfer", "reset")  # of which nobody knows, once the board runs anew, whether it was obeyed
 _KEPT_S = 86_400.0
 _MOST_BYTES = 2_000_000
@@ -77,6 +78,7 @@ class SiteOrders:
         self._registry = site.registry
         self._sig, self._enc = seal.p256(site.keys["sig"]), seal.p256(site.keys["enc"])
         self._epochs: dict[str, str] = {}
+        self._proved: dict[str, str] = {}  # the same as sealed by the board, not as the broker tells it
         self._sent: dict[str, _Sent] = {}
         self._stales: dict[int, int] = {}
         self._pruned_at = 0.0
@@ -116,7 +118,7 @@ class SiteOrders:
         row = self._fleet(board)
         if opened.number <= row["heard"]:
             return  # replayed, or overtaken
-        self._epochs[board.name] = opened.epoch
+        self._epochs[board.name] = self._proved[board.name] = opened.epoch
         with self._registry.transaction() as connection:
             self._keep(connection, board, heard=opened.number, thumbprint=board.id_thumbprint or "")
             self._in_force(connection, board, told, "" if told.trial else told.text)
@@ -129,6 +131,8 @@ class SiteOrders:
         order = rows[0] if rows else None
         sent = self._sent.get(board.name)
         if order is None or order["state"] not in ("sent", "begun"):
+            if order is not None and order["kind"] == "settings" and order["code"] == _GIVEN_UP and told.code != 202:
+                self._late_outcome(board, told, opened)
             return  # answered before, or of another site's time
         if told.code == 409 and (told.after or opened.epoch != (sent.epoch if sent else "")) and order["state"] == "sent":
             self._stale(board, order, told, opened, now)
@@ -139,7 +143,8 @@ class SiteOrders:
         data = told.data
         if told.parts > 1:
             parts = sent.parts if sent and sent.id == order["id"] else {}
-            parts[told.part] = told.data
+            if told.part < told.parts and sum(map(len, parts.values())) <= _MOST_BYTES:
+                parts[told.part] = told.data
             if len(parts) < told.parts or sum(map(len, parts.values())) > _MOST_BYTES:
                 if sent:
                     sent.at = now  # it is coming
@@ -154,6 +159,14 @@ class SiteOrders:
             self._close(connection, order, state, told.code, told.text, data, now)
         if state != "begun" or order["state"] == "begun":
             self._sent.pop(board.name, None)
+
+    def _late_outcome(self, board: Board, told: o.OrderAnswer, opened: seal.Opened) -> None:
+        """What became of settings after all: the board was away when we gave up waiting."""
+        if opened.number <= self._fleet(board)["heard"]:
+            return  # replayed
+        with self._registry.transaction() as connection:
+            self._in_force(connection, board, told, told.text[:4000] if told.code >= 300 else "")
+            self._keep(connection, board, heard=opened.number, **({"refused": ""} if told.code < 300 else {}))
 
     def _stale(self, board: Board, order: sqlite3.Row, told: o.OrderAnswer, opened: seal.Opened, now: float) -> None:
         """Our copy of the board's run or of its numbers is old, as after a backup: the board has said how it is."""
@@ -190,7 +203,12 @@ class SiteOrders:
         epoch, sent = self._epochs.get(name), self._sent.get(name)
         if order["state"] == "begun":
             if now - order["changed_at"] > _BEGUN_S.get(order["kind"], _SLOW_S):
-                self._fail(order, 504, "The board tries it and has not said what became of it.", now)
+                text = "The board tries it and has not said what became of it."
+                board = self._registry.board(name)
+                if order["kind"] == "settings" and board:  # it tries again by itself, or goes back: neither needs them once more
+                    with self._registry.transaction() as connection:
+                        self._settled(connection, board, order, False, text)
+                self._fail(order, _GIVEN_UP, text, now)
             return None
         if order["state"] == "sent" and (sent is None or sent.id != order["id"]):
             self._fail(order, 504, "Whether the board has obeyed is not known.", now)
@@ -202,11 +220,11 @@ class SiteOrders:
             return self._send(name, order, epoch, now) if epoch else None
         limit = _ANSWERED_S.get(sent.kind, _SLOW_S)
         if epoch and epoch != sent.epoch:
-            if sent.kind in _NOT_AGAIN:
-                # It runs anew, which is what was wanted, or as good as.
+            if sent.kind != "restart":  # a board that still has our keys has neither been transferred nor reset
+                return self._send(name, order, epoch, now)
+            if self._proved.get(name) == epoch:  # it runs anew, which is what was wanted, or as good as
                 self._finish(order, "done", 200, "The board runs anew.", now)
                 return None
-            return self._send(name, order, epoch, now)
         if now - sent.since > limit and (sent.tries >= _TRIES or not epoch):
             self._fail(order, 504, "The board does not answer." if epoch else "The board is away.", now)
             return None

@@ -176,6 +176,8 @@ class _Run:
             self._move(driver)
         if isinstance(driver, Sensor):
             self._read(driver)
+            if not (self._problems or isinstance(driver, Actuator) or driver.own_thread):
+                self._read_elsewhere(driver)
 
     def _move(self, driver: Actuator) -> None:
         axes = driver.axes
@@ -206,6 +208,19 @@ class _Run:
         values = self._call("read", driver.read, driver.timeout_s)
         _, odd = checked(values, driver.readings)
         self._problems += [f"read(): {sentence}." for sentence in odd]
+
+    def _read_elsewhere(self, driver: Sensor) -> None:
+        """As where it shares a thread with others; the driver's own rests meanwhile."""
+        thread = DriverThread(driver, time.monotonic, lambda error: None)
+        try:
+            thread.submit(driver.read).result(driver.timeout_s)
+        except Exception as error:
+            self._problems.append(
+                f"read() on another thread than that of open() raised {type(error).__name__}: {error}. "
+                "Where its library wants one thread, it should say `own_thread = True`."
+            )
+        finally:
+            thread.end()
 
     def _shut(self) -> None:
         for _ in range(0 if self._hangs else 2):  # a second time does no harm

@@ -18,9 +18,10 @@ group `edgeagent.drivers` (or lay the file into `drivers_dir`), and let `edgeage
         @command(title="Switch")
         def switch(self, on: bool) -> None: ...
 
-All methods are called on one thread of the driver's own, one after the other, and may block for as long as a bus takes
-(`Driver.timeout_s` at most); `stop` is the exception: it may also be called from another thread while another method hangs, and
-must then do what can be done. Actuators that move live in the keeper, a small process of their own; all others in the agent.
+All methods are called one after the other on a thread of the driver's own (a sensor's `read` may come from another one: see
+`Sensor.own_thread`), and may block for as long as a bus takes (`Driver.timeout_s` at most); `stop` is the exception: it may also be
+called from another thread while another method hangs, and must then do what can be done. Actuators that move live in the keeper, a
+small process of their own; all others in the agent.
 """
 
 from __future__ import annotations
@@ -182,6 +183,10 @@ class Sensor(Driver):
 
     interval_s: ClassVar[float] = 1.0
     """How often `read` is called, in seconds; the owner may write `interval_s` below the device's name."""
+
+    own_thread: ClassVar[bool] = False
+    """Whether its library wants `read` on the thread that called `open` (sqlite3 does). Otherwise what reads quickly, and is no
+    actuator, is read on a thread that it shares with others; never two methods at once in either case."""
 
     @property
     @abc.abstractmethod

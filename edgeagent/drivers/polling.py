@@ -5,79 +5,20 @@ Twenty sensors at ten readings a second wake the loop twenty times a second so, 
 
 from __future__ import annotations
 
-__all__ = ["Polled", "Poller"]
+__all__ = ["Poller"]
 
 import asyncio
 import contextlib
-import math
 import threading
-from collections.abc import Callable
-from concurrent.futures import Executor, Future
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from edgeagent.drivers.thread import DriverThread, tame
+from edgeagent.drivers.rounds import Polled, Reader, Round, together
+from edgeagent.model import Value
 
 _TOGETHER_S = 0.002
 """What is due so soon is read now."""
-_ALIGNED_S = 10.0
-"""Up to this interval readings come at multiples of it, so that they come together."""
-
-
-class _Tells(Protocol):
-    def took(self, polled: Polled, values: Any, error: Exception | None, at: float) -> None: ...
-    def hangs(self, polled: Polled) -> None: ...
-    def begins(self) -> None: ...
-
-
-class Polled:
-    """One sensor while it is live.
-
-    Args:
-        thread: Of its driver.
-        read: The driver's `read`.
-        tells: Told on the loop when a read begins, and what came of it.
-        interval_s: From read to read.
-        timeout_s: How long a read may take.
-        wake_s: Shortest time from read to read where the driver wakes.
-        now: When it was read last.
-    """
-
-    def __init__(
-        self,
-        thread: DriverThread,
-        read: Callable[[], Any],
-        tells: _Tells,
-        *,
-        interval_s: float,
-        timeout_s: float,
-        wake_s: float,
-        now: float,
-    ) -> None:
-        self.thread, self.read, self.tells = thread, read, tells
-        self._interval_s, self._timeout_s, self._wake_s = interval_s, timeout_s, wake_s
-        self.reading = False
-        self._plan(now)
-
-    def begin(self, now: float) -> None:
-        """A read begins."""
-        self.reading = True
-        self._plan(now)
-
-    def _plan(self, now: float) -> None:
-        self._began, interval_s = now, self._interval_s
-        self._due = now + interval_s
-        if interval_s <= _ALIGNED_S:
-            self._due = (math.floor(now / interval_s) + 1) * interval_s
-            if self._due - now < interval_s / 2:
-                self._due += interval_s
-
-    def wake(self, now: float) -> None:
-        """Read as soon as it may be."""
-        self._due = min(self._due, max(now, self._began + self._wake_s))
-
-    def next_look(self) -> float:
-        """When to read, or to see whether the driver hangs."""
-        return (self.thread.busy_since or self._began) + self._timeout_s if self.reading else self._due
+_SAME_S = 0.0001
 
 
 class Poller:
@@ -85,16 +26,20 @@ class Poller:
 
     Args:
         clock: Seconds.
+        readings: Told what came of reads that ended together, by device, and when the last of them did.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float], readings: Callable[[Mapping[str, Mapping[str, Value]], float], None]) -> None:
+        self._clock, self._readings = clock, readings
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._polled: dict[Polled, None] = {}
-        self._batches: set[asyncio.Future[None]] = set()
+        self._jobs: set[asyncio.Future[None]] = set()
+        self._reader: Reader | None = None
+        self._round: Round | None = None  # the reader's last
         self._lock = threading.Lock()
         self._arrived: list[tuple[Polled, Any, Exception | None, float]] = []
+        self._told = False  # the loop will look at what has arrived
 
     def start(self) -> None:
         """Belong to the running loop."""
@@ -115,16 +60,22 @@ class Poller:
         if self._timer:
             self._timer.cancel()
             self._timer = None
-        for batch in self._batches:
-            batch.cancel()
+        if self._reader:
+            self._reader.leave()
+            self._reader = None
+        for job in self._jobs:
+            job.cancel()
 
     def look(self) -> None:
-        """Something is due earlier than it was."""
+        """Something is due at another time than before."""
         if not self._polled or self._loop is None:
             return
-        at = self._loop.time() + max(0.0, min(polled.next_look() for polled in self._polled) - self._clock())
+        due = min(polled.next_look() for polled in self._polled)
+        if self._round:
+            due = min(due, self._round.until)
+        at = self._loop.time() + max(0.0, due - self._clock())
         if self._timer:
-            if self._timer.when() <= at:
+            if abs(self._timer.when() - at) < _SAME_S:
                 return
             self._timer.cancel()
         self._timer = self._loop.call_at(at, self._tick)
@@ -132,13 +83,19 @@ class Poller:
     def _tick(self) -> None:
         self._timer = None
         now = self._clock()
+        if self._round and self._round.until <= now:
+            self._round.give_up(self._polled.__contains__)
+            if self._reader:
+                self._reader.leave()
+                self._reader = None
+            self._take()
         due = []
         for polled in list(self._polled):
             if polled.next_look() > now + _TOGETHER_S:
                 continue
             if polled.reading:
                 self.remove(polled)
-                polled.tells.hangs(polled)
+                polled.tells.hangs()
             else:
                 due.append(polled)
         if due:
@@ -147,55 +104,47 @@ class Poller:
 
     def _read(self, due: list[Polled], now: float) -> None:
         assert self._loop
+        common = [] if self._round and self._round.reading else together(due)
+        if common:
+            self._reader = self._reader or Reader()
+        one = Round(due, common, self._reader, now, self._clock, self._arrive, self._tell)
+        if common:
+            self._round = one
         # An executor's work, so that the loop knows of it as of any other: a virtual clock stands meanwhile.
-        batch = self._loop.run_in_executor(_Batch(due, now, self._arrive), lambda: None)
-        self._batches.add(batch)
-        batch.add_done_callback(self._batches.discard)
+        job = self._loop.run_in_executor(one, lambda: None)
+        self._jobs.add(job)
+        job.add_done_callback(self._ended)
 
-    def _arrive(self, polled: Polled, values: Any, error: Exception | None) -> None:
-        """On the driver's thread."""
+    def _ended(self, job: asyncio.Future[None]) -> None:
+        self._jobs.discard(job)
+        self._drain()
+
+    def _arrive(self, polled: Polled, values: Any, error: Exception | None, at: float) -> None:
+        """On the thread that read."""
         with self._lock:
-            self._arrived.append((polled, values, error, self._clock()))
-            first = len(self._arrived) == 1
-        if first and self._loop:
+            self._arrived.append((polled, values, error, at))
+
+    def _tell(self) -> None:
+        """On the thread that read."""
+        with self._lock:
+            told, self._told = self._told, True
+        if not told and self._loop:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody is left to tell
                 self._loop.call_soon_threadsafe(self._drain)
 
     def _drain(self) -> None:
+        self._take()
+        self.look()
+
+    def _take(self) -> None:
         with self._lock:
-            arrived, self._arrived = self._arrived, []
+            arrived, self._arrived, self._told = self._arrived, [], False
+        told: dict[str, Mapping[str, Value]] = {}
+        last = 0.0
         for polled, values, error, at in arrived:
             if polled in self._polled:
                 polled.reading = False
-                polled.tells.took(polled, values, error, at)
-        self.look()
-
-
-class _Batch(Executor):
-    """Reads of several sensors, each on the thread of its driver; its one job is done when the last of them is."""
-
-    def __init__(self, due: list[Polled], now: float, arrive: Callable[[Polled, Any, Exception | None], None]) -> None:
-        self._due, self._now, self._arrive = due, now, arrive
-        self._lock, self._left = threading.Lock(), len(due)
-        self._done: Future[Any] = Future()
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        self._done.set_running_or_notify_cancel()
-        for polled in self._due:
-            polled.begin(self._now)
-            polled.tells.begins()
-            polled.thread.post(lambda polled=polled: self._one(polled))  # type: ignore[misc]
-        return self._done
-
-    def _one(self, polled: Polled) -> None:
-        values, error = None, None
-        try:
-            values = polled.read()
-        except BaseException as raised:  # whatever a driver does, the agent lives on
-            error = tame(raised)
-        self._arrive(polled, values, error)
-        with self._lock:
-            self._left -= 1
-            last = not self._left
-        if last:
-            self._done.set_result(None)
+                told.update(polled.tells.took(values, error, at))
+                last = max(last, at)
+        if told:
+            self._readings(told, last)

@@ -42,6 +42,8 @@ _WANTED = {"number": "a finite number", "flag": "a bool", "text": "text"}
 
 
 def _taken(value: Any, kind: str) -> Value | None:
+    if kind == "number" and type(value) is float:  # nearly always
+        return value if math.isfinite(value) else None
     if kind == "flag":
         return value if isinstance(value, bool) else bool(value) if type(value).__name__ in ("bool_", "bool") else None
     if kind == "text":

@@ -21,8 +21,9 @@ from edgeagent.core.faultlog import FaultLog, duration
 from edgeagent.drivers import commands
 from edgeagent.drivers.device import Actuator, Axis, Driver, Reading, Sensor
 from edgeagent.drivers.faults import hide
-from edgeagent.drivers.polling import Polled, Poller
+from edgeagent.drivers.polling import Poller
 from edgeagent.drivers.readings import checked
+from edgeagent.drivers.rounds import Polled
 from edgeagent.drivers.thread import DriverThread
 from edgeagent.errors import DeviceFault, PeerError
 from edgeagent.model import DevicePhase, Value
@@ -249,7 +250,8 @@ class SupervisedDevice:
         self._enter(DevicePhase.LIVE, "")
         try:
             if sensor:
-                self._take(first, now)
+                if told := self._take(first, now):
+                    self._events.readings(told, now)
                 self._polled = Polled(
                     self.thread,
                     sensor.read,
@@ -257,6 +259,7 @@ class SupervisedDevice:
                     interval_s=self._interval_s,
                     timeout_s=self._timeout_s,
                     wake_s=self._policy.wake_s,
+                    shared=not (isinstance(sensor, Actuator) or sensor.own_thread),
                     now=now,
                 )
                 if self._woken:
@@ -276,14 +279,14 @@ class SupervisedDevice:
                 self._poller.remove(self._polled)
                 self._polled = None
 
-    def took(self, polled: Polled, values: Any, error: Exception | None, at: float) -> None:
+    def took(self, values: Any, error: Exception | None, at: float) -> Mapping[str, Mapping[str, Value]]:
         """Of the poller: a read has ended."""
-        if error:
-            self._failed(error)
-        else:
-            self._take(values, at)
+        if error is None:
+            return self._take(values, at)
+        self._failed(error)
+        return {}
 
-    def hangs(self, polled: Polled) -> None:
+    def hangs(self) -> None:
         """Of the poller: a read does not end."""
         self._fault = _Hangs()
         self._kick.set()
@@ -340,13 +343,12 @@ class SupervisedDevice:
         finally:
             self._driver.close()
 
-    def _take(self, values: Any, at: float) -> None:
+    def _take(self, values: Any, at: float) -> Mapping[str, Mapping[str, Value]]:
         good, odd = checked(values, self._readings)
         for sentence in odd:
             if self._odd.fault(sentence, at):
                 _log.warning("device %s: %s", self._name, hide(sentence, self._driver.secrets()), extra=self._extra)
-        if good:
-            self._events.readings({self._name: good}, at)
+        return {self._name: good} if good else {}
 
     def _wake(self) -> None:
         """On any thread."""

@@ -11,8 +11,8 @@
     failed     ten minutes passed                       starting (`open`)
     any        `Supervisor.close`                       gone (`stop`, `close`); what hangs is left behind
 
-A driver object is used by its own thread only and opened once at a time, so one that hangs is not tried again before it has
-returned.
+A driver object is used by one thread at a time (its own; a quick sensor is read by one that many share) and opened once at a time,
+so one that hangs is not tried again before it has returned.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Supervisor:
         random01: Callable[[], float] = random.random,
     ) -> None:
         policy, intervals = policy or SupervisorPolicy(), intervals or {}
-        self._poller = Poller(clock)
+        self._poller = Poller(clock, events.readings)
         self._devices = {
             name: SupervisedDevice(name, driver, events, intervals.get(name), self._poller, clock, policy, random01)
             for name, driver in drivers.items()

@@ -1,4 +1,4 @@
-"""The one thread of a sensor's or an actuator's driver: `stop` before set-points, these before everything else.
+"""The thread of a sensor's or an actuator's driver: `stop` before set-points, these before everything else.
 
 It is an executor, so that the loop waits for its work as for any other; unlike `ThreadPoolExecutor` it may be left behind: a driver
 that hangs in a bus call keeps neither the loop nor the end of the process waiting.
@@ -42,7 +42,8 @@ class DriverThread(Executor):
     def __init__(self, driver: Driver, clock: Callable[[], float], on_fault: Callable[[Exception], None]) -> None:
         self._driver, self._clock, self._on_fault = driver, clock, on_fault
         self._actuator = driver if isinstance(driver, Actuator) else None
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._jobs: deque[Callable[[], None]] = deque()
         self._values: dict[str, float] = {}
         self._stop = self._ended = self._rescuing = self._job_next = False
@@ -85,6 +86,30 @@ class DriverThread(Executor):
                 self._thread = threading.Thread(target=self._run, name=f"device-{self._driver.name}", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
+
+    def lend(self, now: Callable[[], None], later: Callable[[], None]) -> bool:
+        """Call `now` on this thread, as on its own, if the driver rests; otherwise post `later`. Neither is done, and neither may
+        raise, where the driver is not open.
+
+        Returns:
+            Whether nothing is left to come.
+        """
+        with self._lock:
+            if not self._accepting:
+                return True
+            if self._busy_since is not None or self._stop or self._values or self._jobs:
+                self._jobs.append(later)
+                self._changed.notify_all()
+                return False
+            self._busy_since = self._clock()
+        try:
+            now()
+        finally:
+            with self._lock:
+                self._busy_since = None
+                if self._stop or self._values or self._jobs or self._ended:
+                    self._changed.notify_all()
+        return True
 
     def opened(self) -> None:
         """The driver's `open` has succeeded: from now on it can be stopped and set."""
@@ -138,7 +163,7 @@ class DriverThread(Executor):
         while True:
             with self._changed:
                 self._busy_since = None
-                self._changed.wait_for(lambda: self._stop or self._values or self._jobs or self._ended)
+                self._changed.wait_for(self._has_work)
                 values: dict[str, float] = {}
                 job: Callable[[], None] | None = None
                 stop = self._stop
@@ -160,6 +185,10 @@ class DriverThread(Executor):
                 job()
             else:
                 self._call(functools.partial(self._apply_now, values))
+
+    def _has_work(self) -> bool:
+        lent = self._busy_since is not None
+        return not lent and bool(self._stop or self._values or self._jobs or self._ended)
 
     def _apply_now(self, values: Mapping[str, float]) -> None:
         assert self._actuator

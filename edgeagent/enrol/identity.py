@@ -13,11 +13,12 @@ from __future__ import annotations
 __all__ = ["Identity", "Pending", "folder_of", "forget", "mqtt_options"]
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,10 +160,11 @@ class Pending:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if fresh:
                 shutil.rmtree(self._next, ignore_errors=True)
-            self._next.mkdir(mode=0o700, exist_ok=True)
-            self.tls = self._key("tls.pem")
-            self.id = identity.id_key if identity else self._key("id.pem")
-            self.enc = identity.enc_key if identity else self._key("enc.pem")
+            with _alone(self._folder):  # a QR and `edgeagent enrol` at once shall ask with the same keys
+                self._next.mkdir(mode=0o700, exist_ok=True)
+                self.tls = self._key("tls.pem")
+                self.id = identity.id_key if identity else self._key("id.pem")
+                self.enc = identity.enc_key if identity else self._key("enc.pem")
             keys.sync(self._folder)
         except OSError as error:
             raise EdgeAgentError(
@@ -276,9 +278,23 @@ def _settle(folder: Path) -> None:
     coming = folder / _NEXT
     if not (coming / _READY).exists():
         return
-    for path in sorted(coming.iterdir()):
-        if path.name != _READY and not path.name.startswith("."):
-            os.replace(path, folder / path.name)
-    keys.sync(folder)
-    (coming / _READY).unlink()
-    shutil.rmtree(coming, ignore_errors=True)
+    with _alone(folder):  # the agent looks here while `edgeagent enrol` puts it there
+        if not (coming / _READY).exists():
+            return
+        for path in sorted(coming.iterdir()):
+            if path.name != _READY and not path.name.startswith("."):
+                os.replace(path, folder / path.name)
+        keys.sync(folder)
+        (coming / _READY).unlink()
+        shutil.rmtree(coming, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """No other process changes the identity meanwhile."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

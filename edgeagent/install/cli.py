@@ -145,7 +145,7 @@ def _ordered(steps: Steps, installation: Installation) -> int:
         if wheelhouse.version != taken.release:
             raise EdgeAgentError(f"The archive holds release {wheelhouse.version}, and {taken.release} was ordered.")
         installation.upgrade(wheelhouse, index=False, healthy=installation.heard)  # else nobody could order another one
-    except EdgeAgentError as error:
+    except (EdgeAgentError, OSError) as error:  # the order goes in any case: else the path unit would begin it again for ever
         ordered.done(steps, taken, str(error))
         raise
     ordered.done(steps, taken)

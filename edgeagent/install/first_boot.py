@@ -50,9 +50,10 @@ def run(card: Path, steps: Steps, installation: Installation) -> None:
         steps.remove(card / "claim.json")
     if claim.is_file() and not (places.state / "identity" / "site.json").is_file():
         _enrol(steps, claim)
+        ordered.pin(steps)  # before the agent runs: what it might be made to write later is not what root believes
     installation.start()
     if claim.is_file():
-        if not ordered.pin(steps):
+        if not places.signers.is_file() and not ordered.pin(steps):
             raise EdgeAgentError("The board has not joined its site yet; this is tried again.")
         wiped = wipe_claim(steps, claim.read_text(encoding="utf-8"))
         steps.say(f"The claim was wiped from {len(wiped)} places.")

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 import tarfile
 from dataclasses import dataclass
@@ -88,7 +89,9 @@ def take(places: Places) -> Ordered:
     if opened.number <= _last(places):
         raise EdgeAgentError("The upgrade was ordered before, and done.")
     folder = places.home / "incoming"
-    folder.mkdir(mode=0o755, exist_ok=True)
+    if folder.exists():  # of a run that a loss of power cut off
+        shutil.rmtree(folder)
+    folder.mkdir(mode=0o755)
     archive = folder / "archive.tar"
     if _copy(places.orders / "archive.tar", archive) != order.sha256:
         archive.unlink()
@@ -102,12 +105,12 @@ def take(places: Places) -> Ordered:
 def done(steps: Steps, ordered: Ordered | None, problem: str = "") -> None:
     """Remember what became of it, for the agent to tell, and clear up."""
     places = steps.places
-    for name in ("order", "archive.tar"):
-        steps.remove(places.orders / name)
-    steps.remove(places.home / "incoming")
+    steps.remove(places.orders / "order")
     last = max(_last(places), ordered.number if ordered else 0)
     told = {"number": last, "release": ordered.release if ordered else "", "problem": problem}
     steps.write(places.home / "ordered.json", json.dumps(told) + "\n")
+    steps.remove(places.orders / "archive.tar")
+    steps.remove(places.home / "incoming")
 
 
 def _last(places: Places) -> int:

@@ -25,6 +25,7 @@ class Jobs:
         renew: Get a new certificate for a new key, soon; returns at once (`enrol.renewal.Renewing.hurry`).
         forget: Forget the site, with True all data as well; runs on a thread, `restart` follows.
         fetch: Fetch a release and lay it ready for root together with the order's envelope; returns once it lies there.
+        laid: Whether a release lies ready for root, or root is at it.
         upgraded: What root has done last: number of the order and what went wrong, "" where nothing did.
     """
 
@@ -37,4 +38,5 @@ class Jobs:
     renew: Callable[[], None] | None = None
     forget: Callable[[bool], None] | None = None
     fetch: Callable[[Upgrade, str], Awaitable[None]] | None = None
+    laid: Callable[[], bool] = lambda: True
     upgraded: Callable[[], tuple[int, str]] | None = None

@@ -27,6 +27,7 @@ _LINES = Rate(1 / 60, 3)
 _WAITING = 32
 _LOOK_S = 1.0
 _UPGRADE_LOOK_S = 5.0
+_MISSED_LOOKS = 3
 _KEPT_BYTES = 128 * 1024
 _PIECE_BYTES = 30_000
 
@@ -100,6 +101,7 @@ class Obeying:
         self._written = store.sent
         self._connected = False
         self._fetching = False
+        self._watching: asyncio.Task[None] | None = None
         now = clock()
         self._bucket, self._lines = TokenBucket(_ENVELOPES, now), TokenBucket(_LINES, now)
         self._topic = topics.device_inbox(device, o.SITE)
@@ -143,15 +145,20 @@ class Obeying:
 
     async def run(self) -> None:
         """Obey, and watch over what is on trial, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch(), name="orders-trial")
-            if self._store.upgrade:
-                group.create_task(self._watch_upgrade(), name="orders-upgrade")
-            while True:
-                payload = await self._inbox.get()
-                number, envelope, body = await self._judged(payload)
-                if number:
-                    group.create_task(self._obey(number, envelope, body), name=f"order-{number}")
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._watch(), name="orders-trial")
+                if self._store.upgrade:
+                    group.create_task(self._watch_upgrade(), name="orders-upgrade")
+                while True:
+                    payload = await self._inbox.get()
+                    number, envelope, body = await self._judged(payload)
+                    if number:
+                        group.create_task(self._obey(number, envelope, body), name=f"order-{number}")
+        finally:
+            if self._watching is not None:
+                self._watching.cancel()
+                await asyncio.wait([self._watching])
 
     async def _judged(self, payload: bytes) -> tuple[int, str, Mapping[str, Any]]:
         """The number of an order to obey, its envelope and body; 0 where there is none."""
@@ -308,9 +315,18 @@ class Obeying:
         return 202, "The release is there and is tried now; the board tells whether it is kept."
 
     async def _watch_upgrade(self) -> None:
-        """Tell what root has done with a release; maybe from the run after."""
+        """Tell what root has done with a release; maybe from the run after. One that never came to root (the power went while it was
+        fetched), or that root did not take for an order, is not waited for: no other could ever be ordered.
+        """
+        missed = 0
         while (number := self._store.upgrade) and self._jobs.upgraded:
             done, problem = await asyncio.to_thread(self._jobs.upgraded)
+            missed = 0 if done >= number or self._fetching or self._jobs.laid() else missed + 1
+            if missed >= _MISSED_LOOKS:
+                done, problem = (
+                    number,
+                    "It was cut off, or root here refused it (`journalctl -u edgeagent-upgrade`): order it anew.",
+                )
             if done >= number and self._connected:
                 code, text = (422, problem[:4000]) if problem else (200, f"Release {self._release} runs.")
                 self._seal_and_send(self._answer(number, code, text))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["fetch", "upgraded"]
+__all__ = ["fetch", "laid", "upgraded"]
 
 import contextlib
 import hashlib
@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import ssl
+import time
 import urllib.error
 import urllib.request
 from http.client import HTTPException
@@ -21,6 +22,7 @@ from edgeagent.install.places import Places
 from edgeagent.wire.orders import Upgrade
 
 _SILENT_S = 30.0
+_WITHIN_S = 3_000  # less than the site waits for an answer
 _CHUNK = 1 << 18
 
 
@@ -57,6 +59,11 @@ def fetch(order: Upgrade, envelope: str, places: Places, *, root: Path | None = 
             part.unlink(missing_ok=True)
 
 
+def laid(places: Places) -> bool:
+    """Whether an order lies there that root has not dealt with."""
+    return (places.orders / "order").exists()
+
+
 def upgraded(places: Places) -> tuple[int, str]:
     """The number of the last order that root has dealt with, and what went wrong, "" where nothing did."""
     try:
@@ -70,12 +77,14 @@ def _download(order: Upgrade, path: Path, root: Path | None) -> None:
     context = ssl.create_default_context()
     if root is not None:
         context.load_verify_locations(root)
-    digest, left = hashlib.sha256(), order.size
+    digest, left, end = hashlib.sha256(), order.size, time.monotonic() + _WITHIN_S
     try:
         # The pattern of `Upgrade.url` lets http and https through, nothing else; the hash is what counts.
         with urllib.request.urlopen(order.url, timeout=_SILENT_S, context=context) as answer, path.open("wb") as file:
-            while data := answer.read(_CHUNK):
+            while data := answer.read1(_CHUNK):
                 left -= len(data)
+                if time.monotonic() > end:
+                    raise PeerError(504, f"The release did not come within {_WITHIN_S // 60} minutes.")
                 if left < 0:
                     break
                 digest.update(data)

@@ -42,11 +42,12 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from joserfc import jws
 from joserfc.jwk import ECKey, OctKey
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from edgeagent.errors import PeerError
 from edgeagent.wire import claim
 from edgeagent.wire.messages import Name
+from edgeagent.wire.orders import one_line
 from edgeagent.wire.seal import p256
 
 MAX_REQUEST: Final = 16_384
@@ -66,7 +67,7 @@ Coordinate = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$")]
 Nonce = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{22}$")]
 Pem = Annotated[str, Field(max_length=4096, pattern=r"^-----BEGIN [A-Z ]+-----\n[A-Za-z0-9+/=\n -]+\n?$")]
 Bundle = Annotated[str, Field(max_length=16_384, pattern=r"^-----BEGIN [A-Z ]+-----\n[A-Za-z0-9+/=\n -]+\n?$")]
-Told = Annotated[str, Field(max_length=200)]
+Told = Annotated[str, Field(max_length=200), AfterValidator(one_line)]
 Address = Annotated[str, Field(max_length=300, pattern=r"^(https|mqtts|wss)://[^\s\"'<>@]+$")]
 
 

@@ -31,6 +31,8 @@ __all__ = [
     "Upgrade",
     "decode_order",
     "decode_report",
+    "one_line",
+    "plain",
     "settings_version",
 ]
 
@@ -39,7 +41,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from edgeagent.errors import PeerError
 from edgeagent.wire.messages import Name
@@ -48,6 +50,17 @@ SITE: Final = "site"
 """The site's name as a viewer on the broker, and in envelopes."""
 PART: Final = 24_000
 """Characters of `data` in one answer: even if each needs an escape or several bytes in UTF-8, most texts then fit an envelope."""
+
+
+def plain(text: str) -> str:
+    """As a terminal may show it, whoever has written it: no control characters but line breaks and tabs."""
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "?" for sign in text)
+
+
+def one_line(text: str) -> str:
+    """The same for a list or a log, whose lines nobody else may write."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
 
 Version = Annotated[str, Field(pattern=r"^([0-9a-f]{16})?$")]
 """Of settings, as `settings_version` makes it; "" where a board runs by its own file."""
@@ -152,7 +165,7 @@ class Report(BaseModel):
     v: Literal[1] = 1
     t: str
     settings: Version = ""
-    release: str = ""
+    release: Annotated[str, Field(max_length=200), AfterValidator(one_line)] = ""
 
 
 class OrderAnswer(Report):
@@ -165,7 +178,7 @@ class OrderAnswer(Report):
     t: Literal["answer"] = "answer"
     re: Annotated[int, Field(ge=1, lt=2**53)]
     code: int = 200
-    text: Annotated[str, Field(max_length=4000)] = ""
+    text: Annotated[str, Field(max_length=4000), AfterValidator(plain)] = ""
     data: str = ""
     part: Annotated[int, Field(ge=0)] = 0
     parts: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -177,9 +190,9 @@ class Here(Report):
 
     t: Literal["here"] = "here"
     device: Name
-    model: Annotated[str, Field(max_length=200)] = ""
+    model: Annotated[str, Field(max_length=200), AfterValidator(one_line)] = ""
     trial: Literal["", "settings", "upgrade"] = ""
-    text: Annotated[str, Field(max_length=4000)] = ""
+    text: Annotated[str, Field(max_length=4000), AfterValidator(plain)] = ""
 
 
 AnyOrder = Annotated[

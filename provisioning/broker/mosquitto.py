@@ -43,7 +43,8 @@ from edgeagent_provisioning.broker.names import HOME, ORDERS, SITE, TOOLS
 ACL_BOARDS, ACL_VIEWERS, ACL_JOINING = "acl-boards", "acl-viewers", "acl-joining"
 _HEAD = "# Written by `edgeagent provision broker mosquitto` and again at each change: what is altered here is lost.\n"
 _PACKET = 131_072  # messages of ours have at most 64 KiB
-_QUEUED = 200
+# Of each client: what is retained comes all at once when somebody subscribes, and what is beyond these is lost without a word.
+_QUEUED, _QUEUED_BYTES = 20_000, 13_107_200
 _CONNECTIONS = 2_000
 _PAGES = 9  # of a discovery message of Home Assistant
 _ROUNDS = 101  # as mosquitto_passwd; passwords here are random, 128 bits and more
@@ -122,6 +123,7 @@ def configuration(listeners: Listeners) -> str:
             "per_listener_settings true",
             f"max_packet_size {_PACKET}",
             f"max_queued_messages {_QUEUED}",
+            f"max_queued_bytes {_QUEUED_BYTES}",
             "set_tcp_nodelay true",
             "persistent_client_expiration 1d",
         ],

@@ -354,6 +354,8 @@ def _snapshot(options: argparse.Namespace) -> int:
 def _doctor(options: argparse.Namespace) -> int:
     import json
 
+    from edgeagent.wire.orders import one_line
+
     def show(order: Order) -> None:
         try:
             found = json.loads(order.data).get("findings", [])
@@ -362,14 +364,17 @@ def _doctor(options: argparse.Namespace) -> int:
         print(f"{order.board}:")
         for finding in found:
             advice = f" {finding['advice']}" if finding.get("advice") else ""
-            print(f"  {str(finding.get('level', '')).upper():<8} {finding.get('check', '')}: {finding.get('text', '')}{advice}")
+            told = f"{str(finding.get('level', '')).upper():<8} {finding.get('check', '')}: {finding.get('text', '')}{advice}"
+            print(f"  {one_line(told)}")
 
     return _order(options, {"t": "doctor"}, show)
 
 
 def _show_data(order: Order) -> None:
+    from edgeagent.wire.orders import one_line
+
     for line in order.data.splitlines():
-        print(f"{order.board}: {line}")
+        print(f"{order.board}: {one_line(line.expandtabs())}")
 
 
 def _order(options: argparse.Namespace, body: dict[str, Any], show: Callable[[Order], None] | None = None) -> int:

@@ -117,7 +117,8 @@ async def _serving(options: argparse.Namespace, site: Site) -> int:
     from edgeagent.mqtt.connection import BrokerOptions
     from edgeagent_provisioning import settings
     from edgeagent_provisioning.broker import files
-    from edgeagent_provisioning.service import BrokerSide, Service
+    from edgeagent_provisioning.broker_side import BrokerSide
+    from edgeagent_provisioning.service import Service
 
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -252,6 +253,8 @@ def _rotate(options: argparse.Namespace) -> int:
     with open_site(options) as site:
         meant = fleet.boards_of(site, options.names, options.tag, options.all)
         boards = rotate(site, [board.name for board in meant], now)
+        # By whole seconds: a certificate of this one would count as one from before.
+        time.sleep(max(0.0, min(1.0, int(now) + 1 - time.time())))
         # Who is away is told by the next command; it renews by itself at two thirds of the life of its certificate anyway.
         ids = fleet.give(site, {board.name: {"v": 1, "t": "renew"} for board in boards}, now, _PATIENCE_S)
         orders = _carried(site, ids)

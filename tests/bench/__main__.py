@@ -15,8 +15,8 @@ from pathlib import Path
 from tests.bench.report import Context
 from tests.support import gobuild
 
-BENCHES = ("sender", "first_picture", "glass", "footprint", "link", "control")
-WITHOUT_CLIENTS = {"link"}
+BENCHES = ("sender", "first_picture", "glass", "footprint", "link", "control", "fleet")
+WITHOUT_CLIENTS = {"link", "fleet"}
 
 
 def main() -> int:

@@ -59,3 +59,19 @@ def test_a_quick_run_writes_what_others_can_compare(tmp_path: Path) -> None:
     assert all(row["µs/packet"] > 0 and row["fps"] > 0 and row["RSS MB"] > 1 for row in rows.values())
     assert [row["camera"] for row in found["footprint"]["rows"]] == ["test pattern 720p30", "clip 360p30"]
     assert found["glass"]["rows"][0]["median"] > 0
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(300)
+def test_a_small_fleet_enrols_and_comes_back(tmp_path: Path) -> None:
+    require("mosquitto")
+    command = [sys.executable, "-m", "tests.bench", "--quick", "--out", str(tmp_path), "fleet"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report: dict[str, Any] = json.loads((tmp_path / "fleet.json").read_text())
+    enrolled = {row["enrolled by"]: row["boards"] for row in report["rows"] if "enrolled by" in row}
+    assert enrolled["mqtt"] >= 4 and sum(enrolled.values()) == 20  # who cannot reach the service in time takes the broker
+    assert [row["back"] for row in report["rows"] if "back" in row] == [20]
+    counted = {goal["name"]: goal["value"] for goal in report["goals"] if goal["unit"] != "s"}
+    assert counted.pop("connected boards after that") == counted.pop("boards that a newcomer learns of") == 20
+    assert set(counted.values()) == {0.0}

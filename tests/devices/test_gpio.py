@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import threading
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,6 +145,28 @@ def test_a_distance(pins: Any) -> None:
     assert 0 < made.read()["range"] <= 4, "its echo takes 10 ms or more on a thread of the mock"
     assert made.readings["range"].stop_below == 0.2
     made.close()
+
+
+def test_a_distance_sensor_is_closed_while_it_asks(pins: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that dies, because its trigger is gone, is an error here."""
+    asking, told = threading.Event(), threading.Event()
+
+    def held_up(_: float) -> None:
+        asking.set()
+        told.wait(60)
+
+    monkeypatch.setattr("gpiozero.input_devices.sleep", held_up)
+    made = driver("distance", trigger=21, echo=20)
+    made.open()
+    sensor, thread = made._sensor, made._sensor._queue
+    assert asking.wait(60)
+    closing = threading.Thread(target=made.close)
+    closing.start()
+    wait_until(lambda: thread.stopping.is_set() or sensor._trigger is None, "it to be closed")
+    told.set()
+    closing.join(60)
+    thread.join(60)
+    assert sensor.closed and made._sensor is None
 
 
 def test_a_distance_sensor_that_is_not_there(pins: Any) -> None:

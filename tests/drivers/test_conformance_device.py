@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -124,6 +125,28 @@ class OneWay(BaseModel, extra="forbid"):
 def test_a_spoilt_driver_is_told_what_is_wrong(body: dict[str, Any], sentence: str) -> None:
     said = device_problems(type("Spoilt", (Rover,), body))
     assert any(sentence in one for one in said), said
+
+
+class Ledger(Sensor):
+    """Its library wants one thread."""
+
+    summary = "a row of a table"
+    readings: Mapping[str, Reading] = {"rows": Reading()}
+
+    def open(self) -> None:
+        self.base = sqlite3.connect(":memory:")
+
+    def close(self) -> None:
+        self.base.close()
+
+    def read(self) -> Readings:
+        return {"rows": self.base.execute("select 1").fetchone()[0]}
+
+
+def test_a_driver_whose_library_wants_one_thread_has_to_say_so() -> None:
+    (said,) = device_problems(Ledger)
+    assert "read() on another thread than that of open() raised ProgrammingError" in said and "own_thread = True" in said
+    assert device_problems(type("Choosy", (Ledger,), {"own_thread": True})) == []
 
 
 def test_a_driver_that_hangs_is_told_and_left_alone() -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +164,10 @@ def test_forgetting_takes_what_the_site_gave_or_everything_and_survives_a_power_
     assert forget(state, everything=True, keep=["own.json"]) == []
     assert forget(state, everything=True) == ["own.json"] and list(state.iterdir()) == []
     assert forget(state / "nowhere") == []
+
+
+def test_who_asks_at_once_asks_with_the_same_keys(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: Pending(tmp_path / "state"), range(4)))
+    assert len({keys.pem(pending.tls) for pending in made}) == 1
+    assert len({keys.pem(pending.id) for pending in made}) == 1

@@ -88,9 +88,9 @@ async def test_whoever_does_not_wait_is_told_at_once_and_a_refusal_ends_it(tmp_p
 
 async def test_renews_in_time_and_goes_on_after_failures(tmp_path: Path, enrolled: tuple[Path, Identity]) -> None:
     start = EARLIEST + 1e6
-    identity = dataclasses.replace(enrolled[1], not_before=int(start), not_after=int(start + 90 * DAY))
-    later = dataclasses.replace(identity, not_before=int(start + 60 * DAY), not_after=int(start + 150 * DAY), serial="2")
-    last = dataclasses.replace(identity, not_before=int(start + 120 * DAY), not_after=int(start + 210 * DAY), serial="3")
+    identity = dataclasses.replace(enrolled[1], not_before=int(start), not_after=int(start + 9 * DAY))
+    later = dataclasses.replace(identity, not_before=int(start + 6 * DAY), not_after=int(start + 15 * DAY), serial="2")
+    last = dataclasses.replace(identity, not_before=int(start + 12 * DAY), not_after=int(start + 21 * DAY), serial="3")
     other = Other(Unreachable("away"), Waiting("busy", 600.0), later, last)
     begun = asyncio.get_running_loop().time()
     changed: list[str] = []
@@ -98,8 +98,8 @@ async def test_renews_in_time_and_goes_on_after_failures(tmp_path: Path, enrolle
         identity, tmp_path, lambda new: changed.append(new.serial), wall=clock(start), random01=lambda: 0.0, renew=other
     )
     task = asyncio.create_task(renewing.run())
-    await asyncio.sleep(125 * DAY)
-    assert [round((at - begun) / DAY, 2) for at in other.asked] == [60.0, 60.0, 60.01, 120.0]
+    await asyncio.sleep(12.5 * DAY)
+    assert [round((at - begun) / DAY, 2) for at in other.asked] == [6.0, 6.0, 6.01, 12.0]
     assert changed == ["2", "3"] and renewing.identity == last and not renewing.revoked
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -27,13 +28,17 @@ def test_one_pin_hears_the_other(jumper: tuple[int, int]) -> None:
     try:
         for on in (True, False, True):
             relay.switch(on)
-            wait_until(lambda on=on: contact.read()["pressed"] is on, "the other end of the wire", deadline_s=2)
+            wait_until(partial(_hears, contact, on), "the other end of the wire", deadline_s=10)
         relay.stop()
-        wait_until(lambda: not contact.read()["pressed"], "the stop", deadline_s=2)
+        wait_until(partial(_hears, contact, False), "the stop", deadline_s=10)
         assert woken
     finally:
         relay.close()
         contact.close()
+
+
+def _hears(contact: Any, on: bool) -> bool:
+    return contact.read()["pressed"] is on
 
 
 def test_a_servos_pulses_arrive(jumper: tuple[int, int]) -> None:
@@ -41,8 +46,9 @@ def test_a_servos_pulses_arrive(jumper: tuple[int, int]) -> None:
     servo, contact = made("servo", pin=out), made("button", pin=back, pull_up=False, bounce_s=0)
     servo.open()
     contact.open()
+    servo.turn(0.0)  # it moves only when told to
     try:
-        wait_until(lambda: contact.read()["count"] >= 25, "half a second of pulses", deadline_s=5)
+        wait_until(lambda: contact.read()["count"] >= 25, "half a second of pulses", deadline_s=10)
     finally:
         servo.close()
         contact.close()

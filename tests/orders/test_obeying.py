@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
+from edgeagent.orders.store import Store
 from edgeagent.wire import orders as o
 from edgeagent.wire import seal
 from tests.orders.pair import SETTINGS, World
@@ -93,6 +95,30 @@ async def test_a_board_that_just_came_gets_its_settings(world: World) -> None:
         await world.until_done(world.settings("gate", OTHER))
         await asyncio.sleep(100)
         assert gate.runs == 4 and gate.obeying and gate.obeying.counters.obeyed == 0
+
+
+@pytest.mark.parametrize("works", [True, False])
+async def test_a_board_that_was_away_through_its_trial_is_given_nothing_twice(works: bool, world: World) -> None:
+    gate, tried = world.add("gate"), o.settings_version(OTHER)
+    gate.boot()
+    async with world.running():
+        with world.site.registry.transaction() as connection:
+            connection.execute("INSERT INTO fleet (board) VALUES ('gate')")
+            released = "UPDATE fleet SET released = ?, released_version = ?"
+            connection.execute(released, (json.dumps(OTHER), tried))
+        order = world.settings("gate", OTHER)
+        gate.works = lambda version: works or version != tried
+        while gate.runs < 2:
+            await asyncio.sleep(0.5)
+        await gate.off()
+        assert (await world.until_done(order)).code == 504
+        gate.boot()
+        await asyncio.sleep(100)
+        assert len(world.site.registry.rows("SELECT 1 FROM orders WHERE kind = 'settings'")) == 1
+        row = world.site.registry.rows("SELECT * FROM fleet")[0]
+        assert (row["effect"], row["refused"]) == ((tried, "") if works else ("", tried))
+        assert ("taken back" in row["note"]) is not works
+        assert gate.runs == (3 if works else 4)
 
 
 async def test_the_broker_can_neither_forge_nor_replay_nor_reorder(world: World) -> None:
@@ -199,3 +225,45 @@ async def test_a_board_forgets_after_it_has_answered(world: World, kind: str) ->
         assert (await world.until_done(world.give("gate", kind))).code == 200
         await asyncio.sleep(3)
         assert forgotten == [kind == "reset"] and gate.runs == 2
+
+
+async def test_the_broker_cannot_say_that_an_order_was_obeyed(world: World) -> None:
+    gate = world.add("gate")
+    gate.boot()
+    async with world.running():
+        for kind in ("restart", "transfer"):
+            await gate.off()
+            gate.boot()
+            order = world.give("gate", kind)
+            world.deliver = False
+            while world.look(order).state != "sent":
+                await asyncio.sleep(0.5)
+            world.presence("gate", "epoch-99", True)
+            done = await world.until_done(order)
+            assert done.state == "failed", done
+            world.deliver = True
+
+
+async def test_an_upgrade_that_was_cut_off_is_told_and_makes_room_for_another(world: World) -> None:
+    gate = world.add("gate")
+    fetched: list[str] = []
+
+    async def fetch(order: o.Upgrade, envelope: str) -> None:
+        fetched.append(order.release)
+
+    store = Store(gate.state)
+    store.upgrade = 7  # and the power went while the release was fetched
+    store.save()
+    gate.jobs = {"fetch": fetch, "upgraded": lambda: (0, ""), "laid": lambda: bool(fetched)}
+    release: dict[str, Any] = {"release": "1.1", "url": "https://site/1.1.tar", "sha256": "0" * 64, "size": 9}
+    gate.boot()
+    async with world.running():
+        early = await world.until_done(world.give("gate", "upgrade", **release))
+        assert early.code == 409 and fetched == []
+        await asyncio.sleep(20)
+        order = world.give("gate", "upgrade", **release)
+        while world.look(order).state != "begun":
+            await asyncio.sleep(0.5)
+        assert fetched == ["1.1"]
+        await asyncio.sleep(60)
+        assert world.look(order).state == "begun"  # root is at it

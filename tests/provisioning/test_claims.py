@@ -86,7 +86,10 @@ def test_a_bulk_claim_may_have_a_list_of_serials(site: Site) -> None:
     assert none.value.code == 403
 
 
-@pytest.mark.parametrize(("uses", "prefix", "serials"), [(0, "cam", []), (10_001, "cam", []), (1, "Cam", []), (1, "cam", ["a b"])])
+@pytest.mark.parametrize(
+    ("uses", "prefix", "serials"),
+    [(0, "cam", []), (10_001, "cam", []), (1, "Cam", []), (1, "v", []), (1, "site-tool", []), (1, "cam", ["a b"])],
+)
 def test_a_bulk_claim_is_checked(site: Site, uses: int, prefix: str, serials: list[str]) -> None:
     with pytest.raises(EdgeAgentError):
         claims.mint_bulk(site, NOW, uses, prefix=prefix, serials=serials)

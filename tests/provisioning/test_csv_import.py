@@ -55,6 +55,7 @@ def test_everything_wrong_is_told_at_once_with_row_and_column() -> None:
         "gate-3,X1,a b,,,too,many\n"
         ",y,,,,\n"
         "gate-3,X1,a:b a:c,{,,\n"
+        "site,,,,,\n"
     )
     assert told(text) == [
         "row 2, name: Gate 1 cannot name a board: use a-z, 0-9 and inner hyphens, at most 64: write gate-1",
@@ -66,6 +67,7 @@ def test_everything_wrong_is_told_at_once_with_row_and_column() -> None:
         "row 6, name: is missing: use a-z, 0-9 and inner hyphens, at most 64, like gate-1",
         "row 7, cameras: a is there twice: write name:driver for each, like front:picamera2",
         'row 7, wifi: is no JSON: every { and " must be closed (in a CSV file each " inside a cell is written twice)',
+        "row 8, name: site is one of the broker's own users: take another, like board-site",
     ]
 
 

@@ -22,9 +22,10 @@ from edgeagent.wire.messages import Up
 from edgeagent.wire.orders import SITE, Here
 from edgeagent_provisioning import claims, planning
 from edgeagent_provisioning.broker import files
+from edgeagent_provisioning.broker_side import BrokerSide
 from edgeagent_provisioning.csv_import import Row
 from edgeagent_provisioning.revoking import revoke
-from edgeagent_provisioning.service import BrokerSide, Service
+from edgeagent_provisioning.service import Service
 from edgeagent_provisioning.site import Site
 from tests.provisioning.brokers import SiteBroker
 from tests.provisioning.common import PASSPHRASE

@@ -23,6 +23,7 @@ from tests.support import require
 GLOBAL = {
     "max_packet_size",
     "max_queued_messages",
+    "max_queued_bytes",
     "per_listener_settings",
     "persistence",
     "persistence_location",

@@ -171,3 +171,16 @@ def test_a_damaged_file_is_told_of(tmp_path: Path) -> None:
     path.write_bytes(b"this is no database" * 100)
     with pytest.raises(EdgeAgentError, match="Restore it from a backup"):
         Registry(path)
+
+
+def test_a_full_disk_undoes_a_transaction_and_spoils_no_other(site: Site) -> None:
+    registry = site.registry
+    pages = registry.rows("PRAGMA page_count")[0][0]
+    registry.rows(f"PRAGMA max_page_count = {pages + 2}")
+    for _ in range(2):
+        with pytest.raises(sqlite3.OperationalError, match="full"), registry.transaction() as connection:
+            registry.audit(connection, NOW, "add", "gate", text="x" * 100_000)
+    registry.rows("PRAGMA max_page_count = 100000")
+    with registry.transaction() as connection:
+        registry.audit(connection, NOW, "add", "gate", text="x" * 100_000)
+    assert len(registry.audited("gate")) == 1 and registry.audit_problem() is None

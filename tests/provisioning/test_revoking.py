@@ -11,8 +11,8 @@ from cryptography import x509
 
 from edgeagent import cli
 from edgeagent.errors import EdgeAgentError
+from edgeagent_provisioning.broker_side import note_absence, note_presence
 from edgeagent_provisioning.revoking import denied, revoke
-from edgeagent_provisioning.service import note_absence, note_presence
 from edgeagent_provisioning.site import Site
 from tests.provisioning.common import NOW, certified, planned
 
@@ -54,6 +54,15 @@ def test_a_broker_that_cannot_be_told_is_said_and_the_rest_is_done(site: Site) -
     with pytest.raises(EdgeAgentError, match=r"could not be told \(it is away\)"):
         revoke(site, ["gate"], NOW, refresh=refuse)
     assert denied(site) == ["gate"] and len(revoked_serials(site)) == 1
+
+
+def test_the_broker_denies_also_where_no_crl_can_be_written(site: Site) -> None:
+    planned(site, "gate")
+    certified(site, "gate")
+    seen: list[list[str]] = []
+    with pytest.raises(EdgeAgentError, match="clock of this machine is not set"):
+        revoke(site, ["gate"], 3600, refresh=lambda: seen.append(denied(site)))
+    assert seen == [["gate"]]
 
 
 def test_the_commands_ask_answer_and_refuse(made_site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

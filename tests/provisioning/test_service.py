@@ -18,8 +18,13 @@ from edgeagent.enrol.asking import BoardFacts, Turned, Waiting
 from edgeagent.enrol.client import Unreachable
 from edgeagent.enrol.identity import Identity
 from edgeagent.enrol.joining import enrol
+from edgeagent.mqtt.connection import BrokerOptions
+from edgeagent.mqtt.url import parse_url
+from edgeagent.wire import topics
 from edgeagent.wire.claim import Claim
+from edgeagent.wire.messages import Up
 from edgeagent_provisioning import claims, planning
+from edgeagent_provisioning.broker_side import BrokerSide
 from edgeagent_provisioning.csv_import import Row
 from edgeagent_provisioning.enrolling import Event
 from edgeagent_provisioning.revoking import revoke
@@ -187,3 +192,39 @@ async def test_a_service_that_died_in_the_middle_gives_the_same_certificate_agai
         identity = await asking.join(claim, tmp_path / "gate", FACTS, time.time())
     assert identity.serial == issued.serial and len(site.registry.certificates()) == 1
     shutil.rmtree(tmp_path / "gate")
+
+
+async def test_what_the_broker_could_not_be_told_is_told_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeagent_provisioning.service._TELL_AGAIN_S", 0.05)
+    loop, told, tries = asyncio.get_running_loop(), asyncio.Event(), 0
+
+    def refresh() -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise OSError(28, "No space left on device")
+        loop.call_soon_threadsafe(told.set)
+
+    service = Service(site, "127.0.0.1", 0, refresh=refresh)
+    running = asyncio.create_task(service.run())
+    async with asyncio.timeout(20):
+        await told.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await service.close()
+
+
+async def test_a_broker_that_sends_what_nobody_asked_for_changes_nothing(site: Site) -> None:
+    service = Service(site, "127.0.0.1", 0)
+    side = BrokerSide(service, site, lambda: BrokerOptions(address=parse_url("mqtts://localhost"), client_id="site"))
+    up = Up(up=1, epoch="e1").model_dump_json().encode()
+    for topic in ("", "x", "ea/1/d", "ea/1/d/gate/hello", "ea/1/d/Gate/up", "ea/1/d/a/b/up", "ea/1/d//up"):
+        side._received(topic, up, True)
+    assert side._presence == {}
+    side._received(topics.up("gate"), up, True)
+    assert side._presence == {"gate": True}
+    for _ in range(2_000):  # of one that floods, the others' place is kept
+        side._received(f"{topics.viewer_inbox('site', 'bad')}", b"x", False)
+    side._received(f"{topics.viewer_inbox('site', 'gate')}", b"x", False)
+    assert side._queue.qsize() < 1_000 and side._queue._queue[-1][0] == "gate"  # type: ignore[attr-defined]
+    await service.close()

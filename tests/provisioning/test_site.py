@@ -42,6 +42,10 @@ def test_a_clock_that_was_never_set_issues_nothing(site: Site, tmp_path: Path) -
         site.authority.issue_board("gate-1", public_key(), 3600)
     with pytest.raises(EdgeAgentError, match="clock of this machine is not set"):
         Site.create(tmp_path / "new", "home", PASSPHRASE, 3600)
+    before = site.write_crl(NOW)
+    with pytest.raises(EdgeAgentError, match="clock of this machine is not set"):
+        site.write_crl(3600)  # the broker would refuse every board by it, once the clock is set
+    assert (site.folder / "crl.pem").read_bytes() == before
 
 
 def test_credentials_of_systemd_go_first(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,6 +231,7 @@ MANIFEST = {"backup.json": json.dumps({"edgeagent_site_backup": 1, "site": "home
         tar_of({"backup.json": b"[]"}),
         tar_of({**MANIFEST, "../site.json": b""}),
         tar_of({**MANIFEST, "/site.json": b""}),
+        tar_of({**MANIFEST, "staged/plan.json": b'{"put": [["0", "../../new"]], "remove": ["../../old"]}'}),
         tar_of({**MANIFEST, "site.json": b""}, link=True),
     ],
 )

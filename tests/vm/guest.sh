@@ -7,12 +7,11 @@ mount -t devtmpfs dev /dev 2>/dev/null
 mkdir -p /dev/shm
 mount -t tmpfs shm /dev/shm
 mount -t tmpfs run /run
-cp "$EA_RUN" /run/run.sh
-mount -t tmpfs tmp /tmp
+export TMPDIR=/run # /tmp stays what it is outside: the checkout may be in there
 mount -t configfs configfs /sys/kernel/config 2>/dev/null
 for module in $(echo "$EA_MODULES" | tr , ' '); do modprobe -d "$EA_KERNEL" "$module" || echo "no module $module"; done
 mount -t configfs configfs /sys/kernel/config 2>/dev/null
-sh /run/run.sh </dev/null
+sh "$EA_RUN" </dev/null
 echo "edgeagent-vm-exit $?"
 sync
 echo o > /proc/sysrq-trigger

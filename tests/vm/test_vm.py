@@ -14,9 +14,9 @@ from tests.vm import machine
 INSIDE = Path(__file__).parent / "inside"
 OPTIONS = (
     *("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:xdist", "-p", "no:anyio"),
-    *("-c", "/dev/null", "--rootdir", str(INSIDE)),
+    *("-c", "/dev/null", "--rootdir", str(INSIDE), "-o", "markers=hardware: a board"),
     *("--confcutdir", str(INSIDE), "--import-mode=importlib"),
-    *("-o", "faulthandler_timeout=240", "-W", "error", "-v", "--color=no"),
+    *("-o", "faulthandler_timeout=240", "-W", "error", "-v", "-s", "--durations=5", "--color=no"),
 )  # fmt: skip
 
 
@@ -29,4 +29,5 @@ def test_on_a_kernel_of_its_own(check: str) -> None:
     arguments = [sys.executable, "-m", "pytest", *OPTIONS, str(INSIDE / f"{check}.py")]
     with machine.command([], arguments) as command, Program(command) as vm:
         vm.wait_for(lambda: not vm.running, f"{check} in the virtual machine", deadline_s=800)
-        assert machine.exit_code(vm.log) == 0, vm.log
+        print(vm.log)  # the figures, too, where somebody asks for them: -rP
+        assert machine.exit_code(vm.log) == 0

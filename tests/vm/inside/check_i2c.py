@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import smbus2
-from edgeagent_devices._i2c_fake import _Bme280, _Mpu6050
 
 from edgeagent.drivers import DeviceFault, registry
 from edgeagent.drivers.conformance import assert_device_conforms
+from edgeagent_devices._i2c_fake import _Bme280, _Mpu6050
 
 BME280, INA219, MPU6050, PCA9685 = 0x76, 0x41, 0x68, 0x40
 

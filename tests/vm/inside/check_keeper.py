@@ -34,10 +34,23 @@ def children(pid: int) -> list[int]:
     return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
 
+def keepers() -> list[int]:
+    """All their processes, also of an agent that is dead."""
+    found = (int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if b"edgeagent.keeper" in _read(path))
+    return [pid for pid in found if not gone(pid)]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
 def gone(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except OSError:
         return True
 
 
@@ -46,18 +59,16 @@ def driving(lines: Lines, throttle: float = 1.0, **options: object) -> Iterator[
     """An agent that drives forward: its pid, the pids of its keeper's guard and worker. All are gone afterwards."""
     command = [sys.executable, str(Path(__file__).with_name("robot.py")), json.dumps(options), str(throttle)]
     agent = subprocess.Popen(command, cwd="/", stdin=subprocess.DEVNULL)
-    pids = [agent.pid]
     try:
-        wait_until(lambda: any(lines.values(*PINS)), "it to move", 100)
+        # Pins that are driven low tell that it is the motors and not the resistors.
+        wait_until(lambda: lines.values(6, 19) == (0, 0) and any(lines.values(5, 13)), "it to move", 100)
         (guard,) = children(agent.pid)
         (worker,) = children(guard)
-        pids += [guard, worker]
         yield agent.pid, guard, worker
-        pids += children(guard) if not gone(guard) else []
     finally:
         agent.kill()
         agent.wait()
-        wait_until(lambda: all(map(gone, pids)), "its keeper to end")
+        wait_until(lambda: not keepers(), "its keeper to end")
 
 
 @pytest.fixture
@@ -79,7 +90,7 @@ def pulled_up(lines: Lines) -> Iterator[None]:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_the_agent_is_killed(number: signal.Signals, lines: Lines) -> None:
     with driving(lines, pwm=False) as (agent, _, worker), traced() as waves:
-        assert lines.values(*PINS) == FORWARD
+        wait_until(lambda: lines.values(*PINS) == FORWARD, "both to turn")
         cause = monotonic()
         os.kill(agent, number)
         wait_until(lambda: lines.values(*PINS) == STILL, "the motors to stop")

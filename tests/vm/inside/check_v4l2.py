@@ -13,7 +13,6 @@ from typing import Any
 
 import av
 import pytest
-from edgeagent_devices.v4l2 import V4l2Camera
 
 from edgeagent import v4l2
 from edgeagent.drivers import DeviceFault
@@ -21,6 +20,7 @@ from edgeagent.drivers.conformance import assert_conforms, record
 from edgeagent.drivers.runner import CameraRunner
 from edgeagent.media.encoder import make_encoder
 from edgeagent.model import CameraPhase, CameraStatus, EncodedFrame
+from edgeagent_devices.v4l2 import V4l2Camera
 
 LINK = Path("/dev/v4l/by-id/usb-Virtual_Video_Test_Driver-video-index0")
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 
+from edgeagent.keeper import client
 from edgeagent.keeper.client import Keeper
 from edgeagent.model import Value
 from edgeagent.wire.keeper import KeptDevice
@@ -31,6 +32,7 @@ class Events:
 
 
 async def main(options: Mapping[str, object], throttle: float) -> None:
+    client._READY_S = 120.0  # a Python starts in half a minute here
     keeper = Keeper([KeptDevice(name="motors", driver="motor-pair", options=OPTIONS | dict(options))], Events())
     running = asyncio.create_task(keeper.run())
     while not running.done():

@@ -24,11 +24,12 @@ def modprobe(*arguments: str) -> None:
 
 
 def wait_until(condition: Callable[[], object], what: str, deadline_s: float = 60) -> None:
-    """Look again and again; fails with `what` when it does not come true."""
-    never, end = threading.Event(), monotonic() + deadline_s
+    """Look again and again, ever more rarely, since looking takes this slow machine's time; fails with `what` at the deadline."""
+    never, start = threading.Event(), monotonic()
     while not condition():
-        assert monotonic() < end, f"waited for {what}"
-        never.wait(0.005)
+        waited = monotonic() - start
+        assert waited < deadline_s, f"waited for {what}"
+        never.wait(min(0.2, max(0.005, waited / 20)))
 
 
 class Lines:
