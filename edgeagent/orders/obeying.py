@@ -315,8 +315,8 @@ class Obeying:
         return 202, "The release is there and is tried now; the board tells whether it is kept."
 
     async def _watch_upgrade(self) -> None:
-        """Tell what root has done with a release; maybe from the run after. One that never came to root (the power went while it was
-        fetched), or that root did not take for an order, is not waited for: no other could ever be ordered.
+        """Tell what root has done with a release; maybe from the run after. One that never came to root (the power went while it
+        was fetched), or that root did not take for an order, is not waited for: no other could ever be ordered.
         """
         missed = 0
         while (number := self._store.upgrade) and self._jobs.upgraded:

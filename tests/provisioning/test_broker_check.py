@@ -252,3 +252,17 @@ async def test_tools_beside_the_service_end_nobodys_connection(broker: SiteBroke
             await connection.close()
     assert heard == []
     await service.close()
+
+
+async def test_whoever_comes_learns_of_every_board_of_a_large_site(broker: SiteBroker) -> None:
+    """What is retained comes all at once, and Mosquitto drops what is above the limits of a client's queue."""
+    now, topics = time.time(), {f"ea/1/d/many-{number}/hello" for number in range(500)}
+    with files.tool_options(broker.site, now) as options:
+        for payload in (b"{}", b""):
+            tool, _ = await opened(options, [])
+            assert all(tool.publish(topic, payload, retain=True) for topic in topics)
+            await tool.close(20.0)
+            if payload:
+                service, heard = await opened(files.client_options(broker.site, now), ["ea/1/d/+/hello"])
+                await until(lambda: {topic for topic, _ in heard} >= topics, "all are heard of")  # noqa: B023
+                await service.close()
