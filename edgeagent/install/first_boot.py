@@ -12,6 +12,7 @@ from __future__ import annotations
 
 __all__ = ["run"]
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -49,7 +50,13 @@ def run(card: Path, steps: Steps, installation: Installation) -> None:
         steps.write(claim, (card / "claim.json").read_bytes(), 0o600, USER)
         steps.remove(card / "claim.json")
     if claim.is_file() and not (places.state / "identity" / "site.json").is_file():
-        _enrol(steps, claim)
+        try:
+            _enrol(steps, claim)
+        except EdgeAgentError:
+            if places.live:  # so that it is found in its network, and takes a QR, whatever is wrong with this claim
+                with contextlib.suppress(EdgeAgentError):
+                    steps.run(["systemctl", "start", "edgeagent.service"], timeout_s=180)
+            raise
         ordered.pin(steps)  # before the agent runs: what it might be made to write later is not what root believes
     installation.start()
     if claim.is_file():

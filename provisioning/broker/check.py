@@ -64,11 +64,11 @@ async def check(site: Site, now: float) -> list[Result]:
     with tempfile.TemporaryDirectory() as temporary, files.tool_options(site, now) as tool:
         folder = Path(temporary)
         cast = Cast(site, settings, tool, folder, now)
-        await asyncio.to_thread(files.update, site, now, extra=cast.extra)
-        try:
+        async with contextlib.AsyncExitStack() as stack:
+            guests = contextlib.ExitStack()
+            stack.push_async_callback(asyncio.to_thread, guests.close)
+            await asyncio.to_thread(guests.enter_context, files.guests(site, now, cast.extra))
             return await _act(cast)
-        finally:
-            await asyncio.to_thread(files.update, site, now)
 
 
 async def _act(cast: Cast) -> list[Result]:

@@ -11,17 +11,18 @@ Private files are 0640: the folder's group is Mosquitto's where that runs as a u
 
 from __future__ import annotations
 
-__all__ = ["CONFIGURATION", "Extra", "Update", "below", "client_options", "folder_of", "tool_options", "update"]
+__all__ = ["CONFIGURATION", "Extra", "Update", "below", "client_options", "folder_of", "guests", "tool_options", "update"]
 
 import contextlib
 import fcntl
+import json
 import os
 import secrets
 import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,7 @@ _CLIENT_RENEWED_S = 30 * DAY_S
 _RESTART = {CONFIGURATION, "viewers.crt"}
 _UNTOLD = ".untold"
 _PID = "mosquitto.pid"
+_GUESTS = ".guests"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def below(root: Path, path: Path) -> Path:
     return path if root == Path("/") or path.is_relative_to(root) else root / path.relative_to("/")
 
 
-def update(site: Site, now: float, *, reload: bool = True, extra: Extra | None = None, root: Path = Path("/")) -> Update:
+def update(site: Site, now: float, *, reload: bool = True, root: Path = Path("/")) -> Update:
     """Bring the broker's files up to date with the registry, the CA and the settings, and have Mosquitto read what changed.
 
     To be called after every change that the broker must know: a board revoked, a claim made or used, a viewer added, a certificate
@@ -88,7 +90,6 @@ def update(site: Site, now: float, *, reload: bool = True, extra: Extra | None =
 
     Args:
         reload: Whether to tell Mosquitto.
-        extra: Who is let in besides, until the next call.
         root: Another system's root folder, for which the files are written.
 
     Raises:
@@ -100,10 +101,49 @@ def update(site: Site, now: float, *, reload: bool = True, extra: Extra | None =
     folder = below(root, folder_of(site, settings))
     try:
         with _locked(folder):
-            changed = _write(folder, _files(site, settings, folder, now, extra or Extra()))
+            changed = _write(folder, _files(site, settings, folder, now, _guests(site)))
     except OSError as error:
         raise EdgeAgentError(f"The broker's files in {folder} cannot be written: {error.strerror or error}.") from None
     return _tell(settings, folder, tuple(changed)) if reload else Update(tuple(changed))
+
+
+@contextlib.contextmanager
+def guests(site: Site, now: float, extra: Extra) -> Iterator[None]:
+    """Let others in for a moment, whoever else brings the files up to date meanwhile.
+
+    Raises:
+        EdgeAgentError: Somebody does so already; or as `update`.
+    """
+    told = {"viewers": [asdict(viewer) for viewer in extra.viewers], "joining": dict(extra.joining or {})}
+    with open(os.open(site.folder / _GUESTS, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EdgeAgentError("The broker is being checked already: wait for that to end.") from None
+        file.truncate()
+        file.write(json.dumps(told).encode())
+        file.flush()
+        try:
+            update(site, now)
+            yield
+        finally:
+            file.truncate(0)
+            update(site, now)
+
+
+def _guests(site: Site) -> Extra:
+    """Who is let in now besides; what a check that was killed has left counts no more."""
+    try:
+        with (site.folder / _GUESTS).open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                told = json.loads(file.read() or b"{}")
+                found = [Viewer(each["name"], each["password"], tuple(each["boards"])) for each in told.get("viewers", ())]
+                return Extra(tuple(found), told.get("joining"))
+    except FileNotFoundError:
+        pass
+    return Extra()
 
 
 def client_options(site: Site, now: float, name: str = SITE) -> BrokerOptions:

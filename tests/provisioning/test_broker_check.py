@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeagent.errors import EdgeAgentError
 from edgeagent.mqtt.connection import BrokerConnection, BrokerError, BrokerOptions
 from edgeagent.mqtt.url import parse_url
 from edgeagent_provisioning import keyfiles, viewers
@@ -266,3 +267,14 @@ async def test_whoever_comes_learns_of_every_board_of_a_large_site(broker: SiteB
                 service, heard = await opened(files.client_options(broker.site, now), ["ea/1/d/+/hello"])
                 await until(lambda: {topic for topic, _ in heard} >= topics, "all are heard of")  # noqa: B023
                 await service.close()
+
+
+def test_who_is_let_in_for_a_check_stays_in_while_the_service_writes_the_files(broker: SiteBroker) -> None:
+    now, written = time.time(), Path(broker.site.folder / "broker" / "viewers.pw")
+    guest = mosquitto.Viewer("v-000000000001", mosquitto.hashed("for a moment"))
+    with files.guests(broker.site, now, files.Extra((guest,))):
+        files.update(broker.site, now)
+        assert guest.name in written.read_text()
+        with pytest.raises(EdgeAgentError, match="being checked already"), files.guests(broker.site, now, files.Extra()):
+            pass
+    assert guest.name not in written.read_text()

@@ -119,7 +119,7 @@ async def test_a_certificate_of_the_ca_that_the_registry_does_not_know_counts_fo
 
 
 async def test_another_site_at_the_address_is_noticed_before_anything_is_sent(site: Site, made_site: Path, tmp_path: Path) -> None:
-    other = Site.create(tmp_path / "other", "away", "correct horse", time.time())
+    other = await asyncio.to_thread(Site.create, tmp_path / "other", "away", "correct horse", time.time())  # it waits for the disk
     other.registry.rows("SELECT 1")
     try:
         async with served(other) as running:
@@ -133,7 +133,7 @@ async def test_another_site_at_the_address_is_noticed_before_anything_is_sent(si
                 await asyncio.to_thread(client.post, running.url, "/enrol", "x", site.authority.roots_pem, time.time())
             assert running.events == []
     finally:
-        other.close()
+        await asyncio.to_thread(other.close)
 
 
 async def test_a_clock_in_1970_stops_everything_before_a_connection(site: Site, tmp_path: Path) -> None:
