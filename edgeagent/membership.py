@@ -22,7 +22,7 @@ from edgeagent import __version__
 from edgeagent.core.principals import principal_of
 from edgeagent.enrol.identity import Identity, forget, mqtt_options
 from edgeagent.enrol.renewal import Renewing
-from edgeagent.errors import PeerError
+from edgeagent.errors import DeviceFault, PeerError
 from edgeagent.install.places import Places
 from edgeagent.orders import starting, upgrade
 from edgeagent.orders.jobs import Jobs
@@ -177,7 +177,14 @@ class Membership:
             self._renewing.hurry()
 
     def _forget(self, everything: bool) -> None:
+        """On a thread. The Wi-Fi goes last: the board may be away for good then."""
+        from edgeagent.joining.wifi import NetworkManager
+
         forget(self._state, everything=everything)
+        try:
+            asyncio.run(NetworkManager().forget())
+        except DeviceFault as fault:
+            _log.info("no Wi-Fi was forgotten: %s", fault)
 
     async def _snapshot(self, agent: Agent, camera: str) -> bytes:
         name = camera or next(iter(agent.cameras))

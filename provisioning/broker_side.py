@@ -31,6 +31,7 @@ from edgeagent_provisioning.site import Site
 
 _log = logging.getLogger(__name__)
 _NOTE_S = 1.0
+_HANDS = 32  # the service's thread takes requests in turn: one at a time, the broker's would wait for all others each time
 _RETAINED_S = 10.0
 _BOARDS = 20_000
 _SENDER = Rate(50, 500)  # an answer of 2 MB has a hundred parts; nobody fills the queue for all others
@@ -78,7 +79,8 @@ class BrokerSide:
     async def run(self) -> None:
         """Connect, serve, and connect again, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._serve(), name="site-inbox")
+            for _ in range(_HANDS):
+                group.create_task(self._serve(), name="site-inbox")
             group.create_task(self._note(), name="site-presence")
             group.create_task(self._carrier.run(), name="site-orders")
             group.create_task(self._connect(), name="site-broker")

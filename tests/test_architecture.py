@@ -55,7 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "app": SHELL
     | {"controls", "board", "board_sources", "config", "media", "rtc", "mqtt", "http", "drivers", "runtime"}
     | {"figures", "figures_control", "joining", "membership"},
-    "membership": SHELL | {"app", "config", "enrol", "install", "mqtt", "orders", "runtime"},  # app: as a type only
+    "membership": SHELL | {"app", "config", "enrol", "install", "joining", "mqtt", "orders", "runtime"},  # app: as a type only
     "demo": SHELL | {"config", "drivers", "runtime", "app"},
     "discover": EVERYONE | {"drivers"},
     "doctor": SHELL | {"board", "board_sources", "config", "media", "rtc", "mqtt", "drivers", "runtime"},
