@@ -233,8 +233,8 @@ class _Site:
         cpu_s = self.service.cpu_s()
         self.broker.stop(kill=True)
         time.sleep(away_s)
-        self._begin_broker()
         began = time.monotonic()
+        self._begin_broker()
         again: dict[str, float] = {}
 
         def back() -> bool:
