@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edgeagent_provisioning.cli.common import Commands, command, open_site, print_json
 
 if TYPE_CHECKING:
+    from edgeagent_provisioning.broker.public import Finding
     from edgeagent_provisioning.fleet import Order
     from edgeagent_provisioning.registry import Board
     from edgeagent_provisioning.settings import Scope
@@ -96,8 +97,8 @@ def add(commands: Commands) -> None:
         commands,
         "doctor",
         _doctor,
-        help="have boards look at themselves, and show what is wrong and what to do",
-        example="edgeagent provision doctor gate",
+        help="look at this site's broker, and have boards look at themselves: what is wrong, and what to do",
+        example="edgeagent provision doctor\n  edgeagent provision doctor gate",
     )
     _wait(examining, 30)
     showing = _boards(
@@ -353,8 +354,11 @@ def _snapshot(options: argparse.Namespace) -> int:
 
 def _doctor(options: argparse.Namespace) -> int:
     import json
+    import time
+    from dataclasses import asdict
 
     from edgeagent.wire.orders import one_line
+    from edgeagent_provisioning.broker.public import Finding, findings
 
     def show(order: Order) -> None:
         try:
@@ -367,7 +371,24 @@ def _doctor(options: argparse.Namespace) -> int:
             told = f"{str(finding.get('level', '')).upper():<8} {finding.get('check', '')}: {finding.get('text', '')}{advice}"
             print(f"  {one_line(told)}")
 
-    return _order(options, {"t": "doctor"}, show)
+    with open_site(options) as site:
+        mine = findings(site, time.time())
+    if options.names or options.tag or options.everyone:
+        if not options.json:
+            _tell_of_site(mine)
+        return _order(options, {"t": "doctor"}, show)
+    if options.json:
+        print(json.dumps([asdict(finding) for finding in mine], indent=2))
+    else:
+        _tell_of_site(mine or [Finding("broker", "ok", "The site's broker is in order.")])
+    return int(any(finding.level == "problem" for finding in mine))
+
+
+def _tell_of_site(found: Sequence[Finding]) -> None:
+    if found:
+        print("this site:")
+    for finding in found:
+        print(f"  {finding.level.upper():<8} {finding.check}: {finding.text}{' ' + finding.advice if finding.advice else ''}")
 
 
 def _show_data(order: Order) -> None:

@@ -172,7 +172,10 @@ async def installer(broker: SiteBroker, gate: RealBoard, tmp_path: Path) -> None
     assert code == 0 and json.loads(out)[0]["data"] == "it runs\n" * 2000
     code, out, _ = await run("snapshot", "gate", "--out", str(tmp_path / "pictures"))
     assert code == 0 and (tmp_path / "pictures" / "gate.jpg").stat().st_size == 60_002
-    assert (await run("doctor", "gate"))[0] == 1
+    code, out, _ = await run("doctor", "gate")
+    assert code == 1 and "broker" in out.split("gate:")[0]
+    code, out, _ = await run("doctor")
+    assert code == int("PROBLEM" in out) and out.startswith("this site:") and "\ngate:" not in out
 
     code, out, err = await run("restart", "gate")
     assert code == 0, out + err
