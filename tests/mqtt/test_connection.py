@@ -214,7 +214,8 @@ async def test_giving_up_while_connecting_leaves_nothing() -> None:
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         accepted.set()
-        assert b"MQTT" in await reader.read()  # everything, up to the end: the client has closed
+        told = await reader.read()  # everything, up to the end: the client has closed, maybe before it said anything
+        assert not told or b"MQTT" in told
 
     async with server(talk) as url:
         for _ in range(5):
