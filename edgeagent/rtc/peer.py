@@ -247,7 +247,7 @@ class Peer:
             await self._sctp.start(RTCSctpCapabilities(maxMessageSize=data.max_message_size), data.sctp_port)
 
     def _start_senders(self) -> None:
-        if self._srtp is None:
+        if self._srtp is None or self._closed:
             return
         for sender in self.senders.values():
             if sender.writer is None:

@@ -258,7 +258,7 @@ class VideoSender:
                 self._join()
 
     def _join(self) -> None:
-        if self._writer is None or self.paused or self._muted:
+        if self._writer is None or self.paused or self._muted or not self.layer:  # no layer: it was closed while it connected
             return
         gop = self.stream.catch_up(self.layer)
         if gop and self.queue.replay(gop):
