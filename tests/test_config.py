@@ -300,6 +300,10 @@ def test_addresses() -> None:
     assert good("webrtc: {hosts: [203.0.113.7, '2001:DB8::7']}").webrtc.hosts == ["203.0.113.7", "2001:db8::7"]
     assert "write an IP address" in problem("webrtc: {hosts: ['fe80::1%eth0']}", "webrtc.hosts.0")
     assert good("http: {cors: ['https://Home.example:1']}").http.cors == ["https://home.example:1"]
+    assert good("http: {open: true, names: [Porch.example]}").page_names() == ["porch.example"]
+    home = "mqtt: {url: 'mqtt://b'}\nhome_assistant: {url: 'http://Porch.example:8080'}"
+    assert good(home).page_names() == ["porch.example"]
+    assert set(problems("http: {names: ['porch.example:80']}" + CAMERA)) == {"http.names.0"}
 
 
 @pytest.mark.parametrize(
@@ -668,6 +672,9 @@ KEYS = [
     "hosts",
     "username",
     "ca",
+    "tls",
+    "cert",
+    "key",
     "<<",
 ]
 VALUES = [

@@ -31,7 +31,7 @@ from edgeagent.wire import control as c
 from edgeagent.wire.messages import CameraState
 
 _RETRY_MIN_S, _RETRY_MAX_S = 0.5, 15.0
-_FINAL, _FINAL_AT_FIRST = (401, 403), (400, 401, 403, 404, 406, 421, 426)
+_FINAL, _FINAL_AT_FIRST = (401, 403, 495), (400, 401, 403, 404, 406, 421, 426, 495)
 _NOT_NOW = 503
 _RECONNECT_S = 20.0
 _SNAPSHOT_S = 15.0
@@ -63,10 +63,18 @@ class Device:
     never does.
     """
 
-    def __init__(self, address: Address, *, token: str | None = None, ca_file: str | None = None, timeout_s: float = 20.0) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        token: str | None = None,
+        ca_file: str | None = None,
+        pin: bytes | None = None,
+        timeout_s: float = 20.0,
+    ) -> None:
         self._address = address
         self._timeout_s = timeout_s
-        self._make_door: Callable[[], Door] = lambda: make_door(address, token, ca_file)
+        self._make_door: Callable[[], Door] = lambda: make_door(address, token, ca_file, pin)
         self._signal = Signal()
         self._told = Told()
         self._session: Session | None = None

@@ -16,6 +16,7 @@ import aiohttp
 
 from edgeagent.client.address import Address
 from edgeagent.client.errors import ConnectionLost, Refused
+from edgeagent.client.pin import Pin
 from edgeagent.errors import PeerError
 from edgeagent.mqtt.connection import BrokerConnection, BrokerError, BrokerOptions
 from edgeagent.wire import topics
@@ -49,16 +50,17 @@ class Door(Protocol):
         """Let go; may be called at any time, and `open` again after it."""
 
 
-def make_door(address: Address, token: str | None, ca_file: str | None) -> Door:
+def make_door(address: Address, token: str | None, ca_file: str | None, pin: bytes | None = None) -> Door:
     """The way to this address."""
-    return MqttDoor(address, token, ca_file) if address.broker else HttpDoor(address.base, token, ca_file)
+    return MqttDoor(address, token, ca_file) if address.broker else HttpDoor(address.base, token, ca_file, pin)
 
 
 class HttpDoor:
     """The agent's own HTTP door: WHEP for data alone, `/api/hello`, `/api/config`, snapshots."""
 
-    def __init__(self, base: str, token: str | None, ca_file: str | None) -> None:
+    def __init__(self, base: str, token: str | None, ca_file: str | None, pin: bytes | None = None) -> None:
         self._base = base
+        self._pin = pin
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._ca_file = ca_file
         self._http: aiohttp.ClientSession | None = None
@@ -101,18 +103,34 @@ class HttpDoor:
         try:
             if self._http is None:
                 timeout = aiohttp.ClientTimeout(total=_ANSWER_S, connect=_HTTP_S)
-                tls: ssl.SSLContext | bool = ssl.create_default_context(cafile=self._ca_file) if self._ca_file else True
+                tls: ssl.SSLContext | Pin | bool = ssl.create_default_context(cafile=self._ca_file) if self._ca_file else True
+                if self._pin is not None:
+                    tls = Pin(self._pin)
                 self._http = aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(ssl=tls))
             asked = self._http.request(
                 method, self._base + path, data=body, headers=self._headers | (headers or {}), allow_redirects=False
             )
             async with asked as answer:
                 data = await answer.content.read(_MAX_BODY) if answer.status >= 400 else await answer.read()
+                if answer.headers.get("Location", "").startswith("https:") and self._base.startswith("http:"):
+                    raise Refused(426, f"The agent at {self._base} speaks HTTPS: write https:// in its address.")
                 if answer.status >= 300:
                     raise Refused(answer.status, _sentence(answer.status, data))
                 return answer.status, data, {name: value for name, value in answer.headers.items()}
         except TimeoutError:
             raise ConnectionLost(f"The agent at {self._base} does not answer.") from None
+        except aiohttp.ServerFingerprintMismatch as error:
+            raise Refused(
+                495,
+                f"What answers at {self._base} shows another certificate ({error.got.hex(':').upper()}). If the agent has made "
+                "a new one, give its fingerprint, or that of its key, which stays (`edgeagent doctor --json`).",
+            ) from None
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise Refused(
+                495,
+                f"The certificate of {self._base} is not trusted ({error.certificate_error}). If it is the agent's own, give its "
+                "fingerprint: connect(…, fingerprint=…).",
+            ) from None
         except (aiohttp.ClientError, OSError) as error:
             raise ConnectionLost(f"The agent at {self._base} cannot be reached: {error}.") from None
 

@@ -19,7 +19,8 @@ class Refused(ClientError):
     """The agent said no.
 
     Attributes:
-        code: As `edgeagent.errors.PeerError`: 400 malformed, 401 token, 403 right, 404 unknown, 409 not now, 503 out of order …
+        code: As `edgeagent.errors.PeerError`: 400 malformed, 401 token, 403 right, 404 unknown, 409 not now, 503 out of order …;
+            495, as nginx has it, where we do not trust the certificate that is shown.
     """
 
     def __init__(self, code: int, text: str) -> None:

@@ -142,7 +142,11 @@ class Session:
         return self._lines.get(camera)
 
     async def show(self, wanted: Mapping[str, str]) -> None:
-        """Watch these cameras, each in a layer (or `auto`), and no other. Raises ConnectionLost, Refused."""
+        """Watch these cameras, each in a layer (or `auto`), and no other. Raises ConnectionLost, Refused.
+
+        No `delay` is asked for, as the page does for one who drives: aiortc hands out each picture as soon as it is whole, and does
+        not offer the header extension by which the agent would say so.
+        """
         async with self._negotiating:
             if missing := [camera for camera in wanted if camera not in self._lines]:
                 await self._negotiate(missing)

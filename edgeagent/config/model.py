@@ -16,13 +16,16 @@ __all__ = [
     "Media",
     "Mqtt",
     "Operator",
+    "Tls",
     "WebRtc",
 ]
 
 import re
 import socket
+import stat
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -37,6 +40,7 @@ from pydantic import (
 )
 
 from edgeagent.config.values import (
+    HostName,
     IpAddress,
     Listen,
     ListenAddress,
@@ -68,6 +72,12 @@ def _switched_on(value: Any) -> Any:
     return {} if value is True else None if value is False else value
 
 
+def _encrypted(value: Any) -> Any:
+    if value is not None and not isinstance(value, bool | dict | Tls):
+        raise ValueError("write true for a certificate of the agent's own, or `{cert: FILE, key: FILE}`")
+    return _switched_on(value)
+
+
 def _or_a_switch(schema: dict[str, Any]) -> None:
     schema["anyOf"] = [{"type": "boolean"}, *schema["anyOf"]]
 
@@ -89,8 +99,48 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True)
 
 
+class Tls(Section):
+    """HTTPS, with a certificate of the agent's own or with a given one."""
+
+    names: Annotated[list[HostName], Field(max_length=8)] = []
+    """Further names and addresses for the agent's own; the device's, the host's and its addresses are in it already."""
+
+    cert: Text | None = None
+    """PEM file with the certificate and those between it and its root, of certbot fullchain.pem. Relative to this file."""
+
+    key: Text | None = None
+    """PEM file with its key, of certbot privkey.pem. Both are read again when they change."""
+
+    @field_validator("cert", "key")
+    @classmethod
+    def _is_there(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            return None
+        path = Path((info.context or {}).get("folder", ".")) / value
+        try:
+            found = stat.S_ISREG(path.stat().st_mode)
+        except PermissionError:
+            found = True  # what it holds is for whoever runs the agent to see
+        except (OSError, ValueError):
+            found = False
+        if not found:
+            raise ValueError("there is no such file; write the path of a PEM file")
+        return str(path)
+
+    @model_validator(mode="after")
+    def _both(self) -> Tls:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("write both `cert` and `key`, or `tls: true` for a certificate of the agent's own")
+        if self.cert is not None and self.names:
+            raise ValueError("leave out `names`: a given certificate has the names that it has")
+        return self
+
+
 class Http(Section):
     """The page, WHEP and snapshots."""
+
+    tls: Annotated[Tls | None, BeforeValidator(_encrypted), Field(json_schema_extra=_or_a_switch)] = None
+    """`true`: HTTPS with a certificate of the agent's own; or `{cert: FILE, key: FILE}`. Off by default."""
 
     token: Annotated[Secret, Field(min_length=16, max_length=200)] | None = None
     """Who knows it may watch; at least 16 characters."""
@@ -100,6 +150,9 @@ class Http(Section):
 
     cors: list[Origin] = []
     """Origins of other web pages that may use WHEP and snapshots."""
+
+    names: Annotated[list[HostName], Field(max_length=16)] = []
+    """Names to open the page by without a `token`; addresses, single words and names in .local, .lan and the like need none."""
 
     listen: ListenAddress = Field(default=DEFAULT_LISTEN, json_schema_extra={"default": str(DEFAULT_LISTEN)})
     """Address and port. Beyond this machine it needs `token` or `open`."""
@@ -121,6 +174,11 @@ class Http(Section):
                 "everyone there watch, or listen on 127.0.0.1"
             )
         return value
+
+    @property
+    def scheme(self) -> Literal["http", "https"]:
+        """How the addresses of the page begin."""
+        return "http" if self.tls is None else "https"
 
 
 class Mqtt(Section):
@@ -416,6 +474,20 @@ class Config(Section):
     home_assistant: Annotated[HomeAssistant | None, BeforeValidator(_switched_on), Field(json_schema_extra=_or_a_switch)] = None
     """`true`, or more: show everything to Home Assistant. Off by default."""
 
+    @field_validator("mqtt")
+    @classmethod
+    def _reached_by_the_page(cls, value: Mqtt | None, info: ValidationInfo) -> Mqtt | None:
+        http: Http | None = info.data.get("http")
+        if value is None or http is None or http.tls is None or not (value.web_url or "").startswith("ws:"):
+            return value
+        # Browsers make an exception for brokers on their own machine.
+        if not Listen(urlsplit(value.web_url or "").hostname or "", 0).loopback:
+            raise ValueError(
+                "`web_url` needs wss://: the page comes over HTTPS (http.tls), and from there browsers reach no ws:// broker; or "
+                "leave it out, and the page does without the broker"
+            )
+        return value
+
     @field_validator("devices")
     @classmethod
     def _told_where(cls, value: dict[str, DeviceConfig], info: ValidationInfo) -> dict[str, DeviceConfig]:
@@ -444,6 +516,11 @@ class Config(Section):
         if any(operator.token.get_secret_value() == token for operator in value.operators.values()):
             raise ValueError("an operator has the token of `http`, by which everybody watches; give him one of his own")
         return value
+
+    def page_names(self) -> list[str]:
+        """Names by which people reach the page, as the file says in one place or another."""
+        url = self.home_assistant.url if self.home_assistant else None
+        return [*self.http.names, *([urlsplit(url).hostname or ""] if url else [])]
 
     def secrets(self) -> list[str]:
         """Every secret in the file, for the log's filter; drivers name theirs by `Camera.secrets`."""

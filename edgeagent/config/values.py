@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "HostName",
     "IpAddress",
     "Listen",
     "ListenAddress",
@@ -180,6 +181,12 @@ def _page_url(text: str) -> str:
     return text
 
 
+def _host_name(text: str) -> str:
+    if not _HOST.fullmatch(text) and not _is_ip(text):
+        raise ValueError("write a name or an address without port, like robot.example or 203.0.113.7")
+    return text.lower()
+
+
 _ICE = re.compile(r"(stuns?|turns?):(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][A-Za-z0-9.-]{0,252})(:[0-9]{1,5})?(\?transport=(udp|tcp))?")
 
 
@@ -208,6 +215,7 @@ UdpPorts = Annotated[
     PortRange, PlainValidator(parse_ports), WithJsonSchema({"type": "string", "pattern": r"^\d{4,5}\s*-\s*\d{4,5}$"})
 ]
 IpAddress = Annotated[Text, AfterValidator(_ip)]
+HostName = Annotated[Text, AfterValidator(_host_name)]
 MqttUrl = Annotated[str, Field(max_length=500), AfterValidator(_mqtt_url)]
 WebUrl = Annotated[str, Field(max_length=500), AfterValidator(_web_url)]
 PageUrl = Annotated[str, Field(max_length=300), AfterValidator(_page_url)]

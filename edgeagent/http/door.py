@@ -9,22 +9,29 @@ import errno
 import ipaddress
 import json
 import logging
+import socket
+import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from edgeagent.core.ports import SignalingPort
 from edgeagent.errors import DeviceFault, EdgeAgentError, PeerError
-from edgeagent.http.guard import Guard, Refused
+from edgeagent.http.guard import Guard, Refused, is_own
+from edgeagent.http.guests import Guest, Guests
 from edgeagent.http.metrics import Metric, render
+from edgeagent.http.names import Names
 from edgeagent.http.pages import Pages, content_security_policy
 from edgeagent.http.problems import problem, problem_of
+from edgeagent.http.secure import SecureListener
 from edgeagent.http.snapshots import Snapshot, Snapshots
 from edgeagent.http.whep import FRAGMENT, SDP, Whep
+from edgeagent.tls.source import Loaded, Source
 from edgeagent.wire.codec import encode
 from edgeagent.wire.messages import Hello, PageConfig, PageMqtt
 
@@ -32,6 +39,9 @@ _log = logging.getLogger(__name__)
 _KEEPALIVE_S = 75.0
 _SHUTDOWN_S = 2.0
 _MAX_LOGIN = 1024
+_LOOK_S = 60.0
+_HEALTH = "/healthz"
+"""Whoever watches over the agent may ask by any name."""
 _COMMON = {"Server": "edgeagent", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -46,8 +56,10 @@ class HttpOptions:
         token: What viewers must know; None where everybody who reaches the address may watch.
         cors: Origins of foreign pages that may use the API and frame the page.
         mqtt_url: Where the page reaches the broker, `ws:` or `wss:`, without credentials; None without a broker.
+        names: Names by which an open door may be asked for, besides those that nobody else can have.
         operators: Tokens of those who may do more than watch, by name.
-        max_connections: TCP connections at once; more are hung up on.
+        max_connections: TCP connections at once; for more the longest idle are hung up on.
+        tls: Where the certificate comes from; None for plain HTTP.
         web_root: Folder of the page's files.
     """
 
@@ -56,8 +68,10 @@ class HttpOptions:
     token: str | None = None
     cors: tuple[str, ...] = ()
     mqtt_url: str | None = None
+    names: tuple[str, ...] = ()
     operators: Mapping[str, str] = field(default_factory=dict)
     max_connections: int = 256
+    tls: Source | None = None
     web_root: Path = Path(__file__).resolve().parent.parent / "web"
 
 
@@ -95,13 +109,20 @@ class HttpDoor:
         self._metrics = metrics
         self._ticket = ticket
         local_only = options.token is None and _is_loopback(options.host)
-        self._guard = Guard(options.token, options.cors, local_only=local_only, operators=options.operators)
+        # The pages that are allowed are the owner's own, and so are their hosts.
+        hosts = [urlsplit(origin).hostname or "" for origin in options.cors]
+        names = Names([*options.names, *hosts, socket.gethostname()], self._certified)
+        self._guard = Guard(options.token, options.cors, local_only=local_only, names=names, operators=options.operators)
         policy = content_security_policy(websockets=options.mqtt_url is not None, frame_ancestors=self._guard.frame_ancestors)
         self._pages = Pages(options.web_root, policy)
         self._snapshots = Snapshots(snapshot)
         self._whep = Whep(signaling, hello)
+        self._guests = Guests(options.max_connections)
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
+        self._secure: SecureListener | None = None
+        self._loaded: Loaded | None = None
+        self._renewing: asyncio.Task[None] | None = None
 
     @property
     def port(self) -> int:
@@ -110,7 +131,10 @@ class HttpDoor:
         return int(sockets[0].getsockname()[1]) if sockets else 0
 
     async def start(self) -> None:
-        """Listen; raises EdgeAgentError with a sentence where the address cannot be had."""
+        """Listen; raises EdgeAgentError with a sentence where the address cannot be had, or the certificate cannot be used."""
+        tls = self._options.tls
+        if tls is not None:
+            self._loaded = await asyncio.to_thread(tls.load)
         app = web.Application(middlewares=[self._middleware])
         app.add_routes(self._routes())
         # Cancellation: who hangs up while his offer is answered needs no peer.
@@ -125,24 +149,43 @@ class HttpDoor:
         )
         await self._runner.setup()
         try:
-            self._server = await asyncio.get_running_loop().create_server(
-                self._connection, self._options.host or None, self._options.port, backlog=256
-            )
+            if tls is not None:
+                await self._listen_securely(tls)
+            else:
+                self._server = await asyncio.get_running_loop().create_server(
+                    self._connection, self._options.host or None, self._options.port, backlog=256
+                )
         except OSError as error:
             await self.close()
             raise EdgeAgentError(_sentence(self._options, error)) from None
-        _log.info("listening on %s", self._address())
+        _log.info("listening on %s%s", self._address(), f" with {self._loaded.said}" if self._loaded else "")
+
+    async def _listen_securely(self, tls: Source) -> None:
+        """Raises OSError."""
+        self._secure = SecureListener(self._connection, context=self._context, headers=_COMMON)
+        try:
+            await self._secure.start(self._options.host or None, self._options.port)
+        finally:
+            self._server = self._secure.server
+        self._renewing = asyncio.create_task(self._renew(tls), name="https-certificate")
 
     async def close(self) -> None:
         """Stop listening, let running requests end for a moment, hang up."""
+        if self._renewing:
+            self._renewing.cancel()
+            await asyncio.gather(self._renewing, return_exceptions=True)
+        if self._secure:
+            await self._secure.close()
         if self._server:
             self._server.close()
         await self._snapshots.close()
         if self._runner:
             await self._runner.cleanup()
+        if self._secure:
+            self._secure.abort()
         if self._server:
             await self._server.wait_closed()
-        self._server = self._runner = None
+        self._server = self._runner = self._secure = self._renewing = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -156,7 +199,7 @@ class HttpDoor:
     def _routes(self) -> list[web.RouteDef]:
         whep = self._whep
         return [
-            web.get("/healthz", self._get_health),
+            web.get(_HEALTH, self._get_health),
             web.get("/metrics", self._private(self._get_metrics)),
             web.get("/api/config", self._get_config),
             web.post("/api/login", self._post_login),
@@ -183,8 +226,19 @@ class HttpDoor:
 
     @web.middleware
     async def _middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        guest = request.transport.get_protocol() if request.transport else None
+        if not isinstance(guest, Guest):  # it has gone
+            return await self._respond(request, handler)
+        guest.began()
         try:
-            self._guard.admit(request)
+            return await self._respond(request, handler)
+        finally:
+            guest.ended()
+
+    async def _respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            if request.path != _HEALTH:
+                self._guard.admit(request)
             response = await handler(request)
         except PeerError as error:
             response = problem_of(error, error.headers if isinstance(error, Refused) else None)
@@ -205,12 +259,45 @@ class HttpDoor:
         response.headers["Cross-Origin-Resource-Policy"] = "cross-origin" if self._options.cors else "same-origin"
         return response
 
-    def _connection(self) -> asyncio.Protocol:
-        assert self._runner is not None
-        server = self._runner.server
-        if server is None or len(server.connections) >= self._options.max_connections:
-            return _HangUp()
-        return server()
+    def _connection(self) -> Guest:
+        return Guest(self._guests, self._protocol)
+
+    def _protocol(self) -> asyncio.Protocol:
+        server = self._runner.server if self._runner else None
+        return _HangUp() if server is None else server()
+
+    # The certificate
+
+    def _context(self) -> ssl.SSLContext:
+        assert self._loaded is not None
+        return self._loaded.context
+
+    def _certified(self) -> tuple[str, ...]:
+        return self._loaded.certificate.names if self._loaded else ()
+
+    async def _renew(self, tls: Source) -> None:
+        """Take a new certificate as soon as there is one; who is connected already stays so."""
+        told = trouble = told_trouble = ""
+        while True:
+            if (warning := tls.warning()) != told:
+                told = warning
+                if warning:
+                    _log.warning("%s", warning)
+            await asyncio.sleep(_LOOK_S)
+            before, trouble = trouble, ""
+            try:
+                if loaded := await asyncio.to_thread(tls.look):
+                    self._loaded = loaded
+                    _log.info("new connections get %s", loaded.said)
+            except EdgeAgentError as error:
+                trouble = str(error)
+            except Exception:
+                _log.exception("no new certificate can be looked for")
+            # Said at the second time: who renews writes one file after the other.
+            if not trouble or trouble == before != told_trouble:
+                told_trouble = trouble
+                if trouble:
+                    _log.warning("the certificate stays the one before. %s", trouble)
 
     # What is asked
 
@@ -221,12 +308,16 @@ class HttpDoor:
         facts = dict(self._health())
         status = 200 if facts.get("ok") else 503
         # Names of cameras are for viewers; a watchdog needs the yes or no.
-        if not self._guard.authorized(request, _now()):
+        if not self._guard.knows_name(request) or not self._guard.authorized(request, _now()):
             facts = {"ok": bool(facts.get("ok"))}
         return web.json_response(facts, status=status, headers={"Cache-Control": "no-store"})
 
     async def _get_metrics(self, request: web.Request) -> web.Response:
-        body, content_type = await asyncio.to_thread(render, self._metrics(), request.headers.get("Accept", ""))
+        metrics = [*self._metrics()]
+        if self._loaded:
+            ends = self._loaded.certificate.not_after
+            metrics.append(Metric("certificate_end_timestamp_seconds", "When the certificate of the page ends.", [({}, ends)]))
+        body, content_type = await asyncio.to_thread(render, metrics, request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
 
     async def _get_hello(self, _: web.Request) -> web.Response:
@@ -293,11 +384,12 @@ class HttpDoor:
 
     def _address(self) -> str:
         host = self._options.host or "*"
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        scheme = "https" if self._options.tls else "http"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
 class _HangUp(asyncio.Protocol):
-    """For connections beyond the limit."""
+    """For who comes while the door closes."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -307,7 +399,7 @@ class _HangUp(asyncio.Protocol):
 def _from_own_page(request: web.Request) -> bool:
     """Not from a page of another origin, though it may read the answer by `http.cors`: who watches there shall not drive."""
     origin = request.headers.get("Origin")
-    return origin is None or origin.partition("://")[2].lower() == request.host.lower()
+    return origin is None or is_own(origin, request)
 
 
 def _now() -> float:

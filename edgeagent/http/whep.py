@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from edgeagent.core.ports import SignalingPort
 from edgeagent.errors import PeerError
 from edgeagent.http.guard import Refused
+from edgeagent.http.guests import network_of
 from edgeagent.http.sdp import NO_VIDEO, OfferOutline, outline, parse_fragment
 from edgeagent.wire.codec import encode
 from edgeagent.wire.messages import AgentMessage, Answer, Bye, ErrorMessage, Hello, Ice, IceServer, Offer
@@ -38,7 +39,7 @@ class _Reply:
 
     def __init__(self, sid: str, remote: str, ended: Callable[[str], None]) -> None:
         self.key = f"whep:{sid}"
-        self.origin = f"http:{remote}"
+        self.origin = f"http:{network_of(remote)}"
         self.outcome: asyncio.Future[Answer | ErrorMessage] = asyncio.get_running_loop().create_future()
         self.error: ErrorMessage | None = None
         self._sid = sid

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from edgeagent.drivers import DeviceFault
+from edgeagent_devices import _sim_link
 from edgeagent_devices._sim_link import connect as connect_world
 from tests.client.support import ADMIN, BEN, CONFIG, Robot
 from tests.support.agents import Agent
@@ -26,6 +27,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RUNTIME_DIRECTORY", raising=False)
         patch.setenv("XDG_RUNTIME_DIR", str(folder))
+        patch.setattr(_sim_link, "_ANSWER_S", 60.0)
         yield folder
         for path in (folder / "edgeagent-sim").glob("*.sock"):
             with contextlib.suppress(DeviceFault, ProcessLookupError):

@@ -14,7 +14,7 @@ from edgeagent_devices._sim_link import Link
 from tests.support.agents import Agent
 from tests.support.broker import Broker
 
-PATIENCE_S = 40.0
+PATIENCE_S = 60.0
 ADMIN, BEN = "anna's token for tests", "ben's token for tests"
 
 # A machine with much else to do holds set-points and pictures up for longer than a robot should bear.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from tests.client.support import ADMIN, BEN, CONFIG, PATIENCE_S, Robot, driving,
 from tests.support.agents import Agent
 from tests.support.procs import Program
 
-pytestmark = [pytest.mark.realtime(block_limit_s=5), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.realtime(block_limit_s=60), pytest.mark.timeout(180)]
 
 DOORS = ["http", "mqtt"]
 
@@ -27,6 +28,18 @@ DOORS = ["http", "mqtt"]
 def device(robot: Robot, door: str = "http", token: str = "") -> Device:
     address, admin = robot.address(door)
     return connect(address, token=token or admin or None, timeout_s=60)
+
+
+async def until_sent(robot: Robot, pictures: int) -> None:
+    """Until the rover's camera has given so many more; that is the time of so many, however slow the machine is."""
+
+    def given() -> int:
+        return int(robot.agent.health()["cameras"]["rover"]["frames"])
+
+    goal = await asyncio.to_thread(given) + pictures
+    async with asyncio.timeout(PATIENCE_S):
+        while await asyncio.to_thread(given) < goal:
+            await asyncio.sleep(0.05)
 
 
 async def first(device: Device, *names: str) -> Sample:
@@ -69,7 +82,7 @@ async def test_read_see_switch_and_drive(robot: Robot, door: str) -> None:
         frame = await anext(pictures)
         assert isinstance(frame, VideoFrame)
         assert frame.pts is not None
-        await asyncio.sleep(1.5)
+        await until_sent(robot, 20)
         later = await anext(pictures)
         assert later.pts is not None
         assert later.pts - frame.pts > 90_000, "the newest one, and none of those between"
@@ -142,7 +155,8 @@ async def test_one_drives_others_wait_or_take(robot: Robot) -> None:
             async with anna.lease(take=True):
                 lost = await end_of_driving(lease)
                 assert isinstance(lost, LeaseLost)
-                assert "anna has taken over from ben" in str(lost)
+                # A script of hers that was killed above may not have been given up yet; then she is the second of that name.
+                assert re.search(r"^anna( \(\d\))? has taken over from ben", str(lost)), lost
                 with pytest.raises(LeaseLost):
                     await ben.drive(0.5)
             await until(robot.stands, "the rover to stand after it was taken")

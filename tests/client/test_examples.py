@@ -16,7 +16,7 @@ from edgeagent.client import connect
 from tests.client.support import ADMIN, Robot, until
 from tests.support.procs import Program
 
-pytestmark = [pytest.mark.realtime(block_limit_s=5), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.realtime(block_limit_s=60), pytest.mark.timeout(180)]
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["OFFER", "Client", "Port", "door", "restart_of"]
+__all__ = ["OFFER", "Client", "Port", "door", "https", "own", "restart_of"]
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -13,6 +14,7 @@ import aiohttp
 from edgeagent.core.ports import ReplyTo, SignalingPort
 from edgeagent.errors import DeviceFault
 from edgeagent.http.door import HttpDoor, HttpOptions
+from edgeagent.tls.source import OwnCertificate, Source
 from edgeagent.wire import messages as m
 from edgeagent.wire.codec import decode_viewer
 from tests.support.sdp import CHROMIUM_OFFER
@@ -74,6 +76,26 @@ async def door(signaling: SignalingPort | None = None, **options: Any) -> AsyncI
     made = HttpDoor(HttpOptions(**{"port": 0} | options), device="porch", signaling=signaling or Port(), **parts)
     async with made, Client(f"http://127.0.0.1:{made.port}", cookie_jar=aiohttp.CookieJar(unsafe=True)) as client:
         yield made, client
+
+
+def own(folder: Path) -> OwnCertificate:
+    """A certificate of the door's own, kept in a folder as `https.pem`."""
+    return OwnCertificate(folder, device="porch", listen="127.0.0.1", addresses=list, clock_is_right=lambda: True)
+
+
+@contextlib.asynccontextmanager
+async def https(source: Source, **options: Any) -> AsyncIterator[HttpDoor]:
+    """A door that speaks HTTPS, on a free port of 127.0.0.1."""
+    made = HttpDoor(
+        HttpOptions(port=0, tls=source, **options),
+        device="porch",
+        signaling=Port(),
+        hello=hello,
+        snapshot=picture,
+        health=lambda: {"ok": True, "device": "porch"},
+    )
+    async with made:
+        yield made
 
 
 def restart_of(offer: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import socket
@@ -14,11 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeagent.errors import DeviceFault, EdgeAgentError
-from edgeagent.http import snapshots
+from edgeagent.errors import EdgeAgentError
 from edgeagent.http.door import HttpDoor, HttpOptions
 from edgeagent.http.guard import VIEWER, Guard
-from edgeagent.http.snapshots import Snapshots
 from edgeagent.wire import messages as m
 from edgeagent.wire.codec import decode_agent
 from tests.http.support import OFFER, Port, door, hello, picture
@@ -42,7 +41,7 @@ async def raw(port: int, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await reader.read()
     finally:
         writer.close()
@@ -278,10 +277,12 @@ async def test_wrong_tokens_are_limited_and_honest_viewers_are_not() -> None:
             assert (await client.get("/gate.jpg")).status == 401
         statuses = [(await client.get("/gate.jpg", headers={"Authorization": f"Bearer {i}"})).status for i in range(12)]
         assert statuses == [401] * 10 + [429] * 2
-        response = await client.get("/gate.jpg", headers=BEARER)
+        response = await client.post("/api/login", json={"token": "again"})
         await refused(response, 429, "Too many wrong tokens")
         assert 1 <= int(response.headers["Retry-After"]) <= 5
-        assert (await client.post("/api/login", json={"token": "again"})).status == 429
+        # Who knows the token gets in all the same: behind a proxy he has a stranger's address.
+        assert (await client.get("/gate.jpg", headers=BEARER)).status == 200
+        assert (await client.post("/api/login", json={"token": TOKEN})).status == 204
 
 
 async def test_the_cookie_serves_the_page() -> None:
@@ -387,8 +388,37 @@ async def test_another_name_for_this_computer_gets_nothing_without_a_token() -> 
             assert (await client.get("/api/hello", headers={"Host": host})).status == 200, host
     async with door(token=TOKEN) as (_, client):
         assert (await client.get("/api/hello", headers={"Host": "cam.example", **BEARER})).status == 200
-    async with door(host="0.0.0.0") as (_, client):
+    async with door(names=("cam.example",)) as (_, client):  # the owner's proxy
         assert (await client.get("/api/hello", headers={"Host": "cam.example"})).status == 200
+        await refused(await client.get("/api/hello", headers={"Host": "porch.local"}), 421, "http.names")
+
+
+async def test_an_open_door_answers_by_its_own_names_only() -> None:
+    port = Port()
+    async with door(port, host="0.0.0.0", names=("Cam.example",), cors=("https://home.example:1",)) as (whep, client):
+        for foreign in (
+            "evil.example",
+            f"evil.example:{whep.port}",
+            "local.evil.example",
+            "cam.example.evil",
+            "192.0.2.7.evil.example",
+            "",
+        ):
+            for path in ("/", "/api/hello", "/api/config", "/gate.jpg", "/metrics", "/gate/whep"):
+                response = await client.get(path, headers={"Host": foreign, "Origin": f"http://{foreign}"})
+                await refused(response, 421, f"`names: [{foreign.partition(':')[0]}]`" if foreign else "no token")
+            offer = {**SDP, "Host": foreign, "Origin": f"http://{foreign}"}
+            assert (await client.post("/gate/whep", data=OFFER, headers=offer)).status == 421
+            health = await client.get("/healthz", headers={"Host": foreign})
+            assert (health.status, await health.json()) == (200, {"ok": True})
+        await refused(await client.get("/", headers={"Host": "<b>.example"}), 421, "for sure.")
+        assert not port.received
+        for own in (
+            "192.0.2.7:8080", "[2001:db8::1]:8080", "localhost", "porch", "PORCH.local.", "porch.lan:80", "porch.fritz.home.arpa",
+            "cam.example", "CAM.example.:8080", "home.example",
+        ):  # fmt: skip
+            assert (await client.get("/api/hello", headers={"Host": own})).status == 200, own
+        assert b" 200 " in await raw(whep.port, b"GET /api/hello HTTP/1.0\r\n\r\n")
 
 
 # Asked badly
@@ -414,30 +444,15 @@ async def test_noise_instead_of_http() -> None:
         assert (await client.get("/healthz")).status == 200
 
 
-async def test_more_connections_than_allowed_are_hung_up_on() -> None:
-    async with door(max_connections=3) as (whep, _):
+async def test_idle_connections_give_way() -> None:
+    async with door(max_connections=3) as (whep, client):
         held = [await asyncio.open_connection("127.0.0.1", whep.port) for _ in range(3)]
-        await asyncio.sleep(0.05)
-        reader, writer = await asyncio.open_connection("127.0.0.1", whep.port)
-        with pytest.raises(ConnectionError):
-            if not await reader.read():
-                raise ConnectionResetError
-        writer.close()
-        held[0][1].close()
-        await held[0][1].wait_closed()
-        async with asyncio.timeout(10):
-            while not (await _answers(whep.port)):
-                await asyncio.sleep(0.01)
-        for _, other in held[1:]:
-            other.close()
-            await other.wait_closed()
-
-
-async def _answers(port: int) -> bool:
-    try:
-        return b" 200 " in await raw(port, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    except ConnectionError:
-        return False
+        async with client.get("/healthz") as response:
+            assert response.status == 200
+        with contextlib.suppress(ConnectionError):
+            assert await held[0][0].read() == b""
+        for _, writer in held:
+            writer.transport.abort()
 
 
 async def test_closing_does_not_wait_for_the_idle() -> None:
@@ -446,7 +461,7 @@ async def test_closing_does_not_wait_for_the_idle() -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", made.port)
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert b"503" in await reader.readline()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await made.close()
     assert made.port == 0
     await reader.read()
@@ -512,7 +527,7 @@ async def test_any_header(method: str, target: str, headers: list[tuple[str, str
         reader, writer = await asyncio.open_connection("127.0.0.1", whep.port)
         writer.write(request)
         writer.write_eof()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             first = await reader.readline()
         status = int(first.split()[1]) if first else 400
         assert status < 500, first
@@ -524,69 +539,6 @@ def test_a_token_is_compared_whole() -> None:
     short, shorter = (Guard(token, (), local_only=False)._cookies[VIEWER] for token in ("short", "shorter"))
     assert short != shorter
     assert len(short) == 64
-
-
-# Snapshots by themselves, on the virtual clock
-
-
-class Camera:
-    """Counts how often it is asked."""
-
-    def __init__(self, takes_s: float = 0.1) -> None:
-        self.asked = 0
-        self.takes_s = takes_s
-
-    async def __call__(self, name: str) -> bytes:
-        self.asked += 1
-        await asyncio.sleep(self.takes_s)
-        return f"{name} {self.asked}".encode()
-
-
-async def test_many_who_ask_get_one_picture() -> None:
-    camera = Camera()
-    made = Snapshots(camera)
-    assert set(await asyncio.gather(*(made.get("gate") for _ in range(50)))) == {b"gate 1"}
-    assert await made.get("gate") == b"gate 1"
-    assert await made.get("desk") == b"desk 2"
-    await asyncio.sleep(0.6)
-    assert await made.get("gate") == b"gate 3"
-    assert not made._making
-
-
-async def test_one_who_hangs_up_does_not_take_it_from_the_others() -> None:
-    camera = Camera()
-    made = Snapshots(camera)
-    first, second = (asyncio.create_task(made.get("gate")) for _ in range(2))
-    await asyncio.sleep(0.05)
-    first.cancel()
-    assert await second == b"gate 1"
-    assert first.cancelled() or isinstance(await asyncio.gather(first, return_exceptions=True), list)
-
-
-async def test_a_camera_that_is_slow_or_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "_TIMEOUT_S", 0.05)
-    with pytest.raises(DeviceFault, match="gave no picture"):
-        await Snapshots(Camera(takes_s=9)).get("gate")
-
-    async def fails(name: str) -> bytes:
-        raise DeviceFault("It is unplugged.")
-
-    made = Snapshots(fails)
-    results = await asyncio.gather(made.get("gate"), made.get("gate"), return_exceptions=True)
-    assert [str(result) for result in results] == ["It is unplugged."] * 2
-    abandoned = asyncio.create_task(made.get("gate"))
-    await asyncio.sleep(0)
-    abandoned.cancel()
-    await asyncio.gather(abandoned, return_exceptions=True)
-
-
-async def test_closing_stops_what_is_being_made() -> None:
-    made = Snapshots(Camera(takes_s=999))
-    waiting = asyncio.create_task(made.get("gate"))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    await made.close()
-    assert isinstance((await asyncio.gather(waiting, return_exceptions=True))[0], asyncio.CancelledError)
 
 
 async def test_the_hello_is_of_now() -> None:

@@ -243,7 +243,7 @@ async def test_who_hangs_up_before_the_answer_is_gone() -> None:
         posting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await posting
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not port.lost:
                 await asyncio.sleep(0.01)
         port.replies[0].send(m.Answer(sid="session1", n=1, sdp="late", cameras={}))  # which harms nobody
@@ -314,7 +314,7 @@ async def test_from_the_offer_to_the_end_with_real_sessions() -> None:
             assert isinstance(peer.sent[0], m.Hello)
             assert peer.sent[0].sid == created.headers["Location"].rsplit("/", 1)[1]
             assert (await client.delete(created.headers["Location"])).status == 200
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while peers.alive:
                     await asyncio.sleep(0.01)
             assert not whep._whep._resources
@@ -358,7 +358,7 @@ async def test_a_thousand_offers_and_then_an_honest_viewer() -> None:
             assert set(statuses) <= {201, 429, 503}
             assert statuses.count(429) > 500
             assert len(peers.alive) <= 64
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while True:
                     async with client.post("/gate/whep", data=OFFER, headers=SDP) as response:
                         if response.status == 201:
