@@ -94,6 +94,8 @@ class Membership:
     def connected(self, connection: BrokerConnection) -> None:
         """See `Beside`."""
         self._connection = connection
+        if self._renewing is not None:
+            self._renewing.trusted()
         if self._obeying is not None:
             self._obeying.connected()
 
@@ -102,6 +104,11 @@ class Membership:
         self._connection = None
         if self._obeying is not None:
             self._obeying.lost()
+
+    def unwanted(self) -> None:
+        """The broker refuses this board's certificate: the site may have replaced its CA."""
+        if self._renewing is not None:
+            self._renewing.doubted()
 
     def received(self, topic: str, payload: bytes, retained: bool) -> bool:
         """See `Beside`."""
@@ -167,7 +174,9 @@ class Membership:
             identify=functools.partial(self._identify, agent),
             renew=self._hurry,
             forget=self._forget,
-            fetch=lambda order, envelope: asyncio.to_thread(upgrade.fetch, order, envelope, places, root=self.identity.root_file),
+            fetch=lambda order, envelope: asyncio.to_thread(
+                upgrade.fetch, order, envelope, places, self.identity.site_sig, root=self.identity.root_file
+            ),
             laid=lambda: upgrade.laid(places),
             upgraded=lambda: upgrade.upgraded(places),
         )

@@ -11,9 +11,10 @@ Everything is P-256. Time is an argument, in Unix seconds. The root's key is nee
 
 from __future__ import annotations
 
-__all__ = ["BOARD_LIFE_S", "CRL_LIFE_S", "DAY_S", "Authority", "Issued", "issuer_id", "pin_of"]
+__all__ = ["BOARD_LIFE_S", "CRL_LIFE_S", "DAY_S", "Authority", "Issued", "crl_number", "issuer_id", "pin_of"]
 
 import base64
+import contextlib
 import hashlib
 import ipaddress
 import os
@@ -38,6 +39,7 @@ CRL_LIFE_S = 365 * DAY_S  # a service that is away for months locks nobody out
 ROOT_LIFE_S = 3_653 * DAY_S
 ISSUING_LIFE_S = 1_826 * DAY_S
 BACKDATED_S = 3_600  # for clocks that are behind ours
+_CRL = b"-----BEGIN X509 CRL-----"
 _SANE_S = 1_767_225_600  # 1 Jan 2026: a clock before this was never set
 
 
@@ -145,11 +147,12 @@ class Authority:
         """What servers show with their certificate; changes when the root does, while the certificate may stay."""
         return _text([self.issuing, *self._cross])
 
-    def crl(self, revoked: Iterable[tuple[str, int]], now: float) -> bytes:
+    def crl(self, revoked: Iterable[tuple[str, int]], now: float, *, after: int = 0) -> bytes:
         """PEM: one CRL for each issuing CA that has certificates in use, valid for a year.
 
         Args:
             revoked: Serial and time of each revoked certificate that has not run out.
+            after: The number of the CRL before (`crl_number`): numbers only grow (RFC 5280, 5.2.3), `thisUpdate` with them.
         """
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes
@@ -166,10 +169,12 @@ class Authority:
             if certificate.not_valid_after_utc.timestamp() > now and path.exists():
                 signers.append((certificate, private_key(path)))
         lists = b""
+        number = max(int(now), after + 1)
+        ahead = min(number - int(now), BACKDATED_S)  # never later than now, whatever the clock said before
+        since, until = _date(now - BACKDATED_S + ahead), _date(now + CRL_LIFE_S)
         for certificate, key in signers:
-            since, until = _date(now - BACKDATED_S), _date(now + CRL_LIFE_S)
             builder = x509.CertificateRevocationListBuilder(certificate.subject, since, until, revoked_certificates=entries)
-            builder = builder.add_extension(x509.CRLNumber(int(now)), critical=False)
+            builder = builder.add_extension(x509.CRLNumber(number), critical=False)
             builder = builder.add_extension(_above(certificate), critical=False)
             lists += builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
         return lists
@@ -205,6 +210,18 @@ class Authority:
         )
         made = builder.sign(self._key, hashes.SHA256())
         return Issued(_text([made]), chain, f"{made.serial_number:x}", int(end), self.issuer)
+
+
+def crl_number(data: bytes) -> int:
+    """The highest number of the CRLs in PEM; 0 where there are none, or none can be read."""
+    from cryptography import x509
+
+    numbers = [0]
+    for part in data.split(_CRL)[1:]:
+        with contextlib.suppress(ValueError, x509.ExtensionNotFound):
+            found = x509.load_pem_x509_crl(_CRL + part)
+            numbers.append(found.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number)
+    return max(numbers)
 
 
 def create(

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from edgeagent.errors import EdgeAgentError
-from edgeagent_provisioning import keyfiles
+from edgeagent_provisioning import keyfiles, rights
 from edgeagent_provisioning.site import Site, move
 
 if TYPE_CHECKING:
@@ -70,13 +70,15 @@ def write(site: Site, path: Path, now: float, passphrase: str | None) -> int:
             _add(tar, name, file.read_bytes(), now)
         _add(tar, _DATABASE, _database(site), now)
     data = buffer.getvalue()
+    sealed = _sealed(data, protection) if protection else data
     try:
-        keyfiles.write_private(path, _sealed(data, protection) if protection else data)
+        with rights.as_root():
+            keyfiles.write_private(path, sealed)
     except OSError as error:
         raise EdgeAgentError(f"{path} cannot be written: {error.strerror or error}.") from None
     with site.registry.transaction() as connection:
         site.registry.audit(connection, now, "site backup", site.name, encrypted=protection is not None, file=path.name)
-    return path.stat().st_size
+    return len(sealed)
 
 
 def read(data: bytes, passphrase: str | None) -> Found:

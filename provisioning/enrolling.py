@@ -13,7 +13,9 @@ from __future__ import annotations
 __all__ = ["Doors", "Enrolling", "Event", "JoiningUser", "NoHere", "joining_users"]
 
 import dataclasses
+import functools
 import hashlib
+import json
 import secrets
 import sqlite3
 import threading
@@ -431,7 +433,8 @@ class JoiningUser:
 def joining_users(site: Site, now: float) -> list[JoiningUser]:
     """Whom the broker lets in to enrol or to renew, by name; none where the site has no broker for them (`Site.joining`).
 
-    One for each claim that works or whose board is not active yet, and one for each board that was enrolled over MQTT.
+    One for each claim that works or whose board is not active yet, and one for each board: whichever door it came by, it may
+    reach only the broker when its certificate has run out.
     """
     if not site.joining:
         return []
@@ -439,9 +442,15 @@ def joining_users(site: Site, now: float) -> list[JoiningUser]:
     found = {}
     for token in registry.tokens("secret != '' AND cancelled_at IS NULL AND expires_at > ?", int(now) - 86_400):
         found[c.joining_user(token.id)] = c.joining_password(token.secret)
-    enc = seal.p256(site.keys["enc"])
-    for row in registry.rows("SELECT name FROM boards WHERE door = 'mqtt' AND state != 'revoked' AND id_thumbprint IS NOT NULL"):
-        board = registry.board(row["name"])
-        if board and board.id_thumbprint and board.enc_jwk:
-            found[c.back_user(board.id_thumbprint)] = c.back_password(enc, board.enc_jwk)
+    enc = json.dumps(site.keys["enc"])
+    members = (
+        "SELECT id_thumbprint, enc_jwk FROM boards WHERE state != 'revoked' AND id_thumbprint IS NOT NULL AND enc_jwk IS NOT NULL"
+    )
+    for row in registry.rows(members):
+        found[c.back_user(row["id_thumbprint"])] = _back_password(enc, row["enc_jwk"])
     return [JoiningUser(name, password) for name, password in sorted(found.items())]
+
+
+@functools.lru_cache(20_000)  # the broker's files are written anew whenever a board comes
+def _back_password(enc: str, their_enc: str) -> str:
+    return c.back_password(seal.p256(json.loads(enc)), json.loads(their_enc))

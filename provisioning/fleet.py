@@ -79,6 +79,8 @@ def boards_of(site: Site, names: Iterable[str], tags: Iterable[str] = (), everyo
         found |= {board.name: board for board in tagged}
     if everyone:
         found |= {board.name: board for board in site.registry.boards(state="active")}
+    if not found and everyone:
+        raise EdgeAgentError("No board is active yet: those that have come can be given orders (`edgeagent provision list`).")
     if not found:
         raise EdgeAgentError("Name boards, or give --tag TAG, or --all.")
     return [found[name] for name in sorted(found)]

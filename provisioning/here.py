@@ -10,8 +10,8 @@ from __future__ import annotations
 __all__ = ["Here", "Own", "Run", "Write", "add_options", "outside", "preview", "run", "steps"]
 
 import argparse
-import os
-import shutil
+import grp
+import pwd
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from edgeagent.errors import EdgeAgentError
+from edgeagent_provisioning import rights
+from edgeagent_provisioning.broker.places import INCLUDED, SYSTEM
 
 if TYPE_CHECKING:
     from edgeagent_provisioning.site import Site
 
 USER = "edgeagent-site"
-BROKER = Path("/var/lib/edgeagent-broker")
 _WEB = Path("/var/www/edgeagent")
 _UNITS = Path("/etc/systemd/system")
 _NGINX = Path("/etc/nginx")
@@ -161,7 +162,7 @@ def of(options: argparse.Namespace, folder: Path) -> Here:
         raise EdgeAgentError(
             f"{root} is no Debian or Raspberry Pi OS: set up Mosquitto with `edgeagent provision broker mosquitto`."
         )
-    if os.geteuid() != 0 and not options.dry_run and root == Path("/"):
+    if not rights.root() and not options.dry_run and root == Path("/"):
         raise EdgeAgentError("This changes the system: run it with sudo, or look at it with --dry-run.")
     urls = [urlsplit(url) for url in options.url]
     host = (
@@ -210,6 +211,7 @@ def run(site: Site, options: argparse.Namespace) -> int:
     import time
 
     here = of(options, site.folder)
+    rights.named(options.cert, options.key)
     if here.acme:
         from edgeagent_provisioning.broker import acme
 
@@ -238,7 +240,7 @@ def steps(here: Here, site: Site | None, now: float, root: Path = Path("/")) -> 
         Run(("apt-get", "install", "--yes", "--no-install-recommends", *here.packages)),
         Write(Path("/etc/sysusers.d/edgeagent-site.conf"), _shipped("sysusers.d/edgeagent-site.conf")),
         Run(("systemd-sysusers", "/etc/sysusers.d/edgeagent-site.conf")),
-        Own(BROKER, USER, "mosquitto", 0o2750),
+        Own(SYSTEM, USER, "mosquitto", 0o2750),
         Write(_UNITS / "edgeagent-site.service", _shipped("edgeagent-site.service")),
         Write(_UNITS / "edgeagent-site.service.d/here.conf", _service(here)),
         *(step for verb in ("reload", "restart") for step in _told(verb)),
@@ -262,7 +264,7 @@ def steps(here: Here, site: Site | None, now: float, root: Path = Path("/")) -> 
             Write(Path("/etc/letsencrypt/renewal-hooks/deploy/edgeagent-page"), "#!/bin/sh\nexec systemctl reload nginx\n", 0o755),
         ]
     todo.append(
-        Do(f"write the broker's files into {BROKER}, and let Mosquitto include them", lambda: _broker(here, site, pair, now, root))
+        Do(f"write the broker's files into {SYSTEM}, and let Mosquitto include them", lambda: _broker(here, site, pair, now, root))
     )
     if here.public:
         todo += [
@@ -274,7 +276,7 @@ def steps(here: Here, site: Site | None, now: float, root: Path = Path("/")) -> 
     return [
         *todo,
         Own(here.site, USER, USER, 0o700),
-        Own(BROKER, USER, "mosquitto", 0o2750),
+        Own(SYSTEM, USER, "mosquitto", 0o2750),
         Run(("systemctl", "daemon-reload")),
         Run(("systemctl", "enable", *units, *(["nginx.service"] if here.public else []))),
         Run(("systemctl", "restart", *units, *(["nginx.service"] if here.public else []))),
@@ -316,14 +318,15 @@ def _reachable(here: Here) -> str:
 
 def _broker(here: Here, site: Site | None, pair: Sequence[str], now: float, root: Path) -> None:
     from edgeagent_provisioning.broker import files
-    from edgeagent_provisioning.broker.settings import INCLUDED
+    from edgeagent_provisioning.broker.settings import Settings
 
     if site is None:
         return
     _keep(here, site, pair, now)
     files.update(site, now, reload=False, root=root)
-    configuration = (files.below(root, BROKER) / files.CONFIGURATION).read_text("utf-8")
-    _do(Write(INCLUDED, configuration), root)
+    settings = Settings.load(site)
+    assert settings is not None
+    _do(Write(INCLUDED, files.included(settings)), root)
     site.close()
 
 
@@ -331,13 +334,13 @@ def _keep(here: Here, site: Site | None, pair: Sequence[str], now: float) -> Non
     """What else was asked of the broker before stays."""
     import dataclasses
 
-    from edgeagent_provisioning.broker.settings import INCLUDED, Settings, checked
+    from edgeagent_provisioning.broker.settings import Settings, checked
 
     if site is None:
         return
     if not site.urls:
         site.update(urls=[f"https://{here.host}:{here.service_port}"])
-    wanted: dict[str, object] = {"hosts": (here.host,), "folder": str(BROKER), "include": str(INCLUDED), "elsewhere": False}
+    wanted: dict[str, object] = {"hosts": (here.host,), "folder": str(SYSTEM), "include": str(INCLUDED), "elsewhere": False}
     if here.public:
         wanted |= {"public_host": here.public, "page": f"https://{here.public}/"}
     if pair[0]:
@@ -351,13 +354,14 @@ def _certificate(order: object, site: Path) -> None:
     from edgeagent_provisioning.broker import acme
 
     assert isinstance(order, acme.Order)
-    acme.obtain(order, site)
+    with rights.as_root():
+        acme.obtain(order, site)
 
 
 def _service(here: Here) -> str:
     return (
         "[Service]\n"
-        f"ReadWritePaths={BROKER}\n"
+        f"ReadWritePaths={SYSTEM}\n"
         f"ExecStart=\nExecStart={here.program} provision serve --site {here.site} --listen :{here.service_port}\n"
     )
 
@@ -367,7 +371,7 @@ def _told(verb: str) -> list[Step]:
     name = f"edgeagent-broker-{verb}"
     path = (
         f"[Unit]\nDescription=edgeagent: Mosquitto shall {verb}\n\n"
-        f"[Path]\nPathModified={BROKER}/{verb}\n\n[Install]\nWantedBy=multi-user.target\n"
+        f"[Path]\nPathModified={SYSTEM}/{verb}\n\n[Install]\nWantedBy=multi-user.target\n"
     )
     command = "reload-or-restart" if verb == "reload" else "restart"
     service = (
@@ -413,33 +417,38 @@ def _shipped(name: str) -> str:
 
 
 def _do(step: Step, root: Path) -> None:
-    from edgeagent_provisioning.broker.files import below
-
     live = root == Path("/")
+    if isinstance(step, Do):  # with the rights of the site's owner
+        step.job()
+        return
     try:
-        match step:
-            case Write(path, text, mode):
-                target = below(root, path)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                new = target.with_name(f".{target.name}.new")
-                new.write_text(text, "utf-8")
-                new.chmod(mode)
-                new.replace(target)
-            case Own(path, owner, group, mode):
-                target = below(root, path)
-                target.mkdir(parents=True, exist_ok=True)
-                target.chmod(mode)
-                if live:
-                    for each in [target, *target.rglob("*")]:
-                        shutil.chown(each, owner, group)
-                    target.chmod(mode)  # chown takes the set-group-ID bit away
-            case Run(words):
-                if live:
-                    subprocess.run(words, check=True, capture_output=True, text=True, timeout=1_800)
-            case Do(_, job):
-                job()
+        with rights.as_root():
+            _on_the_system(step, root, live)
     except subprocess.CalledProcessError as error:
         said = (error.stderr or error.stdout or "").strip().splitlines()[-3:]
         raise EdgeAgentError(f"{step}: it failed: {' '.join(said) or error.returncode}") from None
     except (OSError, LookupError, subprocess.SubprocessError) as error:
         raise EdgeAgentError(f"{step}: {error}") from None
+
+
+def _on_the_system(step: Write | Own | Run, root: Path, live: bool) -> None:
+    from edgeagent_provisioning.broker.files import below
+
+    match step:
+        case Write(path, text, mode):
+            target = below(root, path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            new = target.with_name(f".{target.name}.new")
+            new.write_text(text, "utf-8")
+            new.chmod(mode)
+            new.replace(target)
+        case Own(path, owner, group, mode):
+            target = below(root, path)
+            target.mkdir(parents=True, exist_ok=True)
+            target.chmod(mode)
+            if live:
+                rights.own_tree(target, pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid)
+                target.chmod(mode)  # chown takes the set-group-ID bit away
+        case Run(words):
+            if live:
+                subprocess.run(words, check=True, capture_output=True, text=True, timeout=1_800)

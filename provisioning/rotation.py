@@ -11,11 +11,12 @@ from __future__ import annotations
 
 __all__ = ["behind", "drop_old", "new_issuing", "new_root", "old_claims", "retire_root", "root_key"]
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeagent.errors import EdgeAgentError
-from edgeagent_provisioning import authority, keyfiles
+from edgeagent_provisioning import authority, keyfiles, rights
 from edgeagent_provisioning.registry import Token
 from edgeagent_provisioning.site import Site, pem
 
@@ -32,10 +33,13 @@ def root_key(site: Site, passphrase: str, path: Path | None = None) -> EllipticC
     Raises:
         EdgeAgentError: It is not there, the passphrase is wrong, or it is another root's.
     """
+    named = path is not None
     path = path or site.folder / "root.key.pem"
-    if not path.exists():
-        raise EdgeAgentError(f"The root's key is not at {path}: bring the medium that it is kept on, and give --root-key FILE.")
-    key = keyfiles.load_key(keyfiles.read_private(path), path, passphrase.encode())
+    with rights.as_root() if named else contextlib.nullcontext():
+        if not path.exists():
+            raise EdgeAgentError(f"The root's key is not at {path}: bring the medium that it is kept on, and give --root-key FILE.")
+        data = keyfiles.read_private(path)
+    key = keyfiles.load_key(data, path, passphrase.encode())
     if key.public_key() != site.authority.roots[0].public_key():
         raise EdgeAgentError(f"{path} is the key of another root than {site.name}'s: give the one of {site.authority.root_pin}.")
     return key
@@ -46,8 +50,8 @@ def new_issuing(site: Site, key: EllipticCurvePrivateKey, now: float, *, comprom
 
     Args:
         key: The root's.
-        compromised: The old one's key was stolen: the broker refuses its certificates at once, also those of boards. They come
-            back once they have renewed with their identity keys, which no order can hurry then.
+        compromised: The old one's key was stolen: the broker refuses its certificates at once, also those of boards. They renew
+            with their identity keys as soon as it refuses them, and come back.
     """
     with site.lock():
         old = site.authority

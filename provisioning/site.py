@@ -33,7 +33,7 @@ from urllib.parse import urlsplit
 from edgeagent.errors import EdgeAgentError
 from edgeagent.wire import topics
 from edgeagent_provisioning import keyfiles
-from edgeagent_provisioning.authority import DAY_S, Authority, certificates, create, private_key
+from edgeagent_provisioning.authority import DAY_S, Authority, certificates, create, crl_number, private_key
 from edgeagent_provisioning.registry import Registry
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def default_folder() -> Path:
     """Where the site is unless `--site` says otherwise."""
     if named := os.environ.get("EDGEAGENT_SITE"):
         return Path(named)
-    return Path("/var/lib/edgeagent-site") if os.geteuid() == 0 else Path.home() / ".local/share/edgeagent/site"
+    return Path("/var/lib/edgeagent-site") if os.getuid() == 0 else Path.home() / ".local/share/edgeagent/site"
 
 
 class Site:
@@ -259,8 +259,10 @@ class Site:
     def write_crl(self, now: float) -> bytes:
         """Write crl.pem from the registry; the broker is to be told by whoever changed it."""
         with self.lock():  # or a service that read the registry before a revocation could write its older list after
-            data = self.authority.crl(self.registry.revoked(now), now)
-            keyfiles.write_public(self.folder / "crl.pem", data)
+            path = self.folder / "crl.pem"
+            before = crl_number(path.read_bytes()) if path.exists() else 0
+            data = self.authority.crl(self.registry.revoked(now), now, after=before)
+            keyfiles.write_public(path, data)
         return data
 
     @contextlib.contextmanager

@@ -81,6 +81,7 @@ class SiteOrders:
         self._proved: dict[str, str] = {}  # the same as sealed by the board, not as the broker tells it
         self._sent: dict[str, _Sent] = {}
         self._stales: dict[int, int] = {}
+        self._not_before: dict[int, float] = {}
         self._pruned_at = 0.0
         with self._registry.transaction() as connection:
             # What a process before us had under way: none of these does harm twice.
@@ -140,6 +141,9 @@ class SiteOrders:
         if told.code == 429 and sent:
             sent.at, sent.tries = now, sent.tries - 1
             return
+        if told.code == 409 and order["kind"] == "settings" and order["state"] == "sent":
+            self._later(order, told.text, now)
+            return
         data = told.data
         if told.parts > 1:
             parts = sent.parts if sent and sent.id == order["id"] else {}
@@ -167,6 +171,15 @@ class SiteOrders:
         with self._registry.transaction() as connection:
             self._in_force(connection, board, told, told.text[:4000] if told.code >= 300 else "")
             self._keep(connection, board, heard=opened.number, **({"refused": ""} if told.code < 300 else {}))
+
+    def _later(self, order: sqlite3.Row, why: str, now: float) -> None:
+        """Other settings are on trial there, as in the first minute of a board: once more in a while, until the order expires."""
+        self._sent.pop(order["board"], None)
+        self._not_before[order["id"]] = now + _AGAIN_S
+        with self._registry.transaction() as connection:
+            connection.execute(
+                "UPDATE orders SET state = 'waiting', text = ?, changed_at = ? WHERE id = ?", (why[:4000], now, order["id"])
+            )
 
     def _stale(self, board: Board, order: sqlite3.Row, told: o.OrderAnswer, opened: seal.Opened, now: float) -> None:
         """Our copy of the board's run or of its numbers is old, as after a backup: the board has said how it is."""
@@ -217,7 +230,7 @@ class SiteOrders:
             if order["expires_at"] <= now:
                 self._fail(order, 504, _late(order), now)
                 return None
-            return self._send(name, order, epoch, now) if epoch else None
+            return self._send(name, order, epoch, now) if epoch and self._not_before.get(order["id"], now) <= now else None
         limit = _ANSWERED_S.get(sent.kind, _SLOW_S)
         if epoch and epoch != sent.epoch:
             if sent.kind != "restart":  # a board that still has our keys has neither been transferred nor reset
@@ -276,10 +289,13 @@ class SiteOrders:
                 )
             row = self._fleet(board)
         version = row["released_version"]
-        open_ = self._registry.rows(
-            "SELECT 1 FROM orders WHERE board = ? AND kind = 'settings' AND state IN ('waiting', 'sent', 'begun')", (board.name,)
-        )
-        if told.trial or version in (told.settings, row["refused"]) or open_:
+        query = "SELECT state FROM orders WHERE board = ? AND kind = 'settings'"
+        states = {found["state"] for found in self._registry.rows(query, (board.name,))}
+        if told.trial or version in (told.settings, row["refused"]) or states & {"waiting", "sent", "begun"}:
+            return
+        if version == told.refused and not states:  # the first ones, which came with the certificate and not by an order
+            with self._registry.transaction() as connection:
+                self._keep(connection, board, refused=version)
             return
         body = {"v": 1, "t": "settings", "settings": json.loads(row["released"]), "version": version}
         with self._registry.transaction() as connection:
@@ -346,11 +362,14 @@ class SiteOrders:
             self._pruned_at = now
             with self._registry.transaction() as connection:
                 self._stales.clear()
+                self._not_before.clear()
                 connection.execute("DELETE FROM orders WHERE state IN ('done', 'failed') AND changed_at < ?", (now - _KEPT_S,))
 
 
 def _late(order: sqlite3.Row) -> str:
-    return "The board is away; it gets them when it comes." if order["kind"] == "settings" else "The board was not there in time."
+    if order["kind"] == "settings":
+        return order["text"] or "The board is away; it gets them when it comes."
+    return "The board was not there in time."
 
 
 def put(connection: sqlite3.Connection, board: str, body: Mapping[str, Any], now: float, expires_at: float) -> int:

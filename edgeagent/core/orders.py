@@ -265,7 +265,7 @@ class Trial:
             self._good_since = None
         elif self._good_since is None:
             self._good_since = now
-        if self._good_since is not None and now - self._good_since >= SETTLED_S:
+        if self._good_since is not None and self._good_since + SETTLED_S <= now:  # rounded as `next_deadline` is
             self.state = TrialState.STEADY
             outcome = Outcome(tried.version, tried.re, True, f"{_words(tried.version)} works.")
             return [self._keep(Record(tried.version, None, outcome))]

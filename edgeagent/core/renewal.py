@@ -5,6 +5,8 @@ before EARLIEST, or the certificate's start  WaitForClock: a board without a bat
 before 2/3 of the certificate's life         Wait
 later, also after its end                    Renew, by the identity key; a failure is tried again behind a back-off
 refused for good (revoked)                   Renew, but only once a day: a site may change its mind
+the broker refuses the certificate           Renew within a minute (its CA may have been replaced); were that in vain, again behind
+                                             a back-off of hours
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ EARLIEST: Final = 1_793_491_200.0
 _DAY_S = 86_400.0
 _LOOK_AGAIN_S = 5.0  # at a clock that is not set; nothing tells when it is
 _RETRY_MIN_S, _RETRY_MAX_S = 30.0, 3_600.0
+_DOUBT_SPREAD_S = 60.0  # all boards of a broker are refused at once
+_DOUBT_MIN_S, _DOUBT_MAX_S = 3_600.0, _DAY_S
 _LONGEST_WAIT_S = 3_600.0  # a clock may be set meanwhile
 _SPREAD = 0.05  # of the life, so that boards enrolled together do not come back together
 
@@ -66,6 +70,8 @@ class Renewal:
 
     def __init__(self, not_before: float, not_after: float, random01: float) -> None:
         self._backoff = Backoff(_RETRY_MIN_S, _RETRY_MAX_S)
+        self._doubts = Backoff(_DOUBT_MIN_S, _DOUBT_MAX_S)
+        self._doubted_at = self._believed_until = 0.0
         self._not_before = self._not_after = self._due = self._quiet_from = self._quiet_until = 0.0
         self.renewed(not_before, not_after, random01)
 
@@ -85,6 +91,19 @@ class Renewal:
     def hurry(self) -> None:
         """The site, or the owner, wants a new key now."""
         self._due = self._quiet_until = 0.0
+
+    def doubted(self, now: float, random01: float) -> None:
+        """The broker refuses the certificate: a new one may mend that. What the site has said about asking again stays."""
+        if self._doubted_at <= now < self._believed_until:
+            return  # one was asked for on this ground already
+        soon_s = _DOUBT_SPREAD_S * random01
+        self._due = min(self._due, now + soon_s)
+        self._doubted_at, self._believed_until = now, now + soon_s + self._doubts.next(random01)
+
+    def trusted(self) -> None:
+        """The broker has taken the certificate."""
+        self._doubts.reset()
+        self._doubted_at = self._believed_until = 0.0
 
     def failed(self, now: float, random01: float, retry_s: float | None = None) -> float:
         """It did not work: wait, as long as the site said where it did; the seconds."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 __all__ = ["RunningAgent", "find_agent", "local_url"]
 
+import functools
 import http.client
 import json
+import ssl
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
@@ -33,6 +35,11 @@ class RunningAgent:
     health: dict[str, Any]
 
     @property
+    def secure(self) -> bool:
+        """Whether it speaks HTTPS."""
+        return self.url.startswith("https:")
+
+    @property
     def device(self) -> str | None:
         """Its device's name; None where it does not tell us."""
         name = self.health.get("device")
@@ -50,29 +57,42 @@ class RunningAgent:
         return status, body
 
 
-def local_url(listen: Listen) -> str:
+def local_url(listen: Listen, scheme: str = "http") -> str:
     """Where this machine reaches a door that listens there."""
     host = _ANY.get(listen.host, listen.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{listen.port}"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{listen.port}"
 
 
 async def find_agent(config: Config) -> RunningAgent | None:
     """The agent at `http.listen`, None where nothing or something else answers."""
     if not config.http.listen.port:
         return None
-    url = local_url(config.http.listen)
     token = config.http.token.get_secret_value() if config.http.token else None
-    try:
-        _, server, body = await off_loop(lambda: _get(f"{url}/healthz", token, _TIMEOUT_S))
-        health = json.loads(body)
-    except (OSError, ValueError, RecursionError):
-        return None
-    return RunningAgent(url, token, health) if server == "edgeagent" and isinstance(health, dict) else None
+    # It may have been started before `http.tls` was written, or taken out.
+    for scheme in ("https", "http") if config.http.tls else ("http", "https"):
+        url = local_url(config.http.listen, scheme)
+        try:
+            status, server, body = await off_loop(functools.partial(_get, f"{url}/healthz", token, _TIMEOUT_S))
+            health = json.loads(body)
+        except (OSError, ValueError, RecursionError):
+            continue
+        if server == "edgeagent" and isinstance(health, dict) and not 300 <= status < 400:
+            return RunningAgent(url, token, health)
+    return None
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args: Any) -> None:
+        """Nowhere: who asks decides."""
 
 
 def _get(url: str, token: str | None, timeout_s: float) -> tuple[int, str, bytes]:
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    # It is this very machine; what its certificate is worth is `doctor.certificate`'s to say.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    tls = urllib.request.HTTPSHandler(context=context)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), tls, _Stay())
     try:
         with opener.open(request, timeout=timeout_s) as response:
             return response.status, response.headers.get("Server", ""), response.read(_MAX_BODY)

@@ -15,7 +15,9 @@ from edgeagent.config import Config, Drivers, load
 from edgeagent.doctor.agent import RunningAgent, find_agent
 from edgeagent.doctor.board import look_at_board
 from edgeagent.doctor.cameras import look_at_cameras
+from edgeagent.doctor.certificate import look_at_certificate
 from edgeagent.doctor.configured import look_at_configured
+from edgeagent.doctor.joining import look_at_joining
 from edgeagent.doctor.network import look_at_broker, look_at_ice, look_at_names
 from edgeagent.doctor.ports import look_at_firewall, look_at_ports
 from edgeagent.doctor.program import look_at_devices, look_at_libraries, look_at_service
@@ -83,7 +85,9 @@ def _of_the_machine(config: Config | None, agent: RunningAgent | None, system: S
 def _of_the_configuration(config: Config, agent: RunningAgent | None, system: System) -> list[Awaitable[list[Finding]]]:
     return [
         bounded("http", "the ports", _CHECK_S, off_loop(lambda: look_at_ports(config, agent, system))),
+        bounded("tls", "the certificate", _CHECK_S, off_loop(lambda: look_at_certificate(config, agent))),
         bounded("broker", "the broker", _BROKER_S, look_at_broker(config, agent)),
+        bounded("join", "joining", _CHECK_S, off_loop(lambda: look_at_joining(config))),
         bounded("device", "sensors and actuators", _CHECK_S, off_loop(lambda: look_at_configured(config, agent))),
         bounded("ice", "STUN and TURN", _ICE_S, look_at_ice(config)),
     ]

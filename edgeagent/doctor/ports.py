@@ -51,7 +51,10 @@ def _door(config: Config, agent: RunningAgent | None, system: System) -> Finding
         if agent.device not in (None, config.device):
             text = f"An agent runs at {listen}, but for the device {agent.device}, not {config.device}."
             return notice("http", text, "Restart it, so that it takes this configuration.", running=True)
-        return ok("http", f"The agent runs; its page is at {_pages(listen)}.", running=True)
+        if agent.secure != (config.http.tls is not None):
+            text = f"The agent runs {'with' if agent.secure else 'without'} HTTPS, other than the configuration says."
+            return notice("http", text, "Restart it, so that it takes this configuration.", running=True)
+        return ok("http", f"The agent runs; its page is at {_pages(listen, config.http.scheme)}.", running=True)
     error = _cannot_listen(listen)
     if error is None:
         return ok("http", f"The agent does not run; its address {listen} is free for it.", running=False)
@@ -74,11 +77,11 @@ def _door(config: Config, agent: RunningAgent | None, system: System) -> Finding
             return problem("http", text, "Set `http.listen` to another address.", **facts)
 
 
-def _pages(listen: Listen) -> str:
+def _pages(listen: Listen, scheme: str) -> str:
     hosts = host_addresses() if listen.host in ("", "0.0.0.0", "::") else [listen.host]
     # The short ones: whoever types an address takes IPv4.
     hosts = [host for host in hosts if ":" not in host] or hosts
-    return " or ".join(f"http://{f'[{host}]' if ':' in host else host}:{listen.port}" for host in hosts[:3])
+    return " or ".join(f"{scheme}://{f'[{host}]' if ':' in host else host}:{listen.port}" for host in hosts[:3])
 
 
 def _cannot_listen(listen: Listen) -> OSError | None:

@@ -17,9 +17,9 @@ _WIDTH = 100
 _SECTIONS = {
     "Board": ("board", "clock"),
     "Program": ("config", "program", "service", "devices"),
-    "Cameras": ("camera", "encoder"),
+    "Cameras": ("camera", "encoder", "join"),
     "Devices": ("device",),
-    "Network": ("http", "udp", "firewall", "dns", "broker", "ice"),
+    "Network": ("http", "tls", "udp", "firewall", "dns", "broker", "ice"),
 }
 _COLOURS = {"ok": "32", "notice": "33", "problem": "31"}
 

@@ -127,6 +127,9 @@ def _ask(url: str, path: str, body: bytes | None, context: ssl.SSLContext, limit
             raise Unreachable(f"What answers at {_shown(url)} sends too much to be a site of edgeagent.")
         return answer.status, data.decode()
     except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
+        from edgeagent.mqtt.connection import close_sockets_of
+
+        close_sockets_of(error)  # that of a service which ended before the handshake began
         raise Unreachable(_sentence(_shown(url), error)) from None
     finally:
         connection.close()

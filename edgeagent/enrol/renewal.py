@@ -64,6 +64,15 @@ class Renewing:
         self._decision.hurry()
         self._wanted.set()
 
+    def doubted(self) -> None:
+        """The broker refuses the certificate, as after its CA was replaced."""
+        self._decision.doubted(self._wall(), self._random01())
+        self._wanted.set()
+
+    def trusted(self) -> None:
+        """The broker takes the certificate."""
+        self._decision.trusted()
+
     async def run(self) -> None:
         """Renew until cancelled; failures are logged and tried again."""
         while True:

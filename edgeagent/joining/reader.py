@@ -7,7 +7,7 @@ __all__ = ["Pictures", "Reader", "texts_in", "why_not"]
 import asyncio
 import importlib.util
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from edgeagent.errors import DeviceFault
@@ -53,7 +53,12 @@ class Reader:
 
     def why_not(self) -> str:
         """Why nothing can be read here, one sentence; "" where it can."""
-        return why_not() if self._cameras else "No camera of this board's own is configured, so no QR can be read."
+        return self.blind(self._cameras)
+
+    @staticmethod
+    def blind(own: Collection[str]) -> str:
+        """The same for a board with these cameras of its own."""
+        return why_not() if own else "No camera of this board's own is configured, so no QR can be read."
 
     async def _at(self, name: str, camera: Pictures) -> list[str]:
         try:

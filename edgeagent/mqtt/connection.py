@@ -6,17 +6,18 @@ thread; from then on everything happens on the loop, so that no descriptor is ev
 
 from __future__ import annotations
 
-__all__ = ["BrokerConnection", "BrokerError", "BrokerOptions", "Will"]
+__all__ = ["BrokerConnection", "BrokerError", "BrokerOptions", "CertificateRefused", "NobodyListens", "Will", "close_sockets_of"]
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
@@ -25,17 +26,30 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edgeagent.errors import EdgeAgentError
 from edgeagent.mqtt.url import BrokerAddress
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
 T = TypeVar("T")
 _CONNACK_TIMEOUT_S = 10.0
 _MISC_INTERVAL_S = 5.0
 _USER_TIMEOUT_MS = 20_000
 _REFUSED = 128
+_ALERT = "_ALERT_"  # in OpenSSL's name for what the other end says before it closes (RFC 8446, 6.2)
+_OF_CERTIFICATES = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
 _REASONS = {"Unspecified error": "it was closed at the other end", "Keep alive timeout": "the broker fell silent"}
 _IDENTIFIER, _BAD_USER, _NOT_AUTHORISED, _UNAVAILABLE = 133, 134, 135, 136
 
 
 class BrokerError(EdgeAgentError):
     """No connection, or no longer: one sentence for the owner, without credentials."""
+
+
+class NobodyListens(BrokerError):
+    """A machine in our own network is there and has no broker yet: the refusal came at once and cost one packet each way."""
+
+
+class CertificateRefused(BrokerError):
+    """The broker does not take this device's certificate."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -87,6 +101,7 @@ class BrokerConnection:
         self._idle.set()
         self._misc: asyncio.TimerHandle | None = None
         self._watched = -1
+        self._alert = ""
         self.lost: asyncio.Future[str] = self._loop.create_future()
         self.refused: list[str] = []
         self._client = client = paho.Client(
@@ -171,34 +186,51 @@ class BrokerConnection:
 
     async def _connect(self) -> None:
         address, client = self._options.address, self._client
+        near = False
 
         def connect() -> None:
+            nonlocal near
             if address.tls:
                 context = ssl.create_default_context(cafile=self._options.ca_file)
                 if not self._options.verify:
                     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
                 if self._options.cert_file:
                     context.load_cert_chain(self._options.cert_file, self._options.key_file)
+                    # By TLS 1.3 the refusal comes when the handshake is over for us, and paho keeps it to itself.
+                    context.sslsocket_class = _listening(self._alerted)
                 client.tls_set_context(context)
             try:
                 client.connect(address.host, address.port, self._options.keepalive_s)
             except Exception as error:
-                _close_sockets_of(error)
+                close_sockets_of(error)
+                near = isinstance(error, ConnectionRefusedError) and _is_near(address.host)
                 raise
 
         try:
             await _in_thread(connect, undo=self._close_socket)
         except (OSError, ValueError, paho.WebsocketConnectionError) as error:
-            raise BrokerError(_sentence(address, error)) from None
+            if isinstance(error, ssl.SSLError):
+                self._alerted(error.reason or "")
+            if self._alert:
+                raise CertificateRefused(_unwanted(address, self._alert)) from None
+            raise (NobodyListens if near else BrokerError)(_sentence(address, error)) from None
         self._watch()
         await self._first_of(self._accepted)
         if self._accepted.done():
             if code := self._accepted.result():
                 raise BrokerError(_refusal(address, code))
+        elif self._alert:
+            raise CertificateRefused(_unwanted(address, self._alert))
         elif self.lost.done():
             raise BrokerError(f"The broker at {address} closed the connection before accepting it; is this a port for MQTT?")
         else:
             raise BrokerError(f"What listens at {address} does not speak MQTT, or takes over {_CONNACK_TIMEOUT_S:g} s to answer.")
+
+    def _alerted(self, reason: str) -> None:
+        """What TLS at the other end has said, as OpenSSL names it; counts where it is about our certificate."""
+        _, found, what = reason.partition(_ALERT)
+        if found and self._options.cert_file and any(word in what for word in _OF_CERTIFICATES):
+            self._alert = what.lower().replace("_", " ")
 
     async def _subscribe(self, filters: Sequence[str], optional: Sequence[str]) -> None:
         address = self._options.address
@@ -305,6 +337,41 @@ class BrokerConnection:
             sock.close()
 
 
+def _listening(told: Callable[[str], None]) -> type[ssl.SSLSocket]:
+    """A TLS socket that tells by which alert it ended."""
+
+    class Listening(ssl.SSLSocket):
+        def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+            try:
+                return super().recv(buflen, flags)
+            except ssl.SSLError as error:
+                told(error.reason or "")
+                raise
+
+        def send(self, data: ReadableBuffer, flags: int = 0) -> int:
+            try:
+                return super().send(data, flags)
+            except (ConnectionError, ssl.SSLEOFError):
+                with contextlib.suppress(OSError):  # it was closed; what was said before that waits to be read
+                    self.recv(1)
+                raise
+
+    return Listening
+
+
+def _is_near(host: str) -> bool:
+    """Whether all addresses of this name belong to private networks; blocks."""
+    try:
+        found = {str(address[0]) for *_, address in socket.getaddrinfo(host, None)}
+    except OSError:
+        return False
+    return not any(ipaddress.ip_address(each.partition("%")[0]).is_global for each in found)
+
+
+def _unwanted(address: BrokerAddress, alert: str) -> str:
+    return f"The broker at {address} does not take this device's certificate ({alert})."
+
+
 def _tune(descriptor: int) -> None:
     """No Nagle, and a death that TCP notices in 20 s; through a copy, since paho wraps sockets in its own classes."""
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as sock:
@@ -313,8 +380,8 @@ def _tune(descriptor: int) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
 
 
-def _close_sockets_of(error: Exception) -> None:
-    """paho leaves the socket of a failed TLS or WebSocket handshake to the collector: close what its frames hold."""
+def close_sockets_of(error: Exception) -> None:
+    """paho and `ssl` leave the socket of a failed TLS or WebSocket handshake to the collector: close what its frames hold."""
     trace = error.__traceback__
     while trace:
         for value in trace.tb_frame.f_locals.values():

@@ -17,7 +17,7 @@ from edgeagent.core.backoff import Backoff
 from edgeagent.core.faultlog import FaultLog, duration
 from edgeagent.core.ports import SignalingPort
 from edgeagent.errors import PeerError
-from edgeagent.mqtt.connection import BrokerConnection, BrokerError, BrokerOptions, Will
+from edgeagent.mqtt.connection import BrokerConnection, BrokerError, BrokerOptions, CertificateRefused, NobodyListens, Will
 from edgeagent.mqtt.url import parse_url
 from edgeagent.wire import topics
 from edgeagent.wire.codec import decode_up, encode
@@ -25,6 +25,7 @@ from edgeagent.wire.messages import MAX_MESSAGE, AgentMessage, Hello, Pong, Stat
 
 _log = logging.getLogger(__name__)
 _STABLE_S = 3.0
+_REFUSED_MIN_S = 0.5
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -39,6 +40,9 @@ class MqttOptions:
         keepalive_s: The longest silence on the connection.
         retry_min_s: The shortest wait before connecting again.
         retry_max_s: The longest.
+        refused_max_s: The longest while a machine in our own network says that nothing listens there: a viewer may look only by
+            this broker, and his picture shall be back within three seconds. A board of a site waits as long as otherwise: a
+            thousand of them may have one broker, and their handshakes would come all at once.
     """
 
     url: str
@@ -48,6 +52,7 @@ class MqttOptions:
     keepalive_s: int = 30
     retry_min_s: float = 1.0
     retry_max_s: float = 60.0
+    refused_max_s: float = 2.0
 
 
 @dataclass(slots=True)
@@ -114,6 +119,7 @@ class MqttDoor:
         signaling: Takes the viewers' messages.
         hello: What to publish.
         beside: What else uses the connection; None where nothing does.
+        unwanted: Called whenever the broker refuses this device's certificate.
         wall: Unix time in seconds.
         random01: A number from 0 to 1 for the jitter of the back-off.
 
@@ -129,6 +135,7 @@ class MqttDoor:
         signaling: SignalingPort,
         hello: _HelloSource,
         beside: Beside | None = None,
+        unwanted: Callable[[], None] = lambda: None,
         wall: Callable[[], float] = time.time,
         random01: Callable[[], float] = random.random,
     ) -> None:
@@ -147,9 +154,12 @@ class MqttDoor:
         self._signaling = signaling
         self._hello = hello
         self._beside = beside
+        self._unwanted = unwanted
         self._wall = wall
         self._random01 = random01
         self._backoff = Backoff(options.retry_min_s, options.retry_max_s)
+        soonest_s = min(_REFUSED_MIN_S, options.retry_min_s)
+        self._refused = None if options.cert_file else Backoff(soonest_s, max(soonest_s, options.refused_max_s))
         self._presence = p.Presence(epoch)
         self._connection: BrokerConnection | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -179,13 +189,18 @@ class MqttDoor:
         loop = asyncio.get_running_loop()
         while True:
             self._stable = False
+            backoff = self._backoff
             try:
                 await self._serve_once()
             except BrokerError as error:
                 self._tell(str(error), loop.time())
+                if isinstance(error, NobodyListens) and self._refused:
+                    backoff = self._refused
+                if isinstance(error, CertificateRefused):
+                    self._unwanted()
             if self._stable:
                 self._backoff.reset()
-            await asyncio.sleep(self._backoff.next(self._random01()))
+            await asyncio.sleep(backoff.next(self._random01()))
 
     async def _serve_once(self) -> None:
         """One connection from beginning to end; raises BrokerError when it fails or breaks."""

@@ -131,6 +131,7 @@ class Obeying:
             settings=self._trial.running,
             release=self._release,
             trial="settings" if trying else "",
+            refused=outcome.version if outcome and not outcome.kept else "",
             text=text[:4000],
         )
         self._seal_and_send(here)

@@ -13,8 +13,10 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 from edgeagent.enrol import keys
 from edgeagent.errors import PeerError
@@ -26,13 +28,14 @@ _WITHIN_S = 3_000  # less than the site waits for an answer
 _CHUNK = 1 << 18
 
 
-def fetch(order: Upgrade, envelope: str, places: Places, *, root: Path | None = None) -> None:
+def fetch(order: Upgrade, envelope: str, places: Places, sig: Mapping[str, str], *, root: Path | None = None) -> None:
     """Download the archive, check its size and hash, and lay it ready; the envelope last, since it starts root's work. Blocks.
 
     Args:
         order: What is wanted.
         envelope: As the site sealed it.
         places: Of the system.
+        sig: By which the site signs its orders; root believes the one that it has pinned.
         root: The site's root certificate, for an archive at the site's own service.
 
     Raises:
@@ -41,6 +44,11 @@ def fetch(order: Upgrade, envelope: str, places: Places, *, root: Path | None = 
     if not places.signers.is_file():
         raise PeerError(
             501, "This agent cannot be upgraded from afar: it was not installed by `edgeagent install`, or no site is pinned."
+        )
+    if _pinned(places) != sig:
+        raise PeerError(
+            501,
+            "Another site may order upgrades of this board, as before a transfer: `sudo edgeagent upgrade --pin` lets this one.",
         )
     folder, archive = places.orders, places.orders / "archive.tar"
     part = folder / ".archive"
@@ -71,6 +79,13 @@ def upgraded(places: Places) -> tuple[int, str]:
         return int(told["number"]), str(told["problem"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0, ""
+
+
+def _pinned(places: Places) -> Any:
+    try:
+        return json.loads(places.signers.read_bytes())["sig"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _download(order: Upgrade, path: Path, root: Path | None) -> None:

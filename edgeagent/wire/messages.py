@@ -123,6 +123,7 @@ class Quality(Message):
     """Wish for `mid`: a layer's name, `auto`, or `off` (send nothing until another wish).
 
     `delay`: show pictures as soon as they are there (`least`, for one who drives), or evenly, as the browser thinks best.
+    `sooner_ms`: by so much the viewer holds pictures for longer than it means to, since it takes them for early. Said once.
     """
 
     t: Literal["quality"] = "quality"
@@ -131,6 +132,7 @@ class Quality(Message):
     mid: Mid
     layer: Annotated[str, Field(max_length=32)]
     delay: Delay = "smooth"
+    sooner_ms: Annotated[int, Field(ge=0, le=1000)] = 0
 
 
 class Ping(Message):

@@ -186,12 +186,16 @@ class OrderAnswer(Report):
 
 
 class Here(Report):
-    """A board is connected: the first proof that it holds its key, and what runs on it. `trial` tells what is being tried."""
+    """A board is connected: the first proof that it holds its key, and what runs on it.
+
+    `trial` tells what is being tried, `refused` the version of the settings that it tried last and took back.
+    """
 
     t: Literal["here"] = "here"
     device: Name
     model: Annotated[str, Field(max_length=200), AfterValidator(one_line)] = ""
     trial: Literal["", "settings", "upgrade"] = ""
+    refused: Version = ""
     text: Annotated[str, Field(max_length=4000), AfterValidator(plain)] = ""
 
 

@@ -2,6 +2,7 @@
 
 names      whom the broker knows, and names that no board may have
 mosquitto  the configuration as text
+places     where the system's Mosquitto finds it
 settings   what was asked for: ports, hosts, certificates, Home Assistant, pairs
 files      writes the text where it changed, and has Mosquitto read it
 public     the certificate that browsers see

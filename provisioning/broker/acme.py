@@ -5,7 +5,7 @@ We only call it, and leave it our hook: after each renewal the broker's files ar
 
 from __future__ import annotations
 
-__all__ = ["Order", "command", "obtain"]
+__all__ = ["Order", "command", "is_public_name", "obtain"]
 
 import re
 import shlex
@@ -20,6 +20,7 @@ from edgeagent.errors import EdgeAgentError
 
 _TIMEOUT_S = 300
 _HOST = re.compile(r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]", re.ASCII)
+_PRIVATE = (".local", ".lan", ".home.arpa", ".internal", ".localhost", ".test")
 _EMAIL = re.compile(r"[^\s@]{1,64}@[^\s@]{1,253}")
 
 
@@ -58,7 +59,7 @@ def command(order: Order, site: Path) -> list[str]:
     Raises:
         EdgeAgentError: The name cannot have a public certificate, or the address is none.
     """
-    if not _HOST.fullmatch(order.host) or order.host.endswith((".local", ".lan", ".home.arpa", ".internal", ".localhost", ".test")):
+    if not is_public_name(order.host):
         raise EdgeAgentError(
             f"{order.host[:120]!r} cannot have a public certificate: that needs a DNS name of yours which leads here from the "
             "Internet, like hub.example.org. Without one, browsers in your own network can use the pages of the boards themselves."
@@ -80,6 +81,11 @@ def command(order: Order, site: Path) -> list[str]:
         for name in ("config", "work", "logs"):
             words += [f"--{name}-dir", str(Path(order.folder) / name)]
     return ["certbot", *words]
+
+
+def is_public_name(host: str) -> bool:
+    """Whether a CA that browsers trust can certify this DNS name."""
+    return _HOST.fullmatch(host) is not None and not host.endswith(_PRIVATE)
 
 
 def obtain(

@@ -11,7 +11,18 @@ Private files are 0640: the folder's group is Mosquitto's where that runs as a u
 
 from __future__ import annotations
 
-__all__ = ["CONFIGURATION", "Extra", "Update", "below", "client_options", "folder_of", "guests", "tool_options", "update"]
+__all__ = [
+    "CONFIGURATION",
+    "Extra",
+    "Update",
+    "below",
+    "client_options",
+    "folder_of",
+    "guests",
+    "included",
+    "tool_options",
+    "update",
+]
 
 import contextlib
 import fcntl
@@ -22,17 +33,19 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeagent.errors import EdgeAgentError
 from edgeagent_provisioning import keyfiles, viewers
+from edgeagent_provisioning import rights as ours
 from edgeagent_provisioning.authority import DAY_S, certificates, private_key
 from edgeagent_provisioning.broker import mosquitto, public
 from edgeagent_provisioning.broker.mosquitto import Rights, Viewer
 from edgeagent_provisioning.broker.names import SITE, TOOLS
-from edgeagent_provisioning.broker.settings import Settings
+from edgeagent_provisioning.broker.places import INCLUDED, SYSTEM
+from edgeagent_provisioning.broker.settings import Settings, checked
 from edgeagent_provisioning.site import Site, pem
 
 if TYPE_CHECKING:
@@ -105,6 +118,12 @@ def update(site: Site, now: float, *, reload: bool = True, root: Path = Path("/"
     except OSError as error:
         raise EdgeAgentError(f"The broker's files in {folder} cannot be written: {error.strerror or error}.") from None
     return _tell(settings, folder, tuple(changed)) if reload else Update(tuple(changed))
+
+
+def included(settings: Settings) -> str:
+    """What the system's Mosquitto includes: made of checked settings alone, since root writes it."""
+    checked(replace(settings, pairs=()), ())
+    return mosquitto.configuration(settings.listeners(Path(settings.folder)))
 
 
 @contextlib.contextmanager
@@ -264,11 +283,15 @@ def _keep(site: Site, name: str, cert: Path, key: Path, now: float) -> None:
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     if not folder.exists():
-        folder.mkdir(mode=0o700, parents=True)
-        if os.geteuid() == 0:
-            with contextlib.suppress(LookupError):
-                shutil.chown(folder, group="mosquitto")
-                folder.chmod(0o2750)
+        mine = os.geteuid()
+        # Only into a folder of the system itself may another's choice lead root.
+        with ours.as_root() if folder == SYSTEM else contextlib.nullcontext():
+            folder.mkdir(mode=0o700, parents=True)
+            if os.geteuid() == 0:
+                os.chown(folder, mine, -1)
+                with contextlib.suppress(LookupError):
+                    shutil.chown(folder, group="mosquitto")
+                    folder.chmod(0o2750)
     with open(os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600), "wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -308,7 +331,7 @@ def _tell(settings: Settings, folder: Path, changed: tuple[str, ...]) -> Update:
     if settings.elsewhere:
         done = Update(changed, False, f"Carry {folder} to the broker's machine and reload Mosquitto there." if changed else "")
     elif settings.include:
-        done = _tell_system(Path(settings.include), folder, changed)
+        done = _tell_system(settings, folder, changed)
     else:
         done = _tell_own(folder, changed)
     (folder / _UNTOLD).unlink(missing_ok=True)
@@ -331,14 +354,21 @@ def _tell_own(folder: Path, changed: tuple[str, ...]) -> Update:
     return Update(changed, bool(changed))
 
 
-def _tell_system(include: Path, folder: Path, changed: tuple[str, ...]) -> Update:
+def _tell_system(settings: Settings, folder: Path, changed: tuple[str, ...]) -> Update:
     """The system's Mosquitto: by systemd where we are root, else through units that wait for a file."""
-    wanted = (folder / CONFIGURATION).read_bytes()
+    include = Path(settings.include)
+    wanted = included(settings).encode()
     restart = bool(_RESTART & set(changed))
-    if os.geteuid() == 0:
+    if ours.root():
+        if ours.lent() and (include, folder) != (INCLUDED, SYSTEM):
+            raise EdgeAgentError(
+                f"This site is another user's, for whom root writes {INCLUDED} alone, and only for files in {SYSTEM}: "
+                f"give `--system --folder {SYSTEM}`, or carry the files by hand (--elsewhere)."
+            )
         if not include.exists() or include.read_bytes() != wanted:
-            include.parent.mkdir(parents=True, exist_ok=True)
-            keyfiles.write_public(include, wanted)
+            with ours.as_root():
+                include.parent.mkdir(parents=True, exist_ok=True)
+                keyfiles.write_public(include, wanted)
             restart = True
     elif not include.exists() or include.read_bytes() != wanted:
         return Update(
@@ -347,17 +377,18 @@ def _tell_system(include: Path, folder: Path, changed: tuple[str, ...]) -> Updat
     if not changed and not restart:
         return Update()
     verb = "restart" if restart else "reload"
-    if os.geteuid() != 0:
+    if not ours.root():
         (folder / verb).write_text("")  # closing it is what the unit sees
         return Update(changed, True)
     try:
-        subprocess.run(
-            ["systemctl", f"{verb}-or-restart" if verb == "reload" else verb, "mosquitto"],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        with ours.as_root():
+            subprocess.run(
+                ["systemctl", f"{verb}-or-restart" if verb == "reload" else verb, "mosquitto"],
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", "") or str(error)
         raise EdgeAgentError(f"Mosquitto could not be told to {verb}: {said.strip()}. See `journalctl -u mosquitto`.") from None

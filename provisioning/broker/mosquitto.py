@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 import base64
+import functools
 import hashlib
 import hmac
 import secrets
@@ -226,6 +227,7 @@ def hashed(password: str, salt: bytes | None = None) -> str:
     return f"$7${_ROUNDS}${base64.b64encode(salt).decode()}${base64.b64encode(key).decode()}"
 
 
+@functools.lru_cache(20_000)
 def settled(password: str) -> str:
     """`hashed`, the same at each call, so that a file changes only when its users do. Only for random passwords."""
     return hashed(password, hmac.digest(password.encode(), b"ea-salt-1", "sha256")[:12])

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgeagent.errors import EdgeAgentError
+from edgeagent_provisioning import rights
 from edgeagent_provisioning.authority import DAY_S, certificates
+from edgeagent_provisioning.broker import acme
 
 if TYPE_CHECKING:
     from edgeagent_provisioning.broker.settings import Settings
@@ -41,7 +43,8 @@ def pair(settings: Settings, folder: Path, now: float) -> tuple[str, str] | None
     if not settings.cert:
         return None
     try:
-        cert, key = Path(settings.cert).read_text("ascii"), Path(settings.key).read_text("ascii")
+        with rights.as_root() if _for_root(settings) else contextlib.nullcontext():
+            cert, key = Path(settings.cert).read_text("ascii"), Path(settings.key).read_text("ascii")
     except (PermissionError, FileNotFoundError) as error:
         with contextlib.suppress(OSError):
             return (folder / "viewers.crt").read_text("ascii"), (folder / "viewers.key").read_text("ascii")
@@ -50,6 +53,15 @@ def pair(settings: Settings, folder: Path, now: float) -> tuple[str, str] | None
         raise EdgeAgentError(f"{settings.cert} and {settings.key} cannot be read: give PEM files.") from None
     checked_pair(cert, key, settings.public_host or settings.hosts[0], now)
     return cert, key
+
+
+def _for_root(settings: Settings) -> bool:
+    """Whether root may read the pair for somebody else: it was named by who is root, or certbot keeps it for this very name."""
+    cert, key = Path(settings.cert), Path(settings.key)
+    if rights.was_named(cert) and rights.was_named(key):
+        return True
+    host = settings.public_host
+    return acme.is_public_name(host) and (cert, key) == acme.Order(host).pair
 
 
 def checked_pair(cert: str, key: str, host: str, now: float) -> None:

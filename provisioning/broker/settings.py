@@ -20,8 +20,6 @@ from edgeagent_provisioning.broker.mosquitto import Listeners
 from edgeagent_provisioning.broker.names import reserved
 from edgeagent_provisioning.site import Site, user
 
-INCLUDED = Path("/etc/mosquitto/conf.d/edgeagent.conf")
-"""Read by the system's Mosquitto."""
 _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(\.(?!-)[A-Za-z0-9-]{1,63})*", re.ASCII)
 _PREFIX = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
 
@@ -171,4 +169,4 @@ def _is_address(text: str) -> bool:
         ipaddress.ip_address(text)
     except ValueError:
         return False
-    return True
+    return text.isascii() and text.isprintable() and " " not in text  # a scope (`fe80::1%…`) may hold anything

@@ -7,7 +7,7 @@ __all__ = ["add"]
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,16 +145,23 @@ def _of(done: Done, claim: str | None, card: str | None) -> dict[str, Any]:
 
 def _write_claims(site: Site, options: argparse.Namespace, done: Sequence[Done]) -> dict[str, str]:
     """Claims by board: written where asked, and returned where they may be shown."""
-    from edgeagent_provisioning import claims, keyfiles
+    from edgeagent_provisioning import claims
 
     if not (options.claims or options.show_claim):
         return {}
     texts = {found.row.name: claims.claim_for(site, found.token).text() for found in done if found.token}
     if options.claims:
-        options.claims.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name, text in texts.items():
-            keyfiles.write_private(options.claims / f"{name}.json", text + "\n")
+        _put_claims(options.claims, texts)
     return texts if options.show_claim else {}
+
+
+def _put_claims(folder: Path, texts: Mapping[str, str]) -> None:
+    from edgeagent_provisioning import keyfiles, rights
+
+    with rights.as_root():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, text in texts.items():
+            keyfiles.write_private(folder / f"{name}.json", text + "\n")
 
 
 def _make_cards(site: Site, done: Sequence[Done]) -> dict[str, str]:
@@ -194,12 +201,14 @@ def _summary(site: Site, options: argparse.Namespace, done: Sequence[Done], show
         print(f"The labels are in {options.labels}.")
     if name and not (options.cards or options.labels):
         print(f"Next: `edgeagent provision prepare --boot DIR {name}` for its card, or `edgeagent provision labels` for QR codes.")
+        again = "" if options.claims else f"`edgeagent provision add {name} --new-claim --claims DIR` here, and "
+        print(f"By hand: {again}`sudo -u edgeagent edgeagent enrol {name}.json --wait` on the board.")
     if not site.urls and not site.joining:
         print("The site has no address yet: edgeagent provision site set --url https://HOST:8443")
 
 
 def _bulk(site: Site, options: argparse.Namespace, check: Check | None) -> int:
-    from edgeagent_provisioning import claims, csv_import, keyfiles
+    from edgeagent_provisioning import claims, csv_import
 
     row, problems = csv_import.row_of(0, _cells(options, name=options.prefix), check)
     if problems:
@@ -221,8 +230,7 @@ def _bulk(site: Site, options: argparse.Namespace, check: Check | None) -> int:
         tell_broker(site)
     claim = claims.claim_for(site, token).text() if options.claims or options.show_claim else ""
     if options.claims:
-        options.claims.mkdir(mode=0o700, parents=True, exist_ok=True)
-        keyfiles.write_private(options.claims / f"{options.prefix}.json", claim + "\n")
+        _put_claims(options.claims, {options.prefix: claim})
     if options.json:
         told = {"token": token.id, "uses": token.uses_left, "expires_at": token.expires_at}
         print_json(told | ({"claim": claim} if options.show_claim else {}))
@@ -239,9 +247,10 @@ def _bulk(site: Site, options: argparse.Namespace, check: Check | None) -> int:
 
 
 def _cells(options: argparse.Namespace, name: str) -> dict[str, str]:
-    from edgeagent_provisioning import keyfiles
+    from edgeagent_provisioning import keyfiles, rights
 
-    wifi = keyfiles.read_private(options.wifi_file).decode("utf-8", "replace") if options.wifi_file else ""
+    with rights.as_root():
+        wifi = keyfiles.read_private(options.wifi_file).decode("utf-8", "replace") if options.wifi_file else ""
     return {
         "name": name,
         "serial": options.serial,
@@ -255,8 +264,10 @@ def _cells(options: argparse.Namespace, name: str) -> dict[str, str]:
 
 def _read(path: Path) -> bytes:
     from edgeagent.errors import EdgeAgentError
+    from edgeagent_provisioning import rights
 
     try:
-        return path.read_bytes()
+        with rights.as_root():
+            return path.read_bytes()
     except OSError as error:
         raise EdgeAgentError(f"{path} cannot be read: {error.strerror or error}.") from None

@@ -101,9 +101,11 @@ def _add_mosquitto(broker: Commands) -> None:
 def _mosquitto(options: argparse.Namespace) -> int:
     import time
 
+    from edgeagent_provisioning import rights
     from edgeagent_provisioning.broker import files, public
     from edgeagent_provisioning.broker.settings import Settings, checked, hosts_of
 
+    rights.named(options.cert, options.key)
     now = time.time()
     with open_site(options) as site:
         old = Settings.load(site) or Settings(hosts_of(site))
@@ -141,7 +143,7 @@ def _wanted(options: argparse.Namespace, old: Settings) -> tuple[Settings, str]:
     import secrets
 
     from edgeagent_provisioning.broker.mosquitto import hashed
-    from edgeagent_provisioning.broker.settings import INCLUDED
+    from edgeagent_provisioning.broker.places import INCLUDED, SYSTEM
 
     given: dict[str, Any] = {
         "hosts": tuple(dict.fromkeys(options.host)) if options.host else None,
@@ -155,7 +157,7 @@ def _wanted(options: argparse.Namespace, old: Settings) -> tuple[Settings, str]:
     if options.no_public:
         given |= {"cert": "", "key": ""}
     if options.system and not options.folder and not old.folder:
-        given["folder"] = "/var/lib/edgeagent-broker"  # the site's own folder is closed to Mosquitto
+        given["folder"] = str(SYSTEM)
     pairs = dict.fromkeys([*old.pairs, *map(_pair, options.pair)])
     given["pairs"] = tuple(pair for pair in pairs if pair not in map(_pair, options.no_pair))
     password = ""
@@ -175,12 +177,14 @@ def _pair(text: str) -> tuple[str, str]:
 def _public(options: argparse.Namespace, site: Site, wanted: Settings) -> Settings:
     import dataclasses
 
+    from edgeagent_provisioning import rights
     from edgeagent_provisioning.broker import acme
 
     if not options.acme:
         return wanted
     order = acme.Order(options.acme, options.email, options.acme_server, webroot=options.acme_webroot, dns=options.acme_dns)
-    cert, key = acme.obtain(order, site.folder)
+    with rights.as_root():
+        cert, key = acme.obtain(order, site.folder)
     return dataclasses.replace(wanted, public_host=options.acme, cert=str(cert), key=str(key))
 
 

@@ -75,14 +75,17 @@ def site_folder(options: argparse.Namespace) -> Path:
 
 
 def open_site(options: argparse.Namespace) -> Site:
-    """The site that the options name; to be closed (`with`).
+    """The site that the options name; to be closed (`with`). Root acts as its owner from then on (`rights`).
 
     Raises:
         EdgeAgentError: There is none.
     """
+    from edgeagent_provisioning import rights
     from edgeagent_provisioning.site import Site
 
-    return Site.open(site_folder(options))
+    folder = site_folder(options)
+    rights.take_on(folder)
+    return Site.open(folder)
 
 
 def tell_broker(site: Site) -> None:
@@ -110,9 +113,11 @@ def passphrase(file: Path | None, prompt: str, *, new: bool = False, option: str
     from edgeagent.errors import EdgeAgentError
 
     if file is not None:
-        from edgeagent_provisioning import keyfiles
+        from edgeagent_provisioning import keyfiles, rights
 
-        return keyfiles.read_private(file).decode("utf-8", "replace").split("\n")[0].rstrip("\r")
+        with rights.as_root():
+            data = keyfiles.read_private(file)
+        return data.decode("utf-8", "replace").split("\n")[0].rstrip("\r")
     if not sys.stdin.isatty():
         raise EdgeAgentError(
             f"A passphrase is needed, and nobody is here to type it: put it into a file (chmod 600) and give {option} FILE."

@@ -138,16 +138,10 @@ def add(commands: Commands) -> None:
 
 
 def _boards(
-    commands: Commands,
-    name: str,
-    run: Callable[[argparse.Namespace], int],
-    *,
-    help: str,
-    example: str,
-    description: str = "",
-    everyone: bool = False,
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], int], *, everyone: bool = False, **words: str
 ) -> argparse.ArgumentParser:
-    parser = command(commands, name, run, help=help, description=description, example=example, json=True)
+    """A command on boards; `words` are those of `command`."""
+    parser = command(commands, name, run, json=True, site=True, **words)
     parser.add_argument("names", nargs="*", metavar="NAME", help="boards")
     parser.add_argument("--tag", action="append", default=[], metavar="TAG", help="all boards with this tag")
     parser.add_argument("--all", action="store_true", dest="everyone", help="all boards")
@@ -188,6 +182,7 @@ def _set(options: argparse.Namespace) -> int:
 
     from edgeagent.config import document
     from edgeagent.errors import ConfigError, ConfigProblem, EdgeAgentError
+    from edgeagent_provisioning import rights
     from edgeagent_provisioning import settings as desired
 
     scope: Scope = "board" if options.board else "tag" if options.tag else "site"
@@ -203,7 +198,9 @@ def _set(options: argparse.Namespace) -> int:
         after = before
         if options.file:
             try:
-                after = document.parse(options.file.read_text("utf-8"))
+                with rights.as_root():
+                    text = options.file.read_text("utf-8")
+                after = document.parse(text)
             except (OSError, UnicodeDecodeError) as error:
                 raise EdgeAgentError(f"{options.file} cannot be read: {error}") from None
         for path in options.remove:
@@ -239,8 +236,11 @@ def _value(path: str, text: str) -> Any:
 
         return getpass.getpass(f"{path}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     if text.startswith("@"):
+        from edgeagent_provisioning import rights
+
         try:
-            return Path(text[1:]).expanduser().read_text("utf-8").rstrip("\n")
+            with rights.as_root():
+                return Path(text[1:]).expanduser().read_text("utf-8").rstrip("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise EdgeAgentError(f"{text[1:]} cannot be read: {error}") from None
     return document.parse_value(text)
@@ -342,11 +342,14 @@ def _identify(options: argparse.Namespace) -> int:
 def _snapshot(options: argparse.Namespace) -> int:
     import base64
 
+    from edgeagent_provisioning import rights
+
     options.out.mkdir(parents=True, exist_ok=True)
 
     def keep(order: Order) -> None:
         path = options.out / f"{order.board}.jpg"
-        path.write_bytes(base64.b64decode(order.data))
+        with rights.as_root():
+            path.write_bytes(base64.b64decode(order.data))
         print(f"{order.board}: {path}", file=sys.stderr if options.json else sys.stdout)
 
     return _order(options, {"t": "snapshot", "camera": options.camera}, keep)
@@ -439,6 +442,7 @@ def _carry_out(options: argparse.Namespace, site: Site, ids: Sequence[int], show
 
     from edgeagent_provisioning import fleet
 
+    said: set[int] = set()
     if sys.stderr.isatty() and not options.json and len(ids) > 0:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -452,11 +456,24 @@ def _carry_out(options: argparse.Namespace, site: Site, ids: Sequence[int], show
                 under_way = [f"{order.board} {order.state}" for order in orders if order.open]
                 text = ", ".join(under_way[:3]) + (" …" if len(under_way) > 3 else "")
                 bar.update(task, completed=sum(not order.open for order in orders), description=text or "done")
+                _say_why(orders, said, lambda line: bar.console.print(line, markup=False, highlight=False))
 
             orders = asyncio.run(fleet.carry_out(site, ids, told))
     else:
-        orders = asyncio.run(fleet.carry_out(site, ids))
+        orders = asyncio.run(
+            fleet.carry_out(site, ids, lambda orders: _say_why(orders, said, lambda line: print(line, file=sys.stderr)))
+        )
     return _report(options, orders, "", show)
+
+
+def _say_why(orders: Sequence[Order], said: set[int], say: Callable[[str], object]) -> None:
+    """What an order waits for, once."""
+    from edgeagent.wire.orders import one_line
+
+    for order in orders:
+        if order.state == "waiting" and order.text and order.id not in said:
+            said.add(order.id)
+            say(f"{order.board}: {one_line(order.text)}")
 
 
 def _report(options: argparse.Namespace, orders: Sequence[Order], nothing: str, show: Callable[[Order], None] | None = None) -> int:

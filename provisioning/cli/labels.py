@@ -71,6 +71,7 @@ def add(commands: Commands) -> None:
             "  edgeagent provision qr --wifi 'New network'\n"
             "  edgeagent provision qr gate-1 --wifi-file new-wifi.txt"
         ),
+        json=True,
     )
     qr.add_argument(
         "name", nargs="?", metavar="NAME", help="a board, or the prefix of a bulk claim; with Wi-Fi: for this board alone"
@@ -112,7 +113,7 @@ def _labels(options: argparse.Namespace) -> int:
         made = [codes.label_of(site, board, now, claim=not options.without_claims, wifi=options.wifi) for board in boards]
         pages = labels.lay_out([label for label, _ in made], labels.SHEETS[options.sheet], options.first)
         out = options.out or site.folder / "labels" / f"labels-{options.sheet}.{kind}"
-        written = _written(pages, out, kind, f"Labels of {site.name}")
+        written = _written(pages, out, kind, f"Labels of {site.name}", named=options.out is not None)
         with site.registry.transaction() as connection:
             for label, code in made:
                 if code is not None:
@@ -155,8 +156,10 @@ def _kind(out: Path | None, wanted: str | None) -> str:
     return kind
 
 
-def _written(pages: Sequence[Page], out: Path, kind: str, title: str) -> list[Path]:
-    from edgeagent_provisioning import keyfiles, labels
+def _written(pages: Sequence[Page], out: Path, kind: str, title: str, *, named: bool) -> list[Path]:
+    import contextlib
+
+    from edgeagent_provisioning import keyfiles, labels, rights
 
     if kind == "pdf":
         files = {out: labels.pdf(pages, title)}
@@ -164,15 +167,16 @@ def _written(pages: Sequence[Page], out: Path, kind: str, title: str) -> list[Pa
         files = {out: labels.svg(pages[0]).encode()}
     else:
         files = {out.with_stem(f"{out.stem}-{number}"): labels.svg(page).encode() for number, page in enumerate(pages, 1)}
-    for path, data in files.items():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        keyfiles.write_private(path, data)
+    with rights.as_root() if named else contextlib.nullcontext():
+        for path, data in files.items():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            keyfiles.write_private(path, data)
     return list(files)
 
 
 def _qr(options: argparse.Namespace) -> int:
     from edgeagent.errors import EdgeAgentError
-    from edgeagent_provisioning import codes, keyfiles
+    from edgeagent_provisioning import codes, keyfiles, rights
 
     kind = options.out.suffix.lower() if options.out else ""
     if options.out and kind not in (".png", ".svg"):
@@ -192,9 +196,12 @@ def _qr(options: argparse.Namespace) -> int:
             else:
                 site.registry.audit(connection, now, "sign wifi", options.name or site.name, network=wifi.ssid)
     if options.out:
-        keyfiles.write_private(options.out, codes.picture(code.text, "png" if kind == ".png" else "svg"))
-        print(f"{options.out} holds the QR.")
-    else:
+        with rights.as_root():
+            keyfiles.write_private(options.out, codes.picture(code.text, "png" if kind == ".png" else "svg"))
+        print(f"{options.out} holds the QR.", file=sys.stderr if options.json else sys.stdout)
+    if options.json:
+        common.print_json({"text": code.text, "until": code.until, "network": code.ssid})
+    elif not options.out:
         sys.stdout.write(codes.picture(code.text, "terminal").decode())
     print(_what(code.until, code.ssid, options.name, signed=wifi is not None), file=sys.stderr)
     return 0

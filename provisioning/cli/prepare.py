@@ -81,8 +81,10 @@ def add(commands: Commands) -> None:
 
 
 def _prepare(options: argparse.Namespace) -> int:
+    import contextlib
+
     from edgeagent.errors import EdgeAgentError
-    from edgeagent_provisioning import prepare
+    from edgeagent_provisioning import prepare, rights
 
     names: Sequence[str] = options.boards
     if options.boot and len(names) > 1:
@@ -93,9 +95,10 @@ def _prepare(options: argparse.Namespace) -> int:
         told = []
         for name in names:
             order = _order(site, name, options, keys)
-            card = _card(options, base, name)
             say = (lambda line: print(line, file=sys.stderr)) if sys.stderr.isatty() else lambda line: None
-            done = prepare.prepare(card, order, wheels=options.wheelhouse, machine=options.machine, say=say)
+            with rights.as_root() if options.boot or options.out else contextlib.nullcontext():
+                card = _card(options, base, name)
+                done = prepare.prepare(card, order, wheels=options.wheelhouse, machine=options.machine, say=say)
             now = time.time()
             with site.registry.transaction() as connection:
                 site.registry.audit(connection, now, "prepare", name, token=order.token_id, way=card.way, wheels=done.wheels)

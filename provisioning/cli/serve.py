@@ -103,9 +103,12 @@ def _serve(options: argparse.Namespace) -> int:
     import asyncio
     import logging
 
+    from edgeagent_provisioning import rights
+
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("aiohttp").setLevel(logging.WARNING)
     with open_site(options) as site:
+        rights.for_good()
         return asyncio.run(_serving(options, site))
 
 

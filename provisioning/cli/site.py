@@ -5,7 +5,9 @@ from __future__ import annotations
 __all__ = ["add"]
 
 import argparse
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +85,7 @@ def add(commands: Commands) -> None:
             "is needed for the first two."
         ),
         example="edgeagent provision site rotate-ca --root-key /media/usb/root.key.pem",
+        json=True,
     )
     what = rotate.add_mutually_exclusive_group()
     what.add_argument("--new-root", action="store_true", help="make a new root, too")
@@ -104,6 +107,7 @@ def add(commands: Commands) -> None:
         _backup,
         help="write the whole site into one file",
         example="edgeagent provision site backup /media/usb/home.backup",
+        json=True,
     )
     backup.add_argument("file", type=Path, metavar="FILE")
     _passphrase_option(backup)
@@ -115,6 +119,7 @@ def add(commands: Commands) -> None:
         _restore,
         help="make the site again from a backup, here or on another machine",
         example="edgeagent provision site restore /media/usb/home.backup",
+        json=True,
     )
     restore.add_argument("file", type=Path, metavar="FILE")
     _passphrase_option(restore)
@@ -132,6 +137,7 @@ def _passphrase_option(parser: argparse.ArgumentParser) -> None:
 def _init(options: argparse.Namespace) -> int:
     from edgeagent.errors import EdgeAgentError
     from edgeagent.wire import topics
+    from edgeagent_provisioning import rights
     from edgeagent_provisioning.site import Site, checked_urls
 
     if not topics.is_name(options.name):  # said before a passphrase is typed
@@ -139,6 +145,7 @@ def _init(options: argparse.Namespace) -> int:
     checked_urls(options.url, ("https",))
     checked_urls(options.broker, ("mqtts", "wss"))
     folder = site_folder(options)
+    rights.take_on(folder)
     if options.here:
         from edgeagent_provisioning import here
 
@@ -217,75 +224,90 @@ def _show(options: argparse.Namespace) -> int:
 def _rotate(options: argparse.Namespace) -> int:
     from edgeagent_provisioning import rotation
 
-    now = time.time()
+    now, say = time.time(), _teller(options)
     with open_site(options) as site:
         if options.retire_root:
             rotation.retire_root(site, now, force=options.force)
-            print("The old root counts no more.")
+            say("The old root counts no more.")
         elif options.drop_old:
-            print(f"{rotation.drop_old(site, now, force=options.force)} issuing CAs count no more.")
+            say(f"{rotation.drop_old(site, now, force=options.force)} issuing CAs count no more.")
         else:
-            kept = options.root_key or site.folder / "root.key.pem"
-            typed = passphrase(options.passphrase_file, "Passphrase of the root's key") if kept.exists() else ""  # none in vain
-            key = rotation.root_key(site, typed, kept)
+            there = options.root_key is not None or (site.folder / "root.key.pem").exists()
+            typed = passphrase(options.passphrase_file, "Passphrase of the root's key") if there else ""  # none in vain
+            key = rotation.root_key(site, typed, options.root_key)
             if options.new_root:
                 secret = passphrase(
                     options.new_passphrase_file, "Passphrase for the new root's key", new=True, option="--new-passphrase-file"
                 )
                 rotation.new_root(site, key, secret, now)
-                print(
+                say(
                     f"The new root has the pin {site.authority.root_pin}; its key is {site.folder / 'root.key.pem'}.\n"
                     f"{len(rotation.behind(site))} boards learn it when they renew, sooner by `edgeagent provision rotate`; then:\n"
                     "  edgeagent provision site rotate-ca --retire-root"
                 )
             else:
                 rotation.new_issuing(site, key, now, compromised=options.compromised)
-                print("There is a new issuing CA.")
+                say("There is a new issuing CA.")
                 if options.compromised:
-                    print(
-                        "The broker refuses every board until it has renewed at the service with its identity key; by itself it\n"
-                        "does so at two thirds of its certificate's life. Whoever has the key can still pose as a server, but not\n"
-                        "order boards, which is sealed by other keys; a new root (--new-root, --retire-root) ends that, too."
+                    say(
+                        "The broker refuses every board until it has renewed at the service with its identity key, which a board\n"
+                        "does as soon as it is refused; restart Mosquitto to cut live connections, too. Whoever has the key can\n"
+                        "still pose as a server, but not order boards, which is sealed by other keys; a new root (--new-root,\n"
+                        "--retire-root) ends that, too."
                     )
         tell_broker(site)
+        if options.json:
+            print_json(_facts(site))
     return 0
 
 
 def _backup(options: argparse.Namespace) -> int:
     from edgeagent_provisioning import backup
 
+    say = _teller(options)
     with open_site(options) as site:
         secret = None if options.plain else passphrase(options.passphrase_file, "Passphrase for the backup", new=True)
         size = backup.write(site, options.file, time.time(), secret)
-        print(f"{options.file} holds the site {site.name} ({size / 1000:.0f} kB).")
+        say(f"{options.file} holds the site {site.name} ({size / 1000:.0f} kB).")
         if not (site.folder / "root.key.pem").exists():
-            print("The root's key is kept elsewhere, and not in it.")
+            say("The root's key is kept elsewhere, and not in it.")
         if not (site.folder / "issuing.key").exists():
-            print("The issuing key is a systemd credential, and not in it: keep that in a safe place, too.")
+            say("The issuing key is a systemd credential, and not in it: keep that in a safe place, too.")
         if options.plain:
-            print("It is not encrypted: whoever reads it has the site.")
+            say("It is not encrypted: whoever reads it has the site.")
+        if options.json:
+            print_json({"site": site.name, "file": str(options.file), "bytes": size, "encrypted": not options.plain})
     return 0
 
 
 def _restore(options: argparse.Namespace) -> int:
     from edgeagent.errors import EdgeAgentError
-    from edgeagent_provisioning import backup
+    from edgeagent_provisioning import backup, rights
 
+    say = _teller(options)
     try:
         data = options.file.read_bytes()
     except OSError as error:
         raise EdgeAgentError(f"{options.file} cannot be read: {error.strerror or error}.") from None
     encrypted = data.startswith(b"eyJ")
     found = backup.read(data, passphrase(options.passphrase_file, "Passphrase of the backup") if encrypted else None)
+    rights.take_on(site_folder(options))
     with backup.restore(found, site_folder(options), time.time(), cancel_claims=options.cancel_claims) as site:
-        print(
+        say(
             f"The site {site.name} is in {site.folder}, as it was on {shown_time(found.at)}.\n"
             "Boards enrolled after that are not in it, and must be enrolled again. Next:\n"
             "  edgeagent provision broker mosquitto\n  edgeagent provision serve"
         )
         if not options.cancel_claims:
-            print("A claim that was used since then would work again: `site restore --cancel-claims` cancels all that are open.")
+            say("A claim that was used since then would work again: `site restore --cancel-claims` cancels all that are open.")
+        if options.json:
+            print_json({**_facts(site), "backup_at": found.at})
     return 0
+
+
+def _teller(options: argparse.Namespace) -> Callable[[str], None]:
+    """Prints for a person; with `--json`, which has the standard output for itself, on standard error."""
+    return lambda text: print(text, file=sys.stderr if options.json else sys.stdout)
 
 
 def _facts(site: Site) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,6 +55,28 @@ def test_whoever_hurries_waits_for_nothing() -> None:
     renewal.failed(START, 1.0)
     renewal.hurry()
     assert renewal.next(START + 1) == Renew(expired=False)
+
+
+def test_a_broker_that_refuses_the_certificate_hurries_renewal_without_a_storm() -> None:
+    renewal = Renewal(START, START + LIFE, 0.0)
+    renewal.doubted(START, 0.5)
+    assert renewal.next(START) == Wait(30.0)  # boards that are refused together come one after the other
+    now, asked = START, []
+    for _ in range(10 * 1440):  # the new one does not mend it: refused at each connection, for ten days
+        now += 60
+        renewal.doubted(now, 1.0)
+        if renewal.next(now) == Renew(expired=False):
+            asked.append(now)
+            renewal.renewed(now, now + LIFE, 0.0)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(asked)]
+    assert gaps == sorted(gaps) and 3_600 <= gaps[0] <= 3 * 3_600 and gaps[-1] == pytest.approx(DAY, rel=0.01)
+    renewal.trusted()
+    renewal.doubted(now, 0.0)
+    assert renewal.next(now) == Renew(expired=False)
+    renewal.refused(now)  # the site has revoked this board, which is why the broker does not want it
+    renewal.trusted()
+    renewal.doubted(now + 60, 0.0)
+    assert renewal.next(now + 60) == Wait(3600.0)
 
 
 @given(st.floats(min_value=0, max_value=1e10), st.floats(min_value=0, max_value=1e10))

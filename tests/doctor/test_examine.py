@@ -24,7 +24,7 @@ from tests.support.rtsp import RtspServer, raw_clip
 from tests.test_board import UNDERVOLTED, WELL
 
 Output = pytest.CaptureFixture[str]
-realtime = pytest.mark.realtime(block_limit_s=5)
+realtime = pytest.mark.realtime(block_limit_s=60)
 
 
 @pytest.fixture(autouse=True)

@@ -127,6 +127,27 @@ async def test_a_revoked_board_asks_once_a_day_and_rotation_asks_at_once(tmp_pat
     await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_a_board_that_its_broker_refuses_asks_for_another_certificate(
+    tmp_path: Path, enrolled: tuple[Path, Identity]
+) -> None:
+    start = EARLIEST + 1e6
+    identity = dataclasses.replace(enrolled[1], not_before=int(start), not_after=int(start + 90 * DAY))
+    other = Other(*[identity] * 3)
+    renewing = Renewing(identity, tmp_path, wall=clock(start), random01=lambda: 0.5, renew=other)
+    task = asyncio.create_task(renewing.run())
+    begun = asyncio.get_running_loop().time()
+    for _ in range(60):  # a connection each minute
+        await asyncio.sleep(60)
+        renewing.doubted()
+    assert [round(at - begun) for at in other.asked] == [90]
+    renewing.trusted()
+    renewing.doubted()
+    await asyncio.sleep(60)
+    assert len(other.asked) == 2
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_a_clock_in_1970_keeps_renewal_waiting(tmp_path: Path, enrolled: tuple[Path, Identity]) -> None:
     other = Other(enrolled[1])
     renewing = Renewing(enrolled[1], tmp_path, wall=clock(0.0), random01=lambda: 0.0, renew=other)

@@ -33,7 +33,7 @@ async def fake(folder: Path, keys: dict[str, str], **options: Any) -> AsyncItera
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is asked again is asked soon."""
     monkeypatch.setattr(wifi_module, "_LOOK_S", 0.01)
-    monkeypatch.setattr(wifi_module, "_SCAN_S", 0.3)
+    monkeypatch.setattr(wifi_module, "_SCAN_S", 60.0)
 
 
 async def test_a_new_network_is_joined_and_stays(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -67,7 +67,8 @@ async def test_what_was_before_comes_back(tmp_path: Path) -> None:
         assert manager.calls.count("CheckpointRollback") == 1
 
 
-async def test_a_network_out_of_reach_is_tried_as_a_hidden_one(tmp_path: Path) -> None:
+async def test_a_network_out_of_reach_is_tried_as_a_hidden_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wifi_module, "_SCAN_S", 0.3)
     async with fake(tmp_path, {"old": "old-long-key"}) as (manager, wifi):
         with pytest.raises(DeviceFault, match="no such network is in reach"):
             await wifi.join(HOME)

@@ -16,7 +16,7 @@ from edgeagent.mqtt.url import parse_url
 from edgeagent.wire import messages as m
 from tests.support.broker import Broker
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 async def until(condition: Callable[[], object], what: str = "the condition") -> None:

@@ -11,7 +11,7 @@ import pytest
 from paho.mqtt import client as paho
 
 from edgeagent.mqtt import connection as module
-from edgeagent.mqtt.connection import BrokerConnection, BrokerError, BrokerOptions, Will
+from edgeagent.mqtt.connection import BrokerConnection, BrokerError, BrokerOptions, NobodyListens, Will
 from edgeagent.mqtt.url import parse_url
 from tests.mqtt.support import until
 
@@ -67,6 +67,26 @@ async def refused(url: str) -> str:
     return str(caught.value)
 
 
+async def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        url = f"mqtt://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(NobodyListens, match="Nothing listens at"):
+            await open_(url)
+        # Beyond our own network others knock there as well.
+        monkeypatch.setattr(module, "_is_near", lambda host: False)
+        with pytest.raises(BrokerError) as caught:
+            await open_(url)
+        assert not isinstance(caught.value, NobodyListens)
+
+
+@pytest.mark.parametrize(
+    ("host", "near"), [("127.0.0.1", True), ("192.168.1.9", True), ("fe80::1", True), ("1.1.1.1", False), ("", True)]
+)
+def test_brokers_of_our_own_network(host: str, near: bool) -> None:
+    assert module._is_near(host or "localhost") is near
+
+
 async def test_the_packets_are_of_the_portable_profile() -> None:
     seen: list[bytes] = []
 
@@ -117,9 +137,9 @@ async def test_one_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_one_that_is_silent_when_asked_for_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CONNACK_TIMEOUT_S", 0.1)
-
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await packet(reader)
+        monkeypatch.setattr(module, "_CONNACK_TIMEOUT_S", 0.1)  # from here on: the welcome itself may take its time
         writer.write(CONNACK)
         await reader.read()
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from edgeagent.mqtt import door as module
-from edgeagent.mqtt.connection import BrokerError
+from edgeagent.mqtt.connection import BrokerError, CertificateRefused, NobodyListens
 from edgeagent.mqtt.door import MqttDoor, MqttOptions
 from edgeagent.wire import messages as m
 from tests.mqtt.support import Signaling
@@ -19,8 +20,9 @@ from tests.mqtt.support import Signaling
 class Broker:
     """Stands in for `BrokerConnection`: each connection lasts as long as the script says, None for a refusal."""
 
-    def __init__(self, script: list[float | None]) -> None:
+    def __init__(self, script: list[float | None], refusal: type[BrokerError] = BrokerError) -> None:
         self.script = script
+        self.refusal = refusal
         self.tries: list[float] = []
         self.published: list[tuple[float, str, str]] = []
 
@@ -29,7 +31,7 @@ class Broker:
         self.tries.append(loop.time())
         lasts = self.script.pop(0) if self.script else None
         if lasts is None:
-            raise BrokerError("Nothing listens there.")
+            raise self.refusal("Nothing listens there.")
         broker = self
 
         class Connection:
@@ -46,16 +48,31 @@ class Broker:
         return Connection()
 
 
-def door(monkeypatch: pytest.MonkeyPatch, broker: Broker, random01: float = 0.5) -> MqttDoor:
+def door(
+    monkeypatch: pytest.MonkeyPatch,
+    broker: Broker,
+    random01: float = 0.5,
+    unwanted: Callable[[], None] = lambda: None,
+    **options: Any,
+) -> MqttDoor:
     monkeypatch.setattr(module, "BrokerConnection", broker)
     return MqttDoor(
-        MqttOptions(url="mqtt://127.0.0.1"),
+        MqttOptions(url="mqtt://127.0.0.1", **options),
         device="porch",
         epoch="e1",
         signaling=Signaling(),
         hello=lambda: m.Hello(device="porch", version="1", epoch="e1", cameras=[]),
+        unwanted=unwanted,
         random01=lambda: random01,
     )
+
+
+async def test_a_certificate_that_is_refused_is_told_at_each_try_and_nothing_else_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float] = []
+    for refusal in (BrokerError, CertificateRefused):
+        broker = Broker([], refusal)
+        await run_for(door(monkeypatch, broker, unwanted=lambda: told.append(asyncio.get_running_loop().time())), 300)
+        assert told == (broker.tries if refusal is CertificateRefused else [])
 
 
 async def run_for(door: MqttDoor, seconds: float) -> None:
@@ -73,6 +90,25 @@ async def test_waits_grow_from_one_second_to_a_minute(monkeypatch: pytest.Monkey
     assert waits[-1] == pytest.approx(30.5)
     # Said at once, then every ten minutes.
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 5
+
+
+@pytest.mark.parametrize("random01", [0.0, 0.5, 1.0])
+async def test_a_broker_of_our_own_network_is_asked_often_while_it_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, random01: float
+) -> None:
+    broker = Broker([], NobodyListens)
+    await run_for(door(monkeypatch, broker, random01), 60)
+    waits = [b - a for a, b in zip(broker.tries, broker.tries[1:], strict=False)]
+    assert waits[0] == pytest.approx(0.5 + 0.5 * random01)
+    assert waits[1:] == pytest.approx([0.5 + 1.5 * random01] * len(waits[1:]))
+
+
+async def test_a_board_of_a_site_waits_longer_since_it_is_not_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = Broker([], NobodyListens)
+    await run_for(door(monkeypatch, broker, cert_file="device.pem", key_file="device.pem"), 600)
+    waits = [b - a for a, b in zip(broker.tries, broker.tries[1:], strict=False)]
+    assert waits[:3] == pytest.approx([1.5, 2.5, 4.5])
+    assert waits[-1] == pytest.approx(30.5)
 
 
 async def test_a_connection_that_held_begins_anew_and_one_that_did_not_does_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeagent.core.orders import Keep, Trial
+from edgeagent.core.orders import Keep, Record, Trial, Tried
 from edgeagent.errors import PeerError
 from edgeagent.orders.jobs import Jobs
 from edgeagent.orders.obeying import Obeying, SealKeys
@@ -41,6 +41,11 @@ class SimBoard:
         self.obeying: Obeying | None = None
         self._task: asyncio.Task[None] | None = None
         self.jobs: dict[str, Any] = {}
+
+    def first(self, settings: Mapping[str, Any]) -> None:
+        """Settings came with the certificate; they are on trial from the next `boot` on."""
+        store = Store(self.state)
+        store.keep(Record(tried=Tried(store.lay(settings), 1)))
 
     def boot(self) -> None:
         """Begin another run, connected."""

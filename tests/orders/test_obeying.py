@@ -97,6 +97,36 @@ async def test_a_board_that_just_came_gets_its_settings(world: World) -> None:
         assert gate.runs == 4 and gate.obeying and gate.obeying.counters.obeyed == 0
 
 
+async def test_settings_wait_while_others_are_on_trial_and_say_so(world: World) -> None:
+    gate = world.add("gate")
+    gate.first(SETTINGS)  # as it comes from its enrolment
+    gate.boot()
+    async with world.running():
+        order = world.settings("gate", OTHER)
+        while not (waiting := world.look(order)).text:
+            await asyncio.sleep(0.1)
+        assert waiting.state == "waiting" and "tried already" in waiting.text
+        assert (await world.until_done(order)).code == 200
+        assert Store(gate.state).record.settings == o.settings_version(OTHER)
+        assert gate.runs == 2
+
+
+async def test_first_settings_that_do_not_work_are_not_tried_again(world: World) -> None:
+    gate = world.add("gate", cameras=SETTINGS["cameras"])
+    gate.works = lambda version: version != VERSION
+    gate.first(SETTINGS)
+    gate.boot()
+    async with world.running():
+        await asyncio.sleep(90)
+        assert world.site.registry.rows("SELECT 1 FROM orders") == []
+        row = world.site.registry.rows("SELECT * FROM fleet")[0]
+        assert (row["effect"], row["refused"]) == ("", VERSION) and "taken back" in row["note"]
+        assert gate.runs == 2
+        # Whoever applies them nevertheless is obeyed.
+        gate.works = lambda version: True
+        assert (await world.until_done(world.settings("gate"))).code == 200
+
+
 @pytest.mark.parametrize("works", [True, False])
 async def test_a_board_that_was_away_through_its_trial_is_given_nothing_twice(works: bool, world: World) -> None:
     gate, tried = world.add("gate"), o.settings_version(OTHER)

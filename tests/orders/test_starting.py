@@ -103,14 +103,19 @@ def test_the_logbook_keeps_the_last_lines() -> None:
 def test_only_an_installed_and_pinned_agent_is_upgraded(tmp_path: Path) -> None:
     places = Places(tmp_path)
     order = Upgrade(release="1.1", url="http://127.0.0.1:1/x.tar", sha256="0" * 64, size=10)
+    sig = {"kty": "EC", "x": "1"}
     with pytest.raises(PeerError) as refused:
-        fetch(order, "envelope", places)
+        fetch(order, "envelope", places, sig)
     assert refused.value.code == 501
     places.signers.parent.mkdir(parents=True)
-    places.signers.write_text("{}")
+    places.signers.write_text(json.dumps({"device": "gate", "sig": {"kty": "EC", "x": "2"}}))
     places.state.mkdir(parents=True)
+    with pytest.raises(PeerError, match="sudo edgeagent upgrade --pin") as transferred:
+        fetch(order, "envelope", places, sig)
+    assert transferred.value.code == 501 and not places.orders.exists()
+    places.signers.write_text(json.dumps({"device": "gate", "sig": sig}))
     with pytest.raises(PeerError) as away:
-        fetch(order, "envelope", places)
+        fetch(order, "envelope", places, sig)
     assert away.value.code == 502 and not list(places.orders.iterdir())
     assert upgraded(places) == (0, "")
     places.home.mkdir(parents=True)

@@ -17,7 +17,7 @@ from edgeagent_provisioning.site import Site
 from tests.support.components import require
 from tests.support.ports import free_ports
 
-START_S = 20.0
+START_S = 60.0
 _RUNNING = " running\n"
 
 
@@ -61,7 +61,7 @@ class SiteBroker:
         process, self._process = self._process, None
         if process:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
 
     def __enter__(self) -> SiteBroker:
         self.start()

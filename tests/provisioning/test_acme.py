@@ -37,7 +37,7 @@ def answers(port: int) -> bool:
 
 
 def until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not condition():
         assert process.poll() is None, "it has ended"
         assert time.monotonic() < deadline, "it does not answer"

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from edgeagent.errors import EdgeAgentError, PeerError
 from edgeagent_provisioning import keyfiles, rotation
+from edgeagent_provisioning.authority import crl_number
 from edgeagent_provisioning.site import Site, pem
 from tests.provisioning.common import DAY, NOW, PASSPHRASE, certified, planned, public_key, used
 from tests.support import require
@@ -92,6 +93,19 @@ def test_a_revoked_board_is_refused_and_the_list_lasts_a_year(site: Site, tmp_pa
     until = x509.load_pem_x509_crl(b"-----BEGIN X509 CRL-----" + only).next_update_utc
     assert until and until.timestamp() == NOW + 365 * DAY
     assert len(site.write_crl(NOW + 92 * DAY)) < len(crl)  # what has run out need not be listed
+
+
+def test_a_later_crl_has_a_higher_number_whatever_the_clock_says(site: Site) -> None:
+    def written(now: float) -> tuple[int, float]:
+        crl = site.write_crl(now)
+        return crl_number(crl), x509.load_pem_x509_crl(crl).last_update_utc.timestamp()
+
+    found = [written(NOW), written(NOW), written(NOW + 0.5), written(NOW - 100 * DAY), written(NOW + 2)]
+    numbers, since = zip(*found, strict=True)
+    assert list(numbers) == sorted(set(numbers))
+    assert list(since[:3]) == sorted(set(since[:3]))
+    assert since[3] <= NOW - 100 * DAY  # the clock was set back: valid from now on all the same
+    assert crl_number(b"-----BEGIN X509 CRL-----\nnothing\n") == 0
 
 
 def test_an_issuing_ca_that_has_run_out_says_what_to_do(site: Site) -> None:

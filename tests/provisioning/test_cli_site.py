@@ -188,7 +188,8 @@ def test_the_ca_is_rotated(run: Run, opened: Site, secret: Path, tmp_path: Path)
     assert "1 boards know only the old one" in out
     code, _, err = run("site", "rotate-ca", "--retire-root")
     assert code == 1 and "(gate-1)" in err
-    assert run("site", "rotate-ca", "--retire-root", "--force")[0] == 0
+    code, out, said = run("site", "rotate-ca", "--retire-root", "--force", "--json")
+    assert code == 0 and json.loads(out)["changing_root"] is False and "counts no more" in said
     (opened.folder / "root.key.pem").unlink()
     code, _, err = run("site", "rotate-ca")  # asks for no passphrase that could open nothing
     assert code == 1 and "--root-key FILE" in err
@@ -246,3 +247,4 @@ def test_every_command_has_help_with_an_example() -> None:
     assert len(found) > 8
     for command in found:
         assert f"  {command.prog}" in command.format_help().partition("\nexample")[2], command.prog
+        assert ("--json" in command.format_help()) is not command.prog.endswith(" demo"), command.prog

@@ -26,7 +26,7 @@ from edgeagent.wire import enrolment as e
 from edgeagent.wire import seal
 from edgeagent.wire.orders import SITE, Here
 from edgeagent_provisioning import claims
-from edgeagent_provisioning.enrolling import Enrolling, Event, joining_users
+from edgeagent_provisioning.enrolling import Doors, Enrolling, Event, joining_users
 from edgeagent_provisioning.registry import Board, Token
 from edgeagent_provisioning.site import Site
 from tests.provisioning.common import DAY, NOW
@@ -304,7 +304,8 @@ def test_first_settings_are_sealed_for_the_board(made: Enrolled) -> None:
     assert opened.epoch == reply.nonce and opened.body["settings"] == {"device": "gate"}
 
 
-def test_joining_users_come_with_claims_and_stay_for_boards_that_reach_only_the_broker(made: Enrolled) -> None:
+@pytest.mark.parametrize("door", ["https", "mqtt"])
+def test_joining_users_come_with_claims_and_stay_for_boards_that_will_reach_only_the_broker(made: Enrolled, door: Doors) -> None:
     token = made.plan()
     assert joining_users(made.site, NOW) == []
     made.site.update(joining="mqtts://127.0.0.1:8884")
@@ -313,7 +314,7 @@ def test_joining_users_come_with_claims_and_stay_for_boards_that_reach_only_the_
     ]
     board = Applicant()
     _, text = board.ask(token)
-    made.enrolling.handle(text, NOW, source="j", door="mqtt")
+    made.enrolling.handle(text, NOW, source="j", door=door)
     made.enrolling.here(board.here(made), "gate", NOW)
     (user,) = joining_users(made.site, NOW)
     assert user.name == c.back_user(seal.thumbprint(board.id))

@@ -136,7 +136,7 @@ def provision(folder: Path, *words: str) -> tuple[int, str, str]:
     return code, out.getvalue(), err.getvalue()
 
 
-@pytest.mark.realtime(block_limit_s=5)
+@pytest.mark.realtime(block_limit_s=60)
 @pytest.mark.timeout(120)
 async def test_an_installer_and_a_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decisions, "SETTLED_S", 1.0)

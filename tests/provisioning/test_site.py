@@ -129,10 +129,10 @@ def test_where_the_site_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     monkeypatch.setenv("EDGEAGENT_SITE", str(tmp_path))
     assert default_folder() == tmp_path
     monkeypatch.delenv("EDGEAGENT_SITE")
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
     monkeypatch.setenv("HOME", "/home/ann")
     assert default_folder() == Path("/home/ann/.local/share/edgeagent/site")
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "getuid", lambda: 0)
     assert default_folder() == Path("/var/lib/edgeagent-site")
 
 

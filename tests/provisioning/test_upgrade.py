@@ -57,9 +57,9 @@ def test_root_takes_what_the_site_has_signed_and_nothing_else(site: Site, tmp_pa
         envelope = sealed(body, by_sig=site.keys["sig"])
         for wrong in ({"sha256": "0" * 64}, {"size": made.size - 1}, {"size": made.size + 1}, {"url": url + "x"}):
             with pytest.raises(PeerError) as refused:
-                fetch(order.model_copy(update=wrong), envelope, places)
+                fetch(order.model_copy(update=wrong), envelope, places, site.public_keys["sig"])
             assert refused.value.code == 502 and list(places.orders.iterdir()) == []
-        fetch(order, envelope, places)
+        fetch(order, envelope, places, site.public_keys["sig"])
     finally:
         server.shutdown()
         server.server_close()

@@ -1,0 +1,129 @@
+"""Root on a site of somebody else: it is led nowhere, and leaves nothing behind that the site's owner cannot use."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgeagent.errors import ConfigError
+from edgeagent_provisioning import rights
+from edgeagent_provisioning.broker import acme, files, public
+from edgeagent_provisioning.broker.places import INCLUDED
+from edgeagent_provisioning.broker.settings import Settings
+from edgeagent_provisioning.site import Site
+from tests.provisioning.common import NOW
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as somebody else")
+NOBODY = pwd.getpwnam("nobody")
+
+
+@pytest.fixture
+def theirs(made_site: Path) -> Iterator[Path]:
+    """A site of the user nobody, in a folder that everybody may enter, and beside it `roots`, which is root's."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o755)
+        (place / "roots").mkdir(mode=0o700)
+        site = shutil.copytree(made_site, place / "site")
+        rights.own_tree(site, NOBODY.pw_uid, NOBODY.pw_gid)
+        yield site
+
+
+# First as root on root's own site, which loads all modules: the interpreter of a test may lie where only root may read.
+PROGRAM = """
+import contextlib, io, json, sys
+from edgeagent.cli import main
+from edgeagent_provisioning import rights
+def run(site, words):
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        return main(["provision", *words, "--site", site]), err.getvalue()
+own, theirs, first, then = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), json.loads(sys.argv[4])
+for words in first:
+    run(own, words)
+rights._program_readable = lambda: True
+print(json.dumps([run(theirs, words) for words in then]))
+"""
+BROKER = ["broker", "mosquitto", "--host", "hub.local"]
+
+
+def provision(made_site: Path, theirs: Path, first: list[list[str]], then: list[list[str]]) -> list[tuple[int, str]]:
+    """Exit codes of commands on `theirs`, and what they said of failures."""
+    with tempfile.TemporaryDirectory() as name:
+        own = shutil.copytree(made_site, Path(name) / "site")
+        command = [sys.executable, "-c", PROGRAM, str(own), str(theirs), json.dumps(first), json.dumps(then)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return [(code, said) for code, said in json.loads(done.stdout)]
+
+
+@pytest.mark.realtime
+def test_what_root_writes_belongs_to_the_owner_and_named_files_to_root(made_site: Path, theirs: Path) -> None:
+    roots = theirs.parent / "roots"
+    (roots / "passphrase").touch(0o600)
+    (roots / "passphrase").write_text("correct horse battery\n")
+    words = [BROKER, ["site", "backup", str(roots / "home.backup"), "--passphrase-file", str(roots / "passphrase")]]
+    assert provision(made_site, theirs, words, words) == [(0, ""), (0, "")]
+    assert (theirs / "broker/server.key").exists()
+    assert (roots / "home.backup").stat().st_uid == 0
+    assert {path.stat().st_uid for path in theirs.rglob("*")} == {NOBODY.pw_uid}
+
+
+@pytest.mark.realtime
+def test_links_and_settings_of_the_owner_lead_root_nowhere(made_site: Path, theirs: Path) -> None:
+    roots = theirs.parent / "roots"
+    with Site.open(theirs) as site:
+        # As the owner could by his own hand: a file of the system to include, and a folder of root's for the broker's files.
+        Settings(("hub.local",), folder=str(roots / "broker"), include=str(roots / "included.conf")).save(site, NOW)
+    (theirs / ".site-tool-1").symlink_to(roots / "lock")
+    (theirs / "labels").symlink_to(roots / "labels")
+    rights.own_tree(theirs, NOBODY.pw_uid, NOBODY.pw_gid)
+    folder, add = ["broker", "mosquitto", "--folder", str(theirs / "broker")], ["add", "gate"]
+    done = provision(made_site, theirs, [BROKER, add, ["labels"]], [["broker", "mosquitto"], folder, add, ["labels"]])
+    assert "Permission denied" in done[0][1]
+    assert str(INCLUDED) in done[1][1]
+    assert [bool(code) for code, _ in done] == [True, True, True, True]
+    assert list(roots.iterdir()) == []
+
+
+def test_a_tree_is_given_away_without_what_its_links_lead_to(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    (inside / "deep").mkdir(parents=True)
+    outside.mkdir()
+    (inside / "deep/file").touch()
+    (outside / "file").touch()
+    (inside / "link").symlink_to(outside)
+    (inside / "deep/link").symlink_to(outside / "file")
+    os.link(outside / "file", inside / "second-name")
+    rights.own_tree(inside, NOBODY.pw_uid, NOBODY.pw_gid)
+    assert (inside / "deep/file").stat().st_uid == inside.stat().st_uid == NOBODY.pw_uid
+    assert (outside / "file").stat().st_uid == outside.stat().st_uid == 0
+
+
+def test_lines_of_a_configuration_are_no_address() -> None:
+    settings = Settings(("hub.local",), folder="/var/lib/edgeagent-broker", include=str(INCLUDED), pairs=(("a", "b"),))
+    assert "listener 8883" in files.included(settings)
+    with pytest.raises(ConfigError):
+        files.included(Settings(**(json.loads('{"bind": "fe80::1%x\\nplugin evil"}')), hosts=("hub.local",)))
+
+
+def test_root_reads_no_key_for_others_but_the_one_that_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(host: str, cert: str | Path, key: str | Path) -> bool:
+        return public._for_root(Settings((host,), public_host=host, cert=str(cert), key=str(key)))
+
+    own, other = acme.Order("hub.example.org").pair, acme.Order("bank.example.org").pair
+    assert read("hub.example.org", *own)  # certbot's hook, at each renewal
+    assert not read("hub.example.org", *other)
+    assert not read("hub.example.org/../edgeagent-bank.example.org", *other)
+    assert not read("hub.example.org", "/etc/ssl/cert.pem", "/etc/ssl/private/key.pem")
+    monkeypatch.setattr(rights, "_named", set())
+    rights.named(Path("/etc/ssl/cert.pem"), Path("/etc/ssl/private/key.pem"))
+    assert read("hub.example.org", "/etc/ssl/cert.pem", "/etc/ssl/private/key.pem")
