@@ -55,9 +55,10 @@ class Admission:
     def evicted(self, places: Iterable[Place], origin: str, now: float) -> int | None:
         """The peer that gives way to a newcomer, or None while there is room; TryLater (503) where none gives way.
 
-        Whoever is connected stays. Else the oldest of the origin that holds most places gives way to an origin that waits
+        Of those that are not connected the oldest of the origin that holds most places gives way to an origin that waits
         for none; then the oldest of all, once it had its time. So a flood of offers that never connect keeps nobody
-        out for long.
+        out for long. Whoever is connected stays, unless his origin holds more than half of all places: then its oldest gives
+        way to an origin that has none. Since that one has others left, the two do not drive each other out in turn.
         """
         places = list(places)
         if len(places) < self._config.max_viewers:
@@ -71,4 +72,8 @@ class Admission:
         for place in waiting:
             if now - place.opened_at >= self._config.evict_after_s:
                 return place.peer
+        of_all = Counter(place.origin for place in places)
+        greediest, count = of_all.most_common(1)[0]
+        if origin not in of_all and count > max(1, self._config.max_viewers // 2):
+            return next(place.peer for place in places if place.origin == greediest)
         raise TryLater(503, f"All {self._config.max_viewers} places for viewers are taken; try again later.", 5.0)

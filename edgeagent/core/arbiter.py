@@ -391,7 +391,7 @@ class Arbiter:
         if g.queue:
             self._grant(g, g.queue[0], why, text, now, out)
         else:
-            self._free(g, why, text, out)
+            self._free(g, "", "", out)  # who comes to a free wheel does not ask why
 
     def _gone(self, v: ArbiterViewer, text: str, now: float, out: list[Effect]) -> None:
         for g in self._groups.values():
@@ -420,7 +420,7 @@ class Arbiter:
             if g.may_move and g.until <= now:
                 who = g.holder.called if g.holder else "the operator"
                 self._halt(g, "silence", f"Nothing has come from {who} for {self._config.expiry_s:g} s.", out)
-            if g.holder and now - g.heard >= self._config.lease_idle_s:
+            if g.holder and g.heard + self._config.lease_idle_s <= now:  # rounded as `next_deadline` is
                 text = f"{g.holder.called} has sent nothing for {self._config.lease_idle_s:g} s."
                 g.lost[g.holder.name] = ("lease", text)
                 self._pass_on(g, "lease", text, now, out)

@@ -63,6 +63,8 @@ class LifePolicy:
         end_s: How long a driver may take to return once it is told to.
         retry_min_s: Shortest back-off.
         retry_max_s: Longest back-off.
+        quick_s: For so long after a camera was wanted, or after a good run, the back-off does not grow: most cameras that are lost
+            come back within that, and who watches should not wait for longer than the fault lasted.
         failed_s: A fault that only a changed configuration should mend is looked at again after so long all the same: the camera
             may have refused the password only while it booted. Cameras lock out who guesses more often.
         max_hung: Runs given up before the camera counts as failed; each holds a thread for good.
@@ -74,6 +76,7 @@ class LifePolicy:
     end_s: float = 5.0
     retry_min_s: float = 1.0
     retry_max_s: float = 30.0
+    quick_s: float = 12.0
     failed_s: float = 600.0
     max_hung: int = 3
 
@@ -183,7 +186,7 @@ class CameraLife:
         self._alive = False  # whether the newest run has neither ended nor been given up
         self._hung: set[int] = set()
         self._lost = False
-        self._live_since = self._last_frame = 0.0
+        self._live_since = self._last_frame = self._gone_since = 0.0
         self._text = ""
         self._info = StreamInfo()
 
@@ -261,7 +264,7 @@ class CameraLife:
 
     def _start(self, now: float) -> list[Effect]:
         if self._state in (LifeState.OFF, LifeState.FAILED):
-            self._backoff.reset()
+            self._hurry(now)
             return self._open(now)
         if self._state is LifeState.CLOSING:
             return self._enter(LifeState.REOPENING, _STARTING, self._deadline)
@@ -300,7 +303,7 @@ class CameraLife:
         if self._state is LifeState.CLOSING:
             return self._enter(LifeState.OFF, "", None)
         if self._state is LifeState.REOPENING:
-            self._backoff.reset()
+            self._hurry(now)
             return self._open(now)
         if not retry:
             return self._enter(LifeState.FAILED, fault, now + self._policy.failed_s)
@@ -309,10 +312,16 @@ class CameraLife:
         if self._state is LifeState.ENDING:
             fault = fault or self._text
         if self._last_frame - self._live_since >= self._policy.good_s:
-            self._backoff.reset()
+            self._hurry(now)
         self._live_since = self._last_frame = now
         return self._wait(fault or "The camera stopped by itself.", now, random01)
 
+    def _hurry(self, now: float) -> None:
+        self._gone_since = now
+        self._backoff.reset()
+
     def _wait(self, fault: str, now: float, random01: float) -> list[Effect]:
+        if now - self._gone_since < self._policy.quick_s:
+            self._backoff.reset()
         # No number of seconds: the sentence stands still on the page while they pass.
         return self._enter(LifeState.WAITING, f"{fault} Trying again.", now + self._backoff.next(random01))

@@ -90,8 +90,11 @@ class PeerPort(Protocol):
     def switch(self, mid: str, camera: str) -> None:
         """Show another camera on `mid`; SSRC, sequence numbers and time stamps run on. Raises PeerError(404)."""
 
-    def quality(self, mid: str, layer: str, delay: Delay = "smooth") -> None:
-        """Wish a layer, `auto` or `off` for `mid`, and that it is shown at once or evenly. Raises PeerError(404)."""
+    def quality(self, mid: str, layer: str, delay: Delay = "smooth", sooner_ms: int = 0) -> None:
+        """Wish a layer, `auto` or `off` for `mid`, and that it is shown at once or evenly. Raises PeerError(404).
+
+        `sooner_ms`: the viewer takes pictures for so much too early and holds them back; draw their time stamps forward by that.
+        """
 
     def send(self, text: str) -> bool:
         """Send over the data channel `session`; false where it is not open."""

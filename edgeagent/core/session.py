@@ -13,7 +13,7 @@ session of another: a foreign `sid` is simply unknown (404).
     OPENING     switch, quality                          OPENING       error 409
     CONNECTING  PeerConnected or ChannelOpened           CONNECTED
     not CONN.   30 s since the offer                     (none)        bye, ClosePeer
-    not CONN.   every place taken and a newcomer waits   (none)        bye, ClosePeer (whose, says `Admission`)
+    any         every place taken and a newcomer waits   (none)        bye, ClosePeer (whose, says `Admission`)
     answered    offer, next n                            same          Renegotiate; PeerAnswered: answer,
                                                                        PeerRefused: error, the peer goes on
     answered    offer n in work: 10 s without answer     (none)        error 504, bye, ClosePeer
@@ -55,6 +55,9 @@ from edgeagent.wire import messages as m
 
 _UNKNOWN = "There is no such session here; begin a new one."
 _FAILED = "The agent failed at this connection; try again."
+_CROWDED = (
+    "Every place was taken, most of them from where you are, and a viewer from elsewhere came: yours, the oldest, went to him."
+)
 
 
 class _Phase(enum.Enum):
@@ -250,6 +253,8 @@ class SessionMachine:
             raise PeerError(409, "The agent has restarted since this offer was made; make a new one.")
         for camera in offer.cameras.values():
             self._check_camera(camera)
+        if len(set(offer.cameras.values())) < len(offer.cameras):
+            raise PeerError(400, "This offer shows a camera on two lines; one line serves for as many pictures of it as you like.")
         digest = hashlib.sha256(offer.sdp.encode()).digest()
         if s is None:
             if isinstance(way, int) or offer.n != 1:
@@ -291,7 +296,10 @@ class SessionMachine:
         evicted = self._admission.evicted(self._places(), newcomer.origin, now)
         if evicted is not None:
             self.counters.evicted += 1
-            self._end(self._by_peer[evicted], "The agent had to make room for another viewer; try again.", out)
+            s = self._by_peer[evicted]
+            self._end(
+                s, _CROWDED if s.phase is _Phase.CONNECTED else "The agent had to make room for another viewer; try again.", out
+            )
 
     def _places(self) -> Iterator[Place]:
         for s in self._by_peer.values():
@@ -320,7 +328,7 @@ class SessionMachine:
             self._check_camera(message.camera)
             out.append(e.SwitchCamera(s.peer, way, message.id, message.mid, message.camera))
         else:
-            out.append(e.WishQuality(s.peer, way, message.id, message.mid, message.layer, message.delay))
+            out.append(e.WishQuality(s.peer, way, message.id, message.mid, message.layer, message.delay, message.sooner_ms))
 
     def _check_camera(self, name: str) -> None:
         if name not in self._cameras:

@@ -261,7 +261,7 @@ class SwitchCamera:
 
 @dataclass(slots=True, frozen=True)
 class WishQuality:
-    """Ask for `layer` on `mid`, shown with `delay`; comes back as `WishDone` or `WishRefused`."""
+    """Ask for `layer` on `mid`, shown with `delay` and `sooner_ms` sooner. Comes back as `WishDone` or `WishRefused`."""
 
     peer: int
     way: Way
@@ -269,6 +269,7 @@ class WishQuality:
     mid: str
     layer: str
     delay: Delay = "smooth"
+    sooner_ms: int = 0
 
 
 @dataclass(slots=True, frozen=True)

@@ -24,10 +24,13 @@ def shares(total_bps: float, wishes: Sequence[Wish]) -> list[float]:
     """What each may be sent at, in bit/s and in the order of `wishes`: what it wants, and what is left for those who want more.
 
     One that cannot be told a rate has pictures of all sizes: it may send a large one as fast as its fair part allows, though it
-    takes less of it in the long run. So these may add up to more than `total_bps`.
+    takes less of it in the long run. So these may add up to more than `total_bps`. The same goes for one that wants nothing now,
+    paused or muted: it takes nothing, and begins with its fair part once it is resumed.
     """
-    left, found = total_bps, [0.0] * len(wishes)
-    order = sorted(range(len(wishes)), key=lambda place: wishes[place].wanted_bps)
+    left, found = total_bps, [total_bps / max(1, len(wishes))] * len(wishes)
+    order = sorted(
+        (place for place in range(len(wishes)) if wishes[place].wanted_bps > 0), key=lambda place: wishes[place].wanted_bps
+    )
     for done, place in enumerate(order):
         wish, part = wishes[place], left / (len(order) - done)
         used = min(part, wish.wanted_bps) if done < len(order) - 1 else part

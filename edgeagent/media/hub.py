@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Hub", "SourcePort", "Subscriber", "Viewer"]
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol
@@ -23,6 +24,8 @@ FRESH_S = 0.5
 """A keyframe younger than this is replayed with what followed even where another could be asked for: many who join share one."""
 
 
+RECENT_S = 0.3
+"""A frame at most so old is the newest; with a slower camera the next one is waited for."""
 UNKNOWN_BPS = 4_000_000.0
 """The best layer's rate while it is neither set nor measured."""
 MEASURE_S = (2.0, 5.0)
@@ -47,6 +50,9 @@ class Subscriber(Protocol):
 
     def deliver(self, packets: Packets) -> None:
         """Take one frame; called on the loop, must not block or raise."""
+
+    def left_out(self) -> None:
+        """It raised all the same, and gets no more frames: end what depends on them."""
 
 
 class Viewer(Subscriber, Hashable, Protocol):
@@ -306,6 +312,7 @@ class Hub:
             except Exception:  # whatever is wrong with one must not take the picture from those behind it
                 log.exception("camera %s: a subscriber failed and is left out", self.name)
                 self.detach(subscriber, frame.layer)
+                subscriber.left_out()
 
     def _keep(self, name: str, state: Layer, packets: Packets) -> None:
         if packets.frame.keyframe:
@@ -338,21 +345,22 @@ class Hub:
             self._changed()
 
     async def gop(self, layer: str = "main", timeout_s: float = 5.0) -> list[EncodedFrame]:
-        """Frames from a keyframe to the newest, at most a second old; starts the camera for it where it is off.
+        """Frames from a keyframe to the newest, at most `RECENT_S` old; starts the camera for it where it is off.
 
         Raises:
             DeviceFault: The camera gave no picture in `timeout_s`.
         """
         state = self.layers[layer]
         now = asyncio.get_running_loop().time()
-        if state.gop and now - state.gop[-1].frame.captured_at < 1.0:
+        if state.gop and now - state.gop[-1].frame.captured_at < RECENT_S:
             return [p.frame for p in state.gop]
-        waiter = OneKeyframe()
+        waiter = NewestGop(state, functools.partial(self.request_keyframe, layer))
         self.attach(waiter, layer)
         try:
-            self.request_keyframe(layer)
+            if not state.gop:
+                self.request_keyframe(layer)
             async with asyncio.timeout(timeout_s):
-                return [await waiter.frame]
+                return await waiter.frames
         except TimeoutError:
             raise DeviceFault(self.status.text or f"The camera {self.name} gave no picture in {timeout_s:.0f} s.") from None
         finally:
@@ -401,12 +409,22 @@ class Hub:
             self.on_change(self)
 
 
-class OneKeyframe:
-    """A subscriber that waits for a single keyframe."""
+class NewestGop:
+    """A subscriber that waits for the next frame that can be decoded, and keeps what it takes for that."""
 
-    def __init__(self) -> None:
-        self.frame: asyncio.Future[EncodedFrame] = asyncio.get_running_loop().create_future()
+    def __init__(self, layer: Layer, ask: Callable[[], None]) -> None:
+        self._layer, self._ask = layer, ask
+        self.frames: asyncio.Future[list[EncodedFrame]] = asyncio.get_running_loop().create_future()
 
     def deliver(self, packets: Packets) -> None:
-        if packets.frame.keyframe and not self.frame.done():
-            self.frame.set_result(packets.frame)
+        if self.frames.done():
+            return
+        if packets.frame.keyframe:
+            self.frames.set_result([packets.frame])
+        elif self._layer.gop:
+            self.frames.set_result([kept.frame for kept in self._layer.gop])
+        else:
+            self._ask()
+
+    def left_out(self) -> None:
+        self.frames.cancel()

@@ -11,7 +11,7 @@ __all__ = ["AiortcPeer"]
 import asyncio
 import contextlib
 import fractions
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import av
@@ -46,8 +46,9 @@ class HubTrack(MediaStreamTrack):
 
     kind = "video"
 
-    def __init__(self, stream: StreamPort) -> None:
+    def __init__(self, stream: StreamPort, on_failure: Callable[[], None]) -> None:
         super().__init__()
+        self._on_failure = on_failure
         self._stream: StreamPort | None = stream
         self._queue: asyncio.Queue[Packets] = asyncio.Queue(MAX_QUEUE)
         self._skipping = True
@@ -58,6 +59,10 @@ class HubTrack(MediaStreamTrack):
         stream.attach(self)
         for packets in stream.catch_up():
             self.deliver(packets)
+
+    def left_out(self) -> None:
+        """See `media.hub.Subscriber.left_out`."""
+        self._on_failure()
 
     def deliver(self, packets: Packets) -> None:
         """Take a frame from the hub; a reader that is too slow jumps to the next keyframe."""
@@ -144,7 +149,7 @@ class AiortcPeer:
         new = [m.mid for m in offer.media if m.mid in streams and m.mid not in self._tracks]
         for mid in new:
             self._prefer_h264(pc.addTransceiver("video", direction="sendonly"))
-            self._tracks[mid] = HubTrack(streams[mid])
+            self._tracks[mid] = HubTrack(streams[mid], lambda: self._events.closed("The agent failed at this connection."))
         try:
             await pc.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
             for transceiver in pc.getTransceivers():
@@ -220,8 +225,8 @@ class AiortcPeer:
         self._track(mid).switch(stream)
         self._streams[mid] = stream
 
-    def quality(self, mid: str, layer: str, delay: Delay = "smooth") -> None:
-        """See `core.ports.PeerPort.quality`. aiortc cannot tell a receiver how long to hold pictures: `delay` stays a wish."""
+    def quality(self, mid: str, layer: str, delay: Delay = "smooth", sooner_ms: int = 0) -> None:
+        """See `core.ports.PeerPort.quality`. aiortc alone says when pictures are shown: `delay` and `sooner_ms` stay wishes."""
         self._track(mid).switch(None if layer == "off" else self._streams[mid])
 
     def _track(self, mid: str) -> HubTrack:

@@ -192,7 +192,7 @@ class Peer:
             start_bps = START_BPS if len(stream.capabilities.layers) == 1 else LAYERED_START_BPS
             self._estimator = Estimator(start_bps if chosen.transport_cc_id else None)
         estimate = self._estimator.estimate_bps
-        return VideoSender(stream, chosen, cname=self.sid, ntp=self._ntp, estimate_bps=estimate)
+        return VideoSender(stream, chosen, cname=self.sid, ntp=self._ntp, estimate_bps=estimate, on_failure=self._failed)
 
     def _choose(self, media: Media, stream: StreamPort) -> VideoFormat | None:
         """The format of a section; a running sender keeps its own while that is still offered."""
@@ -226,6 +226,8 @@ class Peer:
             await self._dtls.start(
                 RTCDtlsParameters(fingerprints=[RTCDtlsFingerprint(algorithm=a, value=v) for a, v in offer.fingerprints])
             )
+            if self._closed:  # asyncio.wait_for of Python 3.11 may swallow a cancellation (gh-86296)
+                return
             if self._dtls.state != "connected":
                 return self._gone("The encrypted connection could not be set up.")
             self._srtp = SrtpContext(self._dtls)
@@ -247,7 +249,7 @@ class Peer:
             await self._sctp.start(RTCSctpCapabilities(maxMessageSize=data.max_message_size), data.sctp_port)
 
     def _start_senders(self) -> None:
-        if self._srtp is None or self._closed:
+        if self._srtp is None:
             return
         for sender in self.senders.values():
             if sender.writer is None:
@@ -299,9 +301,10 @@ class Peer:
             raise PeerError(404, f"There is no camera {camera!r} here.")
         self._sender(mid).switch(stream)
 
-    def quality(self, mid: str, layer: str, delay: Delay = "smooth") -> None:
+    def quality(self, mid: str, layer: str, delay: Delay = "smooth", sooner_ms: int = 0) -> None:
         """See `core.ports.PeerPort.quality`."""
         sender = self._sender(mid)
+        was_paused = sender.paused
         if layer == "off":
             sender.pause(True)
         elif layer == "auto" or layer in sender.stream.capabilities.layers:
@@ -309,6 +312,10 @@ class Peer:
         else:
             raise PeerError(404, f"The camera {sender.stream.name!r} has no picture of the quality {layer!r}.")
         sender.hasten(delay == "least")
+        if sooner_ms:
+            sender.sooner(sooner_ms / 1000)
+        if sender.paused != was_paused:
+            self._share(self._loop.time(), anew=True)
 
     def _sender(self, mid: str) -> VideoSender:
         sender = self.senders.get(mid)
@@ -454,11 +461,14 @@ class Peer:
             bounded = self._estimator.bounded(now)
             self._settings.memory.remember(self._network, self._estimator.estimate_bps, now, bounded=bounded)
 
-    def _share(self, now: float) -> None:
-        """Give each stream its part of the estimate: what it can use, and the same for those who could use more."""
+    def _share(self, now: float, *, anew: bool = False) -> None:
+        """Give each stream its part of the estimate: what it can use, and the same for those who could use more.
+
+        `anew`: also where the estimate is what it was.
+        """
         estimate = self._estimator.estimate_bps if self._estimator is not None else None
         at, last = self._shared
-        if now - at < SHARE_EVERY_S and estimate is not None and last is not None and 0.95 < estimate / last < 1.05:
+        if not anew and now - at < SHARE_EVERY_S and estimate is not None and last is not None and 0.95 < estimate / last < 1.05:
             return
         self._shared = now, estimate
         if self._estimator is not None:
@@ -524,6 +534,7 @@ class Peer:
     def _mute(self, muted: bool) -> None:
         for sender in self.senders.values():
             sender.mute(muted)
+        self._share(self._loop.time(), anew=True)
 
     def _pace(self) -> None:
         """Share the uplink where the nominated path leaves the LAN; it may have changed since the last look."""
@@ -535,6 +546,9 @@ class Peer:
         outside = self._connection.path.startswith("relay/") or beyond_lan(self._route.address[0], local)
         for sender in self.senders.values():
             (uplink.join if outside and not sender.paused else uplink.leave)(sender)
+
+    def _failed(self) -> None:
+        self._gone("The agent failed at this connection.")
 
     def _gone(self, reason: str) -> None:
         if not self._closed:
@@ -551,7 +565,7 @@ class Peer:
                 self._gone("The connection was lost.")
             except Exception:
                 log.exception("peer %s: %s failed", self.sid, name)
-                self._gone("The agent failed at this connection.")
+                self._failed()
 
         task = self._loop.create_task(guarded(), name=f"peer-{self.sid}-{name}")
         self._tasks.add(task)

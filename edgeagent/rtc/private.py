@@ -6,6 +6,7 @@ What is used and why:
   the answer, and a signal at the first nomination (its own `connect` returns up to 20 ms later).
 - `RTCIceGatherer._connection`, replaced by that subclass before the transport takes it over.
 - `StunProtocol.datagram_received`, overridden: SRTP goes past aioice's queue, and past the task that reads it in aiortc.
+- `Connection._queue` and `_early_checks`, bounded: both take what strangers send before anything reads them.
 - `RTCDtlsTransport._rx_srtp` and `_tx_srtp`: the keys.
 - `RTCSctpTransport._receive_data_chunk`, guarded; `TurnTransport`'s inner transport and tasks: how much waits to be sent.
 - libsrtp's functions through pylibsrtp's cffi, to encrypt in place.
@@ -22,6 +23,7 @@ import logging
 import os
 import random
 import socket
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -48,6 +50,8 @@ MAX_RUN = 64
 MAX_RELAY_BYTES, MAX_RELAY_TASKS = 128 * 1024, 256
 MAX_SCTP_WAITING, MAX_SCTP_MISORDERED = 192 * 1024, 512
 """Bytes of unfinished messages (ours end at 64 kB), and chunks received out of order."""
+MAX_EARLY, MAX_WAITING = 64, 1024
+"""Datagrams kept before a pair is nominated, when nothing reads them and anyone may send, and after that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +103,11 @@ class EdgeStun(aioice.ice.StunProtocol):
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
         if isinstance(data, bytes) and data and 127 < data[0] < 192:
             self.receiver.on_srtp(data)
-        else:
+            return
+        try:
             super().datagram_received(data, addr)
+        except struct.error:  # aioice's for an attribute that is too short
+            log.debug("STUN that could not be taken, from %s", addr[0])
 
 
 class EdgeConnection(aioice.Connection):
@@ -196,6 +203,15 @@ class EdgeConnection(aioice.Connection):
             self._pair_remote_candidate(remote)
         self.sort_check_list()
         return [candidate]
+
+    def data_received(self, data: bytes, component: int) -> None:
+        """Take what is neither STUN nor SRTP: DTLS, as far as there is room for it."""
+        if data and 19 < data[0] < 64 and self._queue.qsize() < (MAX_WAITING if self._nominated else MAX_EARLY):
+            super().data_received(data, component)
+
+    def request_received(self, message: aioice.stun.Message, addr: tuple[str, int], protocol: aioice.ice.StunProtocol) -> None:
+        if self._early_checks_done or len(self._early_checks) < MAX_EARLY:
+            super().request_received(message, addr, protocol)
 
     async def check_start(self, pair: aioice.ice.CandidatePair) -> None:
         began = asyncio.get_running_loop().time()
@@ -390,7 +406,8 @@ def broken() -> list[str]:
             problems.append(f"{package} is {found}, written for {version}")
     problems += _attributes(
         aioice.Connection,
-        "check_complete check_start gather_candidates sort_check_list _pair_remote_candidate connect close add_remote_candidate",
+        "check_complete check_start data_received gather_candidates request_received sort_check_list"
+        " _pair_remote_candidate connect close add_remote_candidate",
     )
     problems += _attributes(
         aioice.ice, "StunProtocol server_reflexive_candidate relayed_candidate get_host_addresses CandidatePair"
@@ -415,7 +432,8 @@ def broken() -> list[str]:
     connection = aioice.Connection(ice_controlling=False)
     problems += _attributes(
         connection,
-        "_nominated _protocols _local_candidates _local_candidates_start _local_candidates_end _remote_candidates _closing",
+        "_nominated _protocols _local_candidates _local_candidates_start _local_candidates_end _remote_candidates _closing _queue"
+        " _early_checks _early_checks_done",
     )
     return problems
 

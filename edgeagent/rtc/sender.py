@@ -7,7 +7,8 @@ __all__ = ["SenderStats", "VideoSender"]
 import asyncio
 import math
 import random
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,6 +41,8 @@ PACE = 1.25
 """Of the estimate: what a large picture leaves at."""
 MEDIA_SHARE = 0.9
 """Of the estimate; the rest is for headers, repairs and probes."""
+LEAST_BPS = 8_000.0
+"""However little a stream may be sent at: nothing may come to stand still for good."""
 THINNED_SHARE = 0.97
 """Of the estimate, where nothing but thinned pictures is sent: they never take more than they are given."""
 BEYOND_REPAIR_S = 0.3
@@ -51,6 +54,8 @@ AT_ONCE, FREELY = 0, 1 << 12 | 1000
 TELL_REPORTS = 3
 """So many reports long it is told that it is free again."""
 REMEMBERED_S = 60.0
+DRAWN_SHARE = 0.1
+"""Of the time between two pictures: by so much the second is drawn nearer, where pictures are to be shown sooner."""
 MOST_MOVED = 512
 MAX_AGE_S = 0.8
 """A packet lost longer ago than this is not sent again: the picture has gone on without it."""
@@ -80,12 +85,20 @@ class VideoSender:
     """
 
     def __init__(
-        self, stream: StreamPort, chosen: VideoFormat, *, cname: str, ntp: NtpClock, estimate_bps: float | None = None
+        self,
+        stream: StreamPort,
+        chosen: VideoFormat,
+        *,
+        cname: str,
+        ntp: NtpClock,
+        estimate_bps: float | None = None,
+        on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self.stream = stream
         self.format = chosen
         self.cname = cname.encode()
         self._ntp = ntp
+        self._on_failure = on_failure
         self.ssrc, self.rtx_ssrc = random.randrange(1, 1 << 32), random.randrange(1, 1 << 32)
         self.stats = SenderStats()
         self.queue: ViewerQueue[Packets] = ViewerQueue(Pacer())
@@ -100,6 +113,8 @@ class VideoSender:
         self._source: tuple[str, str, int] | None = None
         self._offset = random.randrange(1 << 31)
         self._last_timestamp = self._newest = self._offset
+        self._sooner = 0  # ticks by which time stamps are still to be drawn forward
+        self._drawn: deque[tuple[int, int]] = deque(maxlen=MOST_MOVED)  # time stamp of a frame, ticks by which it was drawn nearer
         self._moved: dict[int, float] = {}  # of frames shown at another time than their own: time stamp and when they were captured
         self._last_captured_at = self._loop.time()
         self._repaired: dict[int, float] = {}
@@ -184,6 +199,15 @@ class VideoSender:
             self._writer.hold(AT_ONCE if on else FREELY)
             self._told_packets = self._writer.packets
 
+    def sooner(self, by_s: float) -> None:
+        """Have pictures shown sooner by `by_s` from soon on, where the receiver expects them that much later than they come.
+
+        A browser learns from time stamps and arrivals when each picture is due. Where the way was longer for a while, Chromium
+        holds pictures for minutes as long as it had to then. Time stamps that are drawn forward, a little with each picture,
+        are due sooner: what the receiver has learnt is right again.
+        """
+        self._sooner = int(by_s * CLOCK_RATE)
+
     @property
     def usable_bps(self) -> float | None:
         """What the pictures may take, in bit/s."""
@@ -197,6 +221,7 @@ class VideoSender:
     def limit(self, bps: float | None, *, by_uplink: bool = False) -> None:
         """What the path carries of this stream now, all packets counted; None for anything."""
         self.uplink_limited = by_uplink
+        bps = None if bps is None else max(LEAST_BPS, bps)
         if bps != self.estimate_bps:
             self.estimate_bps = bps
             self._set_pace()
@@ -258,12 +283,16 @@ class VideoSender:
                 self._join()
 
     def _join(self) -> None:
-        if self._writer is None or self.paused or self._muted or not self.layer:  # no layer: it was closed while it connected
+        if self._writer is None or self.paused or self._muted:
             return
         gop = self.stream.catch_up(self.layer)
         if gop and self.queue.replay(gop):
             self._source = None  # what is replayed may have been sent before: its time goes on from there all the same
             self._pump()
+
+    def left_out(self) -> None:
+        """See `media.hub.Subscriber.left_out`."""
+        self._on_failure()
 
     def deliver(self, packets: Packets) -> None:
         """Take a frame from the hub."""
@@ -323,6 +352,8 @@ class VideoSender:
             passed = max(0.001, captured_at - self._last_captured_at)
             self._offset = self._last_timestamp + int(passed * CLOCK_RATE) - media_time
             self._source = source
+        elif self._sooner > 0 and media_time == packets.timestamp:
+            self._draw_forward(media_time + self._offset - self._last_timestamp, media_time)
         self._last_timestamp, self._last_captured_at = packets.timestamp + self._offset, captured_at
         shown = media_time + self._offset
         if 0 <= self._newest - shown < MOST_AHEAD:
@@ -336,11 +367,20 @@ class VideoSender:
             self._moved.pop(shown & 0xFFFFFFFF, None)  # of half a day ago: time stamps come round again
         return shown & 0xFFFFFFFF
 
+    def _draw_forward(self, interval: int, media_time: int) -> None:
+        """Part of `_sooner`, where the frame at `media_time` comes `interval` ticks behind the last one."""
+        ticks = min(self._sooner, int(interval * DRAWN_SHARE))
+        if ticks > 0:
+            self._sooner -= ticks
+            self._offset -= ticks
+            self._drawn.append((media_time + self._offset, ticks))
+
     def captured_at(self, timestamp: int) -> float | None:
         """When the picture with this RTP time stamp was captured, in seconds of the loop's clock; None where it was never sent."""
         if (at := self._moved.get(timestamp)) is not None:
             return at
         behind = (self._last_timestamp - timestamp) & 0xFFFFFFFF
+        behind += sum(ticks for at, ticks in self._drawn if self._last_timestamp - at < behind)
         if self._source is None or behind > REMEMBERED_S * CLOCK_RATE:
             return None
         return self._last_captured_at - behind / CLOCK_RATE

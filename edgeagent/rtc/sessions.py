@@ -197,8 +197,8 @@ class Sessions:
             case e.SwitchCamera(_, _, _, mid, camera):
                 port.switch(mid, camera)
                 self._events.append(e.WishDone(effect))
-            case e.WishQuality(_, _, _, mid, layer, delay):
-                port.quality(mid, layer, delay)
+            case e.WishQuality(_, _, _, mid, layer, delay, sooner_ms):
+                port.quality(mid, layer, delay, sooner_ms)
                 self._events.append(e.WishDone(effect))
 
     def _refused(self, effect: e.Effect, error: PeerError) -> None:

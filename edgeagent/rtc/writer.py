@@ -40,7 +40,7 @@ def abs_send_time(seconds: float) -> int:
 
 
 class Sent(NamedTuple):
-    """Packets that left together; `sequence` (not wrapped) is that of payload `first`."""
+    """Packets that left together; `sequence` and the transport-wide `number` (neither wrapped) are those of payload `first`."""
 
     sequence: int
     packets: Packets
@@ -48,6 +48,8 @@ class Sent(NamedTuple):
     end: int
     timestamp: int
     at: float
+    head: bytes
+    number: int
 
 
 class TransportNumbers:
@@ -134,8 +136,9 @@ class RtpWriter:
 
     def write(self, packets: Packets, first: int, end: int, timestamp: int, now: float) -> None:
         """Send payloads `first` to `end` of a frame; `timestamp` is the RTP time stamp, 32 bits."""
-        self._remember(Sent(self._sequence, packets, first, end, timestamp, now))
         payloads, head = packets.payloads, self._head(self.payload_type, timestamp, self.ssrc, now)
+        number = self._transport.next if self._transport is not None else 0
+        self._remember(Sent(self._sequence, packets, first, end, timestamp, now, head, number))
         for run_first, run_end in packets.runs:
             low, high = max(first, run_first), min(end, run_end)
             if low < high:
@@ -150,14 +153,14 @@ class RtpWriter:
         head = HEADER.pack(self._flags | payload_type, 0, timestamp, ssrc, first, self._second)[: self._fixed]
         return head[:16] + self._playout + head[16:] if self._playout else head
 
-    def _send_run(self, head: bytes, payloads: Sequence[bytes], sequence: int, marker: bool) -> int:
+    def _send_run(self, head: bytes, payloads: Sequence[bytes], sequence: int, marker: bool, again: int | None = None) -> int:
         """Send payloads of one size, the last may be shorter, numbered from `sequence` on; returns the bytes that left.
 
-        `marker`: the last packet is its picture's last. All packets are made at once: what is done for each of them in Python
-        is where a sender's time goes.
+        `marker`: the last packet is its picture's last. `again`: the transport-wide number that a packet had when it left first.
+        All packets are made at once: what is done for each of them in Python is where a sender's time goes.
         """
         buffer, view, srtp = SrtpContext.BUFFER, SrtpContext.VIEW, self.srtp
-        header, count = self._header, len(payloads)
+        header, count = len(head), len(payloads)
         body = (srtp.gap + head).join(payloads)
         stride, end = header + len(payloads[0]) + srtp.tag, header + len(body)
         view[:header] = head
@@ -167,7 +170,7 @@ class RtpWriter:
         number &= 0xFF
         view[3:end:stride] = LOW[number : number + count]
         if self._transport is not None:
-            number = self._transport.take(count, stride) & 0xFFFF
+            number = (self._transport.take(count, stride) if again is None else again) & 0xFFFF
             view[header - 3 : end : stride] = HIGH[number : number + count]
             number &= 0xFF
             view[header - 2 : end : stride] = LOW[number : number + count]
@@ -199,8 +202,8 @@ class RtpWriter:
             head = self._head(self.rtx_payload_type, sent.timestamp, self.rtx_ssrc, now)
             total = self._send_run(head, [(wanted & 0xFFFF).to_bytes(2, "big") + payload], self._rtx_sequence, marker)
             self._rtx_sequence += 1
-        else:
-            total = self._send_run(self._head(self.payload_type, sent.timestamp, self.ssrc, now), [payload], wanted, marker)
+        else:  # bit by bit as it left first: its nonce may not serve for anything else (RFC 7714, 8.4)
+            total = self._send_run(sent.head, [payload], wanted, marker, sent.number + wanted - sent.sequence)
         self.repaired += 1
         self.repair_octets += total
         return total

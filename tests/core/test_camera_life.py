@@ -108,9 +108,9 @@ def test_backoff_grows_and_begins_again_after_a_good_run() -> None:
     life = CameraLife(POLICY)
     now, waits = 0.0, []
     life.handle(Start(), now)
-    for run in range(1, 8):
+    for run in range(1, 15):
         life.handle(Frames(run), now)
-        if run == 6:
+        if run == 13:
             now += POLICY.good_s
             life.handle(Frames(run), now)
         life.handle(Ended(run, "Gone."), now, random01=1.0)
@@ -119,7 +119,22 @@ def test_backoff_grows_and_begins_again_after_a_good_run() -> None:
         waits.append(deadline - now)
         now = deadline
         life.tick(now)
-    assert waits == [2, 4, 8, 16, 30, 2, 4]
+    assert waits == [2, 2, 2, 2, 2, 2, 4, 8, 16, 30, 30, 30, 2, 2]
+
+
+def test_who_was_away_for_a_moment_is_not_waited_for_longer() -> None:
+    """Whatever the chances: a camera that comes back within `quick_s` is opened within twice the shortest wait from then."""
+    life, now, share = live(), POLICY.good_s, 1.0
+    life.handle(Frames(1), now)
+    life.handle(Ended(1, "Gone."), now, share)
+    gone = now
+    while now < gone + POLICY.quick_s:
+        deadline = life.next_deadline()
+        assert deadline is not None
+        assert deadline - now <= 2 * POLICY.retry_min_s
+        now = deadline
+        assert actions(life.tick(now)) == [Run(life.runs)]
+        life.handle(Ended(life.runs, "Gone."), now, share)
 
 
 def test_stop_waits_for_the_end() -> None:

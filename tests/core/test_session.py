@@ -241,6 +241,8 @@ def test_a_quality_wish_is_carried_out() -> None:
     assert message(only(core.handle(e.WishDone(wish), 1.0), e.Send), m.Done).id == 8
     hasty = m.Quality(sid=SID, id=9, mid="0", layer="auto", delay="least")
     assert only(core.handle(e.Received(hasty, ALICE), 1.0), e.WishQuality).delay == "least"
+    held = m.Quality(sid=SID, id=10, mid="0", layer="auto", sooner_ms=70)
+    assert only(core.handle(e.Received(held, ALICE), 1.0), e.WishQuality).sooner_ms == 70
     error(core.handle(e.Received(m.Quality(sid=SID, id=9, mid="5", layer="off"), ALICE), 1.0), 404)
 
 
@@ -484,6 +486,40 @@ def test_a_flood_from_one_origin_gives_way_to_another_at_once() -> None:
     effects = core.handle(e.Received(offer(), ALICE), 2.0)
     assert isinstance(effects[-1], e.OpenPeer)
     assert core.viewers == 8
+
+
+def test_an_origin_that_holds_most_places_gives_one_to_an_origin_that_has_none() -> None:
+    core = machine(max_viewers=4)
+    greedy = [Reply(f"whep:g{i}", trickles=False, origin="192.0.2.66") for i in range(4)]
+    peers = [connected(core, reply, sid=f"session{i}") for i, reply in enumerate(greedy[:3])]
+    connected(core, BOB)
+    # It asks for more itself: no.
+    error(core.handle(e.Received(offer(sid="session9"), greedy[3]), 2.0), 503, greedy[3])
+    effects = core.handle(e.Received(offer(), WHEP), 2.0)
+    assert [type(x) for x in effects] == [e.Send, e.Send, e.ClosePeer, e.OpenPeer]
+    assert "from elsewhere" in message(effects[1], m.Bye, greedy[0]).reason
+    assert isinstance(effects[2], e.ClosePeer)
+    assert effects[2].peer == peers[0]
+    assert isinstance(effects[3], e.OpenPeer)
+    core.handle(e.PeerAnswered(effects[3].peer, 1, "v=0 answer"), 2.0)
+    core.handle(e.PeerConnected(effects[3].peer), 2.0)
+    # Nobody holds more than half now: whoever is connected stays, and who had to go does not come back at another's cost.
+    for late in (ALICE, greedy[3]):
+        error(core.handle(e.Received(offer(), late), 500.0), 503, late)
+
+
+def test_the_only_place_is_not_fought_for() -> None:
+    core = machine(max_viewers=1)
+    connected(core)
+    error(core.handle(e.Received(offer(), BOB), 500.0), 503, BOB)
+
+
+def test_an_offer_shows_each_camera_once() -> None:
+    core = machine()
+    assert "two lines" in error(core.handle(e.Received(offer(cameras={"0": "gate", "1": "gate"}), ALICE), 1.0), 400).message
+    connected(core, cameras={"0": "gate", "1": "desk"})
+    found = core.handle(e.Received(offer(n=2, cameras={"0": "gate", "1": "desk", "2": "desk"}), ALICE), 2.0)
+    assert "two lines" in error(found, 400).message
 
 
 def test_sizes_after_a_flood_of_changing_viewers() -> None:

@@ -25,6 +25,7 @@ class Viewer:
         hub.attach(self, self.share.layer)
 
     def deliver(self, packets: Packets) -> None: ...
+    def left_out(self) -> None: ...
 
     def assign(self, share: Share) -> None:
         self.assigned.append(share)
@@ -99,6 +100,7 @@ async def test_a_rate_that_was_lowered_for_one_who_left_is_not_kept_for_a_snapsh
 
     class Snapshot:
         def deliver(self, packets: Packets) -> None: ...
+        def left_out(self) -> None: ...
 
     hub.attach(Snapshot())
     viewer.leave()

@@ -6,6 +6,7 @@ from typing import Any
 
 import aioice
 import aioice.ice
+import aioice.stun
 import pylibsrtp
 import pytest
 from aiortc import RTCCertificate, RTCDtlsTransport
@@ -54,11 +55,12 @@ def test_the_route_follows_the_nominated_pair_to_a_relay_and_back() -> None:
 
 
 def test_a_range_of_ports_is_used_and_its_end_is_said() -> None:
-    taken = [bind_udp("127.0.0.1", (50_810, 50_812)) for _ in range(3)]
+    # An address and ports that no other process is given by the system.
+    taken = [bind_udp("127.83.0.1", (21_810, 21_812)) for _ in range(3)]
     try:
-        assert {sock.getsockname()[1] for sock in taken} == {50_810, 50_811, 50_812}
-        with pytest.raises(OSError, match=r"no free UDP port for 127\.0\.0\.1"):
-            bind_udp("127.0.0.1", (50_810, 50_812))
+        assert {sock.getsockname()[1] for sock in taken} == {21_810, 21_811, 21_812}
+        with pytest.raises(OSError, match=r"no free UDP port for 127\.83\.0\.1"):
+            bind_udp("127.83.0.1", (21_810, 21_812))
     finally:
         for sock in taken:
             sock.close()
@@ -83,6 +85,27 @@ async def test_feedback_goes_straight_to_the_senders_and_everything_else_to_aioi
     handshake = b"\x16\xfe\xfd" + bytes(20)
     protocol.datagram_received(handshake, ("192.0.2.1", 9))
     assert connection._queue.get_nowait() == (handshake, 1) and connection._queue.empty()
+
+
+async def test_what_strangers_send_before_a_pair_is_nominated_fills_no_memory() -> None:
+    _, connection = make_ice(IceOptions())
+    protocol = EdgeStun(connection)
+    protocol.local_candidate = SimpleNamespace(component=1)  # type: ignore[assignment]
+    stranger = ("192.0.2.7", 5)
+    for _ in range(300):
+        protocol.datagram_received(b"\x16" + bytes(1000), stranger)  # as DTLS begins
+        protocol.datagram_received(b"\0\1" + bytes(30), stranger)  # STUN that is none
+        # An attribute of no bytes where its number is expected: PRIORITY.
+        protocol.datagram_received(bytes.fromhex("000100042112a442") + bytes(12) + bytes.fromhex("00240000"), stranger)
+    assert connection._queue.qsize() == private.MAX_EARLY
+    request = aioice.stun.Message(aioice.stun.Method.BINDING, aioice.stun.Class.REQUEST)
+    request.attributes["USERNAME"] = f"{connection.local_username}:them"
+    request.add_message_integrity(connection.local_password.encode())
+    protocol.transport = SimpleNamespace(sendto=lambda data, addr: None)  # type: ignore[assignment]
+    connection.remote_username = "them"
+    for _ in range(300):
+        protocol.datagram_received(bytes(request), stranger)
+    assert len(connection._early_checks) == private.MAX_EARLY
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,7 @@ class Wire:
         policy.allow_repeat_tx = True
         self._session = pylibsrtp.Session(policy)
         self.packets: list[rtp.RtpPacket] = []
+        self.raw: list[bytes] = []
         self.holds: list[str] = []
         self.rtcp: list[bytes] = []
         self.sends: list[int] = []
@@ -99,9 +100,10 @@ class Wire:
         self.sends.append(count)
         for position in range(0, len(data), stride):
             self.seen += 1
+            self.raw.append(data[position : position + stride])
             if self.seen == self.lose:
                 continue
-            plain = self._session.unprotect(data[position : position + stride])
+            plain = self._session.unprotect(self.raw[-1])
             self.packets.append(rtp.RtpPacket.parse(plain, self._extensions))
             extended = plain[0] & 0x10 and rtp.unpack_header_extensions(0xBEDE, plain[16 : 16 + 4 * int.from_bytes(plain[14:16])])
             self.holds.append(next((value.hex() for number, value in extended or () if number == HOLD), ""))
@@ -288,15 +290,26 @@ async def test_a_lost_packet_is_repaired_by_rtx_once_a_round_trip_and_never_when
     sender.close()
 
 
-async def test_without_rtx_the_same_packet_is_sent_again() -> None:
-    sender, wire = begin(Stream(), VideoFormat(96, 0, 0, False, True, "", ("nack",)))
-    wire.lose = 4
+@pytest.mark.parametrize("lost", [3, -1])
+@pytest.mark.parametrize("extensions", [0, 1])
+async def test_without_rtx_the_same_packet_is_sent_again_bit_by_bit(extensions: int, lost: int) -> None:
+    """Anything else under its nonce would give AES-GCM's key for authentication away (RFC 7714, 8.4)."""
+    told: list[int] = []
+    numbers = TransportNumbers(lambda first, count, size: told.append(count))
+    chosen = VideoFormat(96, 0, 2 * extensions, False, True, "", ("nack",), 5 * extensions, HOLD * extensions)
+    sender, wire = begin(Stream(), chosen, numbers)
+    assert sender.writer is not None
     key = frame(0, key=True, size=9000)
+    first = sender.writer.sequence
+    wire.lose = lost % len(key) + 1
     sender.deliver(key)
     assert len(wire.packets) == len(key) - 1
-    sequence = (wire.packets[2].sequence_number + 1) & 0xFFFF
-    sender.on_nack([sequence])
-    assert (wire.packets[-1].sequence_number, wire.packets[-1].payload) == (sequence, key.payloads[3])
+    sender.hasten(True)
+    await asyncio.sleep(0.05)
+    sender.on_nack([first + lost % len(key)])
+    assert (wire.packets[-1].payload, wire.packets[-1].marker) == (key.payloads[lost], lost == -1)
+    assert wire.raw[-1] == wire.raw[lost - (lost < 0)]
+    assert sum(told) == len(key) * extensions
     sender.close()
 
 
@@ -614,6 +627,31 @@ async def test_who_has_nothing_to_go_on_with_takes_the_other_layer_at_once() -> 
     sender.close()
 
 
+async def test_time_stamps_are_drawn_forward_a_little_with_each_picture_and_it_is_known_when_each_was_captured() -> None:
+    sender, wire = begin(Stream())
+
+    async def stamps(first: int, count: int) -> list[int]:
+        told = len(wire.packets)
+        for n in range(first, first + count):
+            sender.deliver(frame(n, key=n == 0))
+            await asyncio.sleep(1 / 30)
+        return list(dict.fromkeys(p.timestamp for p in wire.packets[told:]))
+
+    found = await stamps(0, 10)
+    sender.sooner(0.02)
+    found += await stamps(10, 20)
+    steps = [(after - before) & 0xFFFFFFFF for before, after in itertools.pairwise(found)]
+    assert steps == [3000] * 9 + [2700] * 6 + [3000] * 14
+    sender.sooner(1.0)
+    found += await stamps(30, 200)
+    assert (found[29] + 200 * 3000 - found[-1]) & 0xFFFFFFFF == 200 * 300
+    sender.sooner(0.0)
+    found += await stamps(230, 2)
+    assert (found[-1] - found[-2]) & 0xFFFFFFFF == 3000
+    assert [sender.captured_at(stamp) for stamp in found] == [pytest.approx(1000.0 + n / 30, abs=1e-3) for n in range(232)]
+    sender.close()
+
+
 async def test_thinned_pictures_are_shown_later_and_it_is_known_when_each_was_captured() -> None:
     stream = layered()
     sender, wire = begin(stream)
@@ -738,7 +776,9 @@ async def test_whatever_a_viewer_does_he_leaves_nothing_behind(acts: list[tuple[
             hub = hubs[arg % 3]
             layer = hub.capabilities.layers[arg % len(hub.capabilities.layers)]
             data = IDR if act == "key" else b"\0\0\0\1\x41"
-            hub.on_frame(EncodedFrame(data + b"x" * 900 * arg, act == "key", number * 3000, loop.time(), layer))
+            hub.on_frame(
+                EncodedFrame(data + b"x" * (9_000 if act == "key" else 900) * arg, act == "key", number * 3000, loop.time(), layer)
+            )
         elif act in ("pause", "resume"):
             sender.pause(act == "pause")
         elif act == "choose":
@@ -748,7 +788,7 @@ async def test_whatever_a_viewer_does_he_leaves_nothing_behind(acts: list[tuple[
         elif act == "switch":
             sender.switch(hubs[arg % 3])
         elif act == "limit":
-            sender.limit((None, 60_000.0, 4e5, 9e5, 2e6, 1e7)[arg], by_uplink=number % 2 == 0)
+            sender.limit((None, 0.0, 60_000.0, 4e5, 9e5, 1e7)[arg], by_uplink=number % 2 == 0)
         elif act in ("mute", "unmute"):
             sender.mute(act == "mute")
         elif act == "nack":

@@ -9,8 +9,10 @@ import pytest
 
 from edgeagent.rtc.private import EdgeConnection, IceOptions
 from edgeagent.rtc.servers import IceServer, IceServers
-from tests.rtc.test_servers import coturn
+from tests.rtc.test_servers import coturn, patient
 from tests.support.tls import TlsDoor
+
+__all__ = ["patient"]
 
 
 class Recorded(IceServers):
@@ -43,6 +45,7 @@ async def test_who_never_answers_is_asked_once_a_minute_in_the_end() -> None:
 
 
 @pytest.mark.realtime
+@pytest.mark.usefixtures("patient")
 async def test_turn_over_tls_is_checked_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with coturn(tmp_path) as port:
         with TlsDoor(port, tmp_path, address=False) as door:

@@ -11,25 +11,21 @@ from pathlib import Path
 import pytest
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 
+from edgeagent.rtc import servers as module
 from edgeagent.rtc.peer import Peer
 from edgeagent.rtc.servers import IceServer, IceServers
 from tests.rtc.test_peer import Events, cameras, client, clip, offer_to, settings, size_of
 from tests.support.components import require
+from tests.support.ports import free_port
 from tests.support.sdp import CHROMIUM_OFFER
 
 pytestmark = pytest.mark.realtime
 
 
-def free_udp_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 @asynccontextmanager
 async def coturn(folder: Path) -> AsyncIterator[int]:
     """A TURN server for user `cam`, password `secret`; gives its port."""
-    port = free_udp_port()
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         require("turnserver"), "-n", "--no-cli", "--no-tls", "--no-dtls", "-L", "127.0.0.1", "-p", str(port), "-r", "test", "-a",
         "-u", "cam:secret", "--allow-loopback-peers", "--min-port", "49200", "--max-port", "49400", "--simple-log",
@@ -38,7 +34,7 @@ async def coturn(folder: Path) -> AsyncIterator[int]:
     )  # fmt: skip
     try:
         servers = IceServers([IceServer(f"stun:127.0.0.1:{port}")])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not servers.any_alive:
                 assert process.returncode is None, (folder / "turn.log").read_text()
                 await servers.probe()
@@ -54,7 +50,15 @@ def clips() -> None:
     clip("320x240")
 
 
-async def test_a_silent_server_is_left_out_and_delays_nothing() -> None:
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is alive may take its time on a busy machine."""
+    for name in ("PROBE_TIMEOUT_S", "GATHER_TIMEOUT_S"):
+        monkeypatch.setattr(module, name, 60.0)
+
+
+async def test_a_silent_server_is_left_out_and_delays_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PROBE_TIMEOUT_S", 0.3)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
         mute.bind(("127.0.0.1", 0))
         servers = IceServers([IceServer(f"stun:127.0.0.1:{mute.getsockname()[1]}"), IceServer("turn:192.0.2.77:9", "a", "b")])
@@ -78,6 +82,7 @@ async def test_wrong_credentials_and_names_that_do_not_resolve_count_as_silent(t
         assert not servers.any_alive
 
 
+@pytest.mark.usefixtures("patient")
 async def test_server_candidates_follow_the_answer_or_are_in_it(tmp_path: Path) -> None:
     async with coturn(tmp_path) as port, cameras(gate="320x240") as hubs:
         shared = settings(hubs)
@@ -88,14 +93,15 @@ async def test_server_candidates_follow_the_answer_or_are_in_it(tmp_path: Path) 
             pc.addTransceiver("video", direction="recvonly")
             answer = await offer_to(peer, pc, {"0": "gate"})
             assert " relay " not in answer and "a=end-of-candidates" not in answer
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not any(" relay " in c.candidate for c in events.candidates) or pc.connectionState != "connected":
                     await asyncio.sleep(0.01)
         peer = Peer("testpeer", Events(), shared)
-        assert " relay " in await peer.negotiate(CHROMIUM_OFFER, {"0": "gate"}, wait_for_servers=5)
+        assert " relay " in await peer.negotiate(CHROMIUM_OFFER, {"0": "gate"}, wait_for_servers=60)
         await peer.close()
 
 
+@pytest.mark.usefixtures("patient")
 async def test_the_picture_comes_over_a_relay(tmp_path: Path) -> None:
     async with coturn(tmp_path) as port, cameras(gate="320x240") as hubs:
         shared = settings(hubs)
@@ -109,7 +115,7 @@ async def test_the_picture_comes_over_a_relay(tmp_path: Path) -> None:
             only_relay = "\r\n".join(
                 line for line in pc.localDescription.sdp.splitlines() if "typ host" not in line and "typ srflx" not in line
             )
-            answer = await peer.negotiate(only_relay, {"0": "gate"}, wait_for_servers=5)
+            answer = await peer.negotiate(only_relay, {"0": "gate"}, wait_for_servers=60)
             answer = "\r\n".join(line for line in answer.splitlines() if "typ host" not in line) + "\r\n"
             await pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
             assert await size_of(video) == (320, 240)

@@ -61,7 +61,9 @@ async def test_from_the_offer_to_the_channel_and_back() -> None:
         assert peer.sent.pop() == m.Done(sid=SID, id=4)
         peer.events.channel_message(encode(m.Quality(sid=SID, id=5, mid="0", layer="off")))
         assert peer.sent.pop() == m.Done(sid=SID, id=5)
-        assert peer.wishes == [("0", "desk"), ("0", "off")]
+        peer.events.channel_message(encode(m.Quality(sid=SID, id=6, mid="0", layer="auto", sooner_ms=70)))
+        assert peer.sent.pop() == m.Done(sid=SID, id=6)
+        assert peer.wishes == [("0", "desk"), ("0", "off"), ("0", "auto sooner 70")]
         peer.events.channel_message(encode(offer(n=2, cameras={"0": "gate", "1": "desk"})))
         await settled()
         second = peer.sent.pop()
@@ -81,7 +83,7 @@ async def test_from_the_offer_to_the_channel_and_back() -> None:
 async def test_a_peer_that_wishes_the_impossible_is_told() -> None:
     peers, alice = ScriptedPeers(), Reply()
     async with sessions(peers) as shell:
-        shell.receive(encode(offer(cameras={"missing": "gate", "0": "gate"})), alice)
+        shell.receive(encode(offer(cameras={"missing": "gate", "0": "desk"})), alice)
         await settled()
         alice.take(m.Answer)
         shell.receive(encode(m.Switch(sid=SID, id=4, mid="missing", camera="desk")), alice)

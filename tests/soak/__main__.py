@@ -21,6 +21,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tests.bench.browser import chromium
 from tests.soak.judge import FRAME_MS, Glass, Quiet, complaints
 from tests.soak.viewers import Counters, Pages, Watching
@@ -84,8 +86,7 @@ class Soak:
     def run(self) -> None:
         fresh = self.fresh_glass()
         first = self.pages.open("the first page", CAMERAS[0], "mqtt")
-        self.wait(first, CALM_S / 2)
-        begin = first.glass(5, first.since_s())
+        begin = self.calm_glass(first)
         self.note_quiet()
         end_s = self.length_s - 1.5 * CALM_S - SETTLE_S
         every_s = min(600.0, max(40.0, (end_s - CALM_S) / 10))
@@ -93,9 +94,7 @@ class Soak:
             self.trouble(first, min(every_s, max(20.0, end_s - self.at_s() - SETTLE_S)))
             self.calm(first)
             self.note_quiet()
-        first.forget()
-        self.wait(first, CALM_S / 2)
-        end = first.glass(first.since_s() - CALM_S / 2 + 5, first.since_s())
+        end = self.calm_glass(first)
         self.note_quiet()
         first.close()
         self.glasses = {"a new page": (fresh, self.fresh_glass(), 0.0), "the page that stayed": (begin, end, FRAME_MS)}
@@ -115,6 +114,18 @@ class Soak:
         if not found:
             return None
         return Glass(statistics.mean(one.median_ms for one in found), statistics.mean(one.p95_ms for one in found))
+
+    def calm_glass(self, first: Watching) -> Glass | None:
+        """Glass to glass of the page that stays over half a minute; what its buffer did and how busy the machine was is told."""
+        first.forget()
+        began_s = first.since_s()
+        self.wait(first, 5)
+        first.buffer()
+        psutil.cpu_percent()
+        self.wait(first, CALM_S / 2 - 5)
+        glass = first.glass(began_s + 5, first.since_s())
+        self.tell(f"calm: {_words(glass)}, buffer {first.buffer()}, the machine was {psutil.cpu_percent():.0f} % busy")
+        return glass
 
     def wait(self, first: Watching, duration_s: float) -> None:
         """Look on for some time, doing what is due."""

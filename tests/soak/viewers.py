@@ -32,6 +32,7 @@ class Watching:
             self._stack = stack.pop_all()
         self._seen_s = time.monotonic()
         self._told = False
+        self._inbound: dict[str, float] = {}
         self.stamped: dict[float, Frame] = {}
         self.gap_s = 0.0
 
@@ -54,6 +55,17 @@ class Watching:
         frames = [frame for at_ms, frame in self.stamped.items() if begin_s * 1000 <= at_ms <= end_s * 1000]
         ages = sorted(frame.age_ms for frame in frames if frame.age_ms is not None)
         return Glass(percentile(ages, 0.5), percentile(ages, 0.95)) if ages else None
+
+    def buffer(self) -> str:
+        """How long the browser has held pictures back since the last time this was asked, in words."""
+        before, self._inbound = self._inbound, self.viewing.inbound()
+        if self._inbound.get("ssrc") != before.get("ssrc"):
+            return "unknown"
+        held, meant, count = (
+            self._inbound.get(f"jitterBuffer{name}", 0) - before.get(f"jitterBuffer{name}", 0)
+            for name in ("Delay", "TargetDelay", "EmittedCount")
+        )
+        return f"held {held / count * 1000:.0f} ms, meant {meant / count * 1000:.0f} ms" if count > 0 else "unknown"
 
     def since_s(self) -> float:
         """Seconds since the click."""
