@@ -31,7 +31,7 @@ class TestCard:
     Args:
         width: Pixels, even.
         height: Pixels, even.
-        title: Large, at the top.
+        title: Large, below what a page writes over the top of a picture.
         caption: Small, at the bottom.
     """
 
@@ -57,8 +57,8 @@ class TestCard:
         self._prepare_ring()
         self._prepare_grain()
         self._prepare_playhead()
-        self._clock = _Line(self._y, self._px(56), round(self._height * 0.545), self._px(100), 8.6 * self._unit)
-        self._date = _Line(self._y, self._px(58), round(self._height * 0.33), self._px(27), 2.7 * self._unit)
+        self._clock = _Line(self._y, self._px(56), round(self._height * 0.585), self._px(100), 8.6 * self._unit)
+        self._date = _Line(self._y, self._px(58), round(self._height * 0.38), self._px(27), 2.7 * self._unit)
         digits = "frame 00000000"
         cap = self._px(17)
         self._counter = _Line(
@@ -123,7 +123,7 @@ class TestCard:
         inside = np.clip(150 * u + 0.5 - radius, 0, 1)
         painter.paint(inside, 0x31417F, left, top)
         painter.paint(inside * light, 0xC9D6FF, left, top)
-        painter.write(title, margin, margin + self._px(92), self._fit(title, 40, cx - 216 * u - margin), 3.8 / 40, _INK)
+        painter.write(title, margin, round(height * 0.275), self._fit(title, 40, cx - 216 * u - margin), 3.8 / 40, _INK)
         painter.write(caption, margin, round(height * 0.918), self._px(17), 1.9 / 17, _DIM)
         top, bottom, right = round(height * 0.762), round(height * 0.832), width - margin
         edges = [margin + round((right - margin) * index / len(_BARS)) for index in range(len(_BARS) + 1)]

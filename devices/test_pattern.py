@@ -100,4 +100,4 @@ class TestPatternCamera(Camera):
 
 def date_and_clock(now: datetime.datetime) -> tuple[str, str]:
     """`Monday 23 November` and `14:05:09`, in English whatever the locale."""
-    return f"{_WEEKDAYS[now.weekday()]} {now.day} {_MONTHS[now.month - 1]},", f"{now:%H:%M:%S}"
+    return f"{_WEEKDAYS[now.weekday()]} {now.day} {_MONTHS[now.month - 1]}", f"{now:%H:%M:%S}"

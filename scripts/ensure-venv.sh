@@ -42,5 +42,6 @@ pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
 # Python) and, below, our own.
 pip install --quiet --require-hashes --only-binary :all: -r <(sed -n '/^setuptools==/,/^[a-z].*==/{/^setuptools\|^ /p}' "$lock")
 pip install --quiet --require-hashes --only-binary :all: --no-binary wsdiscovery --no-build-isolation -r "$lock"
-pip install --quiet --no-build-isolation --no-deps --editable .
+# Without setuptools' advice to whoever develops packages.
+PYTHONWARNINGS='ignore:Editable installation' pip install --quiet --no-build-isolation --no-deps --editable .
 stamp_of "$lock" > ".venv/.stamp-$mode"

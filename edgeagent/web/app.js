@@ -216,6 +216,7 @@ document.addEventListener('keydown', (event) => {
 function open(camera) {
   if (camera === grid.selected) return;
   grid.setAttribute('camera', camera);
+  grid.tile(camera)?.focusPicture();
   selected(camera);
 }
 

@@ -359,7 +359,7 @@ export class EdgeCamera extends HTMLElement {
     if (this.compact || this.#view.phase !== 'live') return;
     this.#idleTimer = window.setTimeout(() => {
       const focused = this.shadowRoot?.activeElement;
-      if (this.#detailsOpen || this.#quality || (focused && focused !== this.#hit && focused.matches(':focus-visible'))) return this.wakeControls();
+      if (this.#detailsOpen || this.#quality || this.querySelector(':focus-within') || (focused && focused !== this.#hit && focused.matches(':focus-visible'))) return this.wakeControls();
       this.#stage.classList.add('idle');
     }, IDLE_MS);
   }
@@ -540,6 +540,7 @@ export class EdgeCamera extends HTMLElement {
     relabel(this.#hit, this.compact ? `Open ${title}` : 'Show or hide the controls');
     this.#back.hidden = this.compact || !this.#given;
     this.#prev.hidden = this.#next.hidden = this.compact || !this.hasAttribute('steps');
+    this.#snapshotButton.disabled = this.#fitButton.disabled = this.#pipButton.disabled = this.#view.age === null;
     const video = /** @type {any} */ (HTMLVideoElement.prototype);
     this.#pipButton.hidden = !(document.pictureInPictureEnabled || video.webkitSetPresentationMode);
     this.#fullButton.hidden = this.compact || !(document.fullscreenEnabled || video.webkitEnterFullscreen);

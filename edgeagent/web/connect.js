@@ -32,8 +32,8 @@ export class EdgeConnect extends HTMLElement {
       el('label', {}, el('span', {}, 'User name ', el('small', {}, 'optional')), this.#username),
       el('label', {}, el('span', {}, 'Password ', el('small', {}, 'optional')), this.#password),
       el('label', { class: 'check' }, this.#remember, 'Remember on this device'),
-      this.#problem,
       el('button', { class: 'primary', type: 'submit' }, 'Connect'),
+      this.#problem,
     );
     form.addEventListener('submit', (event) => {
       event.preventDefault();

@@ -9,6 +9,7 @@
  * | disarmed                | a lease, and the agent waits for a neutral set-point            | what the hands do, 50 times a second |
  * | armed                   | set-points move it                                              | the same                             |
  * | frozen                  | a lease, but the picture stands still: said once, then silence  | nothing, and so it stands still      |
+ * | starting                | a lease that has never had a picture, which may take a while    | a sign of life now and then          |
  *
  * @typedef {import('./wire.js').Ack} Ack
  * @typedef {import('./wire.js').Alarm} Alarm
@@ -38,6 +39,10 @@ import { Store } from './store.js';
 export const PERIOD_MS = 20;
 /** A picture that stands still for so long is no picture to drive by. */
 export const FROZEN_MS = 500;
+/** So long a lease is kept while there is no first picture: a camera may take its time to start. */
+const STARTING_MS = 30_000;
+/** The agent takes a lease back from one who is silent; the first sign comes when it asks for a picture already. */
+const LIFE_MS = 2500;
 /** How long an answer is waited for. */
 const ANSWER_MS = 5000;
 /** While set-points leave and none is answered for so long, the link is said to be silent. */
@@ -289,6 +294,8 @@ export class Wheel {
   #seq = 0;
   #sentAt = -Infinity;
   #since = 0;
+  /** Whether this lease has never had a picture. */
+  #starting = false;
   /** @type {Record<string, number>} places of held axes, by `device.axis`, in their own unit */
   #held = {};
   /** @type {{at: number, rtt: number, late: number, age: number | null}[]} */
@@ -342,14 +349,17 @@ export class Wheel {
     if (lease !== this.#lease) {
       [this.#lease, this.#seq, this.#since] = [lease, 0, now];
       // It begins disarmed: nothing has to be told.
-      this.frozen = still;
+      this.frozen = this.#starting = still;
       this.#held = {};
     }
+    this.#starting &&= still;
     if (still && !this.frozen && !this.hidden) this.control.halt(this.group, 'picture', now).catch(() => {});
     this.frozen = still;
-    if (still || this.hidden || this.control.stopping || now - this.#sentAt < (soon ? PERIOD_MS / 2 : PERIOD_MS - 4)) return;
-    const values = this.#values(group, Math.min(100, now - this.#sentAt) / 1000);
-    const { rtp = null, mid = '' } = (this.seeing && this.shown) || {};
+    if (this.hidden || this.control.stopping || now - this.#sentAt < (soon ? PERIOD_MS / 2 : PERIOD_MS - 4)) return;
+    // Of a set-point without a picture the agent takes nothing but that its sender is there.
+    if (still && !(this.#starting && now - this.#since < STARTING_MS && now - Math.max(this.#since, this.#sentAt) >= LIFE_MS)) return;
+    const values = still ? {} : this.#values(group, Math.min(100, now - this.#sentAt) / 1000);
+    const { rtp = null, mid = '' } = (this.seeing && !still && this.shown) || {};
     const picture = rtp === null ? {} : { rtp, mid };
     // A channel that is full drops it: the next one is newer.
     this.control.set({ t: 'set', group: this.group, lease, seq: this.#seq++, at: now, ...picture, values });

@@ -17,7 +17,7 @@ const ROWS = /** @type {const} */ ([
   ['Picture', [['resolution', 'Resolution'], ['fps', 'Frame rate'], ['codec', 'Codec'], ['dropped', 'Dropped frames']]],
   ['Delay', [['glass', 'Glass to glass'], ['buffer', 'Jitter buffer'], ['rtt', 'Round trip']]],
   ['Network', [['bitrate', 'Bitrate'], ['loss', 'Packet loss'], ['path', 'Path'], ['door', 'Connected through']]],
-  ['Quality', [['layer', 'Sent at present'], ['estimate', 'The way carries about'], ['limit', 'Limited by']]],
+  ['Quality', [['layer', 'Sent at present'], ['estimate', 'Network carries about'], ['limit', 'Limited by']]],
   ['Agent', [['device', 'Device'], ['version', 'Version'], ['viewers', 'Watching now'], ['board', 'Board']]],
 ]);
 

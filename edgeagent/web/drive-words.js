@@ -40,6 +40,9 @@ const WHY = {
   taken: 'Somebody else took the wheel.',
 };
 
+/** What an operator's own page brought about. */
+const OWN = ['silence', 'hidden', 'gamepad', 'picture', 'person'];
+
 /** Why a set-point moved nothing. @type {Record<string, string>} */
 const NOT_TAKEN = {
   late: 'Slow link: late commands are ignored',
@@ -49,6 +52,24 @@ const NOT_TAKEN = {
 
 /** @param {Group} group */
 export const reason = ({ text, why }) => (text ? text.charAt(0).toUpperCase() + text.slice(1) : (WHY[why] ?? ''));
+
+/**
+ * Why there are no gamepads in a page that came in the clear, and what to do about it; pieces to type or to open are marked as `code`.
+ * @param {{origin: string, host: string}} page @param {string} src the agent's URL, '' for a broker
+ * @returns {{text: string, code?: boolean}[]}
+ */
+export function insecure(page, src) {
+  const why = 'Browsers show gamepads only to a page that came over HTTPS, or from this very computer.';
+  if (!src.startsWith(`${page.origin}/`)) return [{ text: `${why} Open this page by https:// from where it is kept.` }];
+  return [
+    { text: `${why} In the agent’s configuration write ` },
+    { text: 'http: {tls: true}', code: true },
+    { text: ', or ' },
+    { text: 'tls: true', code: true },
+    { text: ' in the section that is there; restart it, and open ' },
+    { text: `https://${page.host}/`, code: true },
+  ];
+}
 
 /** @param {Facts} facts @returns {Standing} */
 export function standing({ open, told, you, operates, admin, group, neutral, typing = false, frozen, seen }) {
@@ -70,9 +91,12 @@ export function standing({ open, told, you, operates, admin, group, neutral, typ
     /** @type {Standing['acts']} */
     const acts = first ? [{ act: 'hand', label: `Hand over to ${first.name || 'the next'}` }] : [];
     const waits = first ? `${first.name || 'Somebody'} would like to drive.` : '';
-    if (frozen) return { tone: 'hold', title: seen ? 'The picture stands still' : 'Waiting for the picture', hint: 'Nothing moves until it is live.', acts };
+    const hint = (/** @type {string} */ text) => `${text} ${waits}`.trim();
+    if (frozen) return { tone: 'hold', title: seen ? 'The picture stands still' : 'Waiting for the picture', hint: hint('Nothing moves until it is live.'), acts };
     if (group.state === 'disarmed') {
-      return { tone: 'hold', title: neutral ? 'Getting ready…' : `Let go of the ${typing ? 'keys' : 'stick'}`, hint: neutral ? why : why || 'Then you drive.', acts };
+      // The agent speaks of the operator, which is the person who reads this.
+      const own = OWN.includes(group.why) ? (WHY[group.why] ?? '') : why;
+      return { tone: 'hold', title: neutral ? 'Getting ready…' : `Let go of the ${typing ? 'keys' : 'stick'}`, hint: hint(neutral ? own : own || 'Then you drive.'), acts };
     }
     return { tone: 'armed', title: 'You drive', hint: waits, acts };
   }

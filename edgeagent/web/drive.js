@@ -455,6 +455,7 @@ export class EdgeDrive extends HTMLElement {
       const { EdgePads } = await import('./pads.js');
       const pads = new EdgePads();
       pads.pads = this.#pads;
+      pads.src = this.#agent?.settings.src ?? '';
       pads.looks = Boolean(this.#sticks[1].roles);
       body.append(pads);
     } else {

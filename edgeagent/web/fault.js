@@ -59,6 +59,13 @@ const LIMITS = {
   board: ['board', 'The board cannot encode a better picture at present.'],
 };
 
+/** The same of several cameras. @type {Record<string, string>} */
+const MANY = {
+  'The camera cannot send less than your connection carries.': 'The cameras cannot send less than your connection carries.',
+  'The board works, but the camera gives no picture.': 'The board works, but the cameras give no picture.',
+  'The camera delivers fewer pictures than it should.': 'The cameras deliver fewer pictures than they should.',
+};
+
 /**
  * @param {Facts} facts
  * @returns {Fault | null}
@@ -86,7 +93,7 @@ export function faultOf(facts) {
       if (facts.answers) return hard('board', 'The board answers, but sends no picture at present.');
       return hard('network', 'The connection to the board was interrupted; it is being made anew.');
     case 'off':
-      return hard('camera', 'The board works, but its camera gives no picture.');
+      return hard('camera', 'The board works, but the camera gives no picture.');
     case 'live': {
       const limit = LIMITS[flow?.limit ?? ''];
       if (limit) return soft(limit[0], flow?.text || limit[1]);
@@ -162,9 +169,15 @@ export function together(cameras) {
   const worst = bad[0]?.fault;
   if (!worst) return null;
   const same = bad.filter((each) => each.fault?.at === worst.at && each.fault.hard === worst.hard);
-  if (same.length === cameras.length || (worst.at !== 'camera' && same.length > 1)) return worst;
-  return { ...worst, partly: true, text: `${same.map((each) => each.title).join(', ')}: ${worst.text}` };
+  const text = (same.length > 1 && MANY[worst.text]) || worst.text;
+  if (same.length === cameras.length || (worst.at !== 'camera' && same.length > 1)) return text === worst.text ? worst : { ...worst, text };
+  const titles = same.map((each) => each.title);
+  const names = [titles.slice(0, -1).join(', '), ...titles.slice(-1)].filter(Boolean).join(' and ');
+  return { ...worst, partly: true, text: `${names}: ${lower(text)}` };
 }
+
+/** A sentence that continues another: lower-case first letter unless it may be a name or an abbreviation. @param {string} text */
+const lower = (text) => (/^(The|These|This|Your|Parts)\b/.test(text) ? text.charAt(0).toLowerCase() + text.slice(1) : text);
 
 /**
  * The way of the picture, part by part. Of what lies behind a hard fault nothing is known.

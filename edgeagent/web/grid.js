@@ -195,6 +195,7 @@ export class EdgeGrid extends HTMLElement {
   #choose(camera) {
     if (camera === this.#selected) return;
     this.setAttribute('camera', camera);
+    this.tile(camera)?.focusPicture();
     this.dispatchEvent(new CustomEvent('edge-select', { detail: camera, bubbles: true, composed: true }));
   }
 
@@ -211,7 +212,8 @@ export class EdgeGrid extends HTMLElement {
     if (tile && from?.width && !(before && camera)) import('./glide.js').then(({ glide }) => glide(tile, from), () => {});
     if (!camera && tile) tile.scrollIntoView({ block: 'nearest' });
     tile?.wakeControls();
-    if (focused || camera) tile?.focusPicture();
+    // By the address alone nothing gets the focus, whose frame would lie round the whole picture.
+    if (focused) tile?.focusPicture();
   }
 
   #layout = () => {

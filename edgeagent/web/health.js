@@ -27,7 +27,7 @@ const style = sheet(`
 :host { display: block; color: #fff; pointer-events: none; --_accent: var(--edge-accent-on-video, #58b4ff); }
 button {
   display: block; width: 100%; padding: 10px 12px 12px; border: 0; border-radius: 12px; text-align: left; pointer-events: auto;
-  background: rgb(12 14 17 / .9); color: #fff; box-shadow: 0 0 0 1px rgb(255 255 255 / .14);
+  background: #101317; color: #fff; box-shadow: 0 0 0 1px rgb(255 255 255 / .14);
 }
 .small { display: none; align-items: center; gap: 8px; font-weight: 600; white-space: nowrap; }
 .chain { display: flex; }
@@ -47,7 +47,7 @@ button {
 :host(.closed) button { width: auto; min-width: 44px; padding: 6px 16px 6px 6px; border-radius: 22px; }
 :host(.closed) .small { display: flex; }
 :host(.closed) .chain, :host(.closed) .text { display: none; }
-@media (hover: hover) { button:hover { background: rgb(32 37 44 / .95); } }
+@media (hover: hover) { button:hover { background: #20252c; } }
 `);
 
 export class EdgeHealth extends HTMLElement {
@@ -89,7 +89,8 @@ export class EdgeHealth extends HTMLElement {
     this.classList.toggle('hard', fault.hard);
     this.#small.replaceChildren(sign(fault.at), PARTS[fault.at][0]);
     this.#chain.replaceChildren(...chain(fault).map(({ part, state }) => el('span', { class: `part ${state}` }, sign(part), el('span', { class: 'label' }, PARTS[part][0]))));
-    this.#open(!fault.mild);
+    // Of a camera that is off among others the picture itself says so, and why.
+    this.#open(!fault.mild && !(fault.partly && fault.hard && fault.at === 'camera'));
     if (fault.partly || (!fault.hard && !fault.mild)) this.#timer = window.setTimeout(() => this.#open(false), OPEN_MS);
   }
 

@@ -8,6 +8,7 @@
  * @typedef {import('./inputs.js').PadState} PadState
  */
 import { el, preference, setText } from './dom.js';
+import { insecure } from './drive-words.js';
 import { bindingFrom, moved, opposite, padHands, STANDARD, still } from './inputs.js';
 import { base } from './styles.js';
 import { forms, pads as style } from './robot-style.js';
@@ -108,6 +109,8 @@ export class EdgePads extends HTMLElement {
   pads = null;
   /** Whether there is something to look about with. */
   looks = false;
+  /** The agent's URL, '' where it is reached over a broker only. */
+  src = '';
   #box = el('div', { class: 'pad' });
   #bars = el('div', { class: 'bars', 'aria-hidden': 'true' });
   #key = '';
@@ -115,16 +118,17 @@ export class EdgePads extends HTMLElement {
   /** @type {{step: number, binding: Binding, rest: PadState | null, last: PadState | null, since: number, clear: boolean, pad: string} | null} */
   #asking = null;
   #keys = el('dl');
+  #secure = el('p', { class: 'secure', hidden: isSecureContext });
 
   constructor() {
     super();
     const root = this.attachShadow({ mode: 'open' });
     root.adoptedStyleSheets = [base, forms, style];
-    const secure = el('p', { class: 'secure', hidden: isSecureContext }, 'Browsers show gamepads only to a page that came over HTTPS or from this machine. Open this page with https:// to use one.');
-    root.append(el('h3', {}, 'Gamepad'), this.#box, secure, el('h3', {}, 'Keyboard'), this.#keys);
+    root.append(el('h3', {}, 'Gamepad'), this.#box, this.#secure, el('h3', {}, 'Keyboard'), this.#keys);
   }
 
   connectedCallback() {
+    this.#secure.replaceChildren(...insecure(location, this.src).map(({ text, code }) => (code ? el('code', {}, text) : text)));
     const rows = [
       ['Drive', 'W', 'A', 'S', 'D'],
       ['or', '↑', '←', '↓', '→'],

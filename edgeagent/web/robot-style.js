@@ -136,6 +136,9 @@ h2 { font-size: 16px; line-height: 24px; font-weight: 600; overflow: hidden; tex
 .toast.on { opacity: 1; }
 
 @media (max-width: 760px) and (orientation: landscape) { .figures { gap: 4px 12px; } .figures .loss { display: none; } }
+@media (orientation: landscape) { :host([beside]) .top > :is(h2, .select, .pill) { visibility: hidden; } }
+@media (max-width: 1000px) and (orientation: landscape) { :host([beside]) .figures :is(.rtt, .loss) { display: none; } }
+@media (max-width: 1000px) { h2:has(~ .select:not([hidden])) { display: none; } }
 @media (max-height: 420px) { .levers:not([hidden]) ~ .gauge { display: none; } .middle { bottom: calc(12px + var(--_b)); } .dock { padding: 10px 20px 12px; } .dock .acts { margin-top: 8px; } }
 @media (min-width: 1000px) and (min-height: 600px) {
   .stop { width: 104px; height: 104px; font-size: 22px; top: auto; bottom: calc(32px + var(--_b)); right: calc(32px + var(--_r)); }
@@ -200,6 +203,8 @@ kbd { display: inline-block; min-width: 28px; padding: 2px 8px; margin-left: 4px
 .bars i::after { content: ""; position: absolute; inset: 0; left: calc(50% + min(var(--v) * 50%, 0%)); width: calc(max(var(--v), -1 * var(--v)) * 50%); background: var(--_accent); }
 .ask { font-size: 18px; line-height: 24px; font-weight: 600; color: var(--_text) !important; }
 .secure { margin-top: 12px; color: var(--_muted); }
+.secure code { color: var(--_text); font: 600 0.92em ui-monospace, monospace; overflow-wrap: anywhere; }
+.secure code:not(:last-child) { white-space: nowrap; }
 `);
 
 export const devices = sheet(`

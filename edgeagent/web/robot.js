@@ -37,6 +37,7 @@ const driveStyle = sheet(`
 :host { display: flex; --_accent: var(--edge-accent-on-video, #58b4ff); --_accent-ink: #04233d; }
 :host(:not([slot])) { --_accent: var(--edge-accent, #58b4ff); --_accent-ink: var(--edge-accent-ink, #04233d); margin-right: 8px; }
 button { display: flex; align-items: center; gap: 8px; height: 44px; padding: 0 20px 0 14px; border: 0; border-radius: 22px; background: var(--_accent); color: var(--_accent-ink); font-weight: 600; }
+@media (max-width: 479px) { :host(:not([wide])) button { justify-content: center; width: 44px; padding: 0; } :host(:not([wide])) span { display: none; } }
 `);
 
 /** The panel with all devices, beside the pictures. */
@@ -85,14 +86,14 @@ class Alone extends HTMLElement {
   }
 }
 
-/** The button in a camera's bar. */
+/** The button in a camera's bar, in the header or, `wide`, where there is room for its name on a phone, too. */
 class DriveButton extends HTMLElement {
   /** @param {() => void} act */
   constructor(act) {
     super();
     const root = this.attachShadow({ mode: 'open' });
     root.adoptedStyleSheets = [base, driveStyle];
-    const button = el('button', { type: 'button' }, outline(WHEEL), 'Drive');
+    const button = el('button', { type: 'button', 'aria-label': 'Drive', title: 'Drive' }, outline(WHEEL), el('span', {}, 'Drive'));
     button.addEventListener('click', act);
     root.append(button);
   }
@@ -193,6 +194,7 @@ export function furnish(agent, grid, main, header) {
     const place = here && drivable ? (tile ?? alone?.acts) : null;
     if (!place) driveButton.remove();
     else if (driveButton.parentNode !== place) place.append(driveButton);
+    driveButton.toggleAttribute('wide', !tile);
     headerButton.hidden = !here || !drivable || !state.cameras.length;
     if (alone) return;
     const wanted = here && fromFragment(location.hash).drive;

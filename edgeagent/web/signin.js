@@ -10,6 +10,7 @@ export class EdgeSignin extends HTMLElement {
   /** @type {Agent | null} */
   #agent = null;
   #heading = el('h2');
+  #host = el('p', { class: 'host' });
   #text = el('p');
   #token = el('input', { type: 'password', name: 'token', autocomplete: 'current-password', required: true, autocapitalize: 'off', spellcheck: 'false' });
   #button = el('button', { class: 'primary', type: 'submit' }, 'Sign in');
@@ -18,9 +19,10 @@ export class EdgeSignin extends HTMLElement {
     super();
     const root = this.attachShadow({ mode: 'open' });
     root.adoptedStyleSheets = [base, style];
+    const icon = el('img', { src: new URL('favicon.svg', import.meta.url).href, alt: '', width: '48', height: '48' });
     // A user name beside the password is what password managers look for.
     const user = el('input', { type: 'text', name: 'username', autocomplete: 'username', value: 'viewer', hidden: true, tabindex: '-1' });
-    const form = el('form', {}, this.#heading, this.#text, user, el('label', {}, 'Token', this.#token), this.#problem, this.#button);
+    const form = el('form', {}, icon, this.#heading, this.#host, this.#text, user, el('label', {}, 'Token', this.#token), this.#button, this.#problem);
     form.addEventListener('submit', (event) => {
       event.preventDefault();
       void this.#submit();
@@ -33,6 +35,7 @@ export class EdgeSignin extends HTMLElement {
     this.#agent = agent;
     const { device, title, signInText } = agent.store.state;
     setText(this.#heading, device ? `Sign in to ${titleOf(device, title)}` : 'Sign in');
+    setText(this.#host, new URL(agent.settings.src).host);
     setText(this.#text, 'The owner of this device has set an access token. Enter it to see the cameras.');
     setText(this.#problem, signInText);
   }

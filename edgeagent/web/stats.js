@@ -11,6 +11,9 @@
  * @property {number} dropped
  * @property {number} bufferSeconds time that frames spent in the jitter buffer, summed
  * @property {number} buffered frames that left the jitter buffer
+ * @property {number | null} meantSeconds time that they were meant to spend there, summed; null where the browser does not say
+ * @property {number} assembledSeconds time from a frame's first packet to its last, summed
+ * @property {number} jitterMs of the packets' arrivals (RFC 3550)
  * @property {number} freezes
  * @property {number} nacks
  * @property {number | null} repaired packets that came again; null where the browser does not count them
@@ -67,6 +70,9 @@ export function readStats(report, mid) {
     dropped: inbound.framesDropped ?? 0,
     bufferSeconds: inbound.jitterBufferDelay ?? 0,
     buffered: inbound.jitterBufferEmittedCount ?? 0,
+    meantSeconds: inbound.jitterBufferTargetDelay ?? null,
+    assembledSeconds: inbound.totalAssemblyTime ?? 0,
+    jitterMs: 1000 * (inbound.jitter ?? 0),
     freezes: inbound.freezeCount ?? 0,
     nacks: inbound.nackCount ?? 0,
     repaired: inbound.retransmittedPacketsReceived ?? null,

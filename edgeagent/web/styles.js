@@ -43,6 +43,7 @@ button { cursor: pointer; touch-action: manipulation; }
 @media (hover: hover) { .icon:hover { background: color-mix(in srgb, currentColor 14%, transparent); } }
 .icon:active { background: color-mix(in srgb, currentColor 22%, transparent); }
 .icon[aria-pressed="true"] { color: var(--_accent); }
+.icon:disabled { opacity: .4; background: none; cursor: default; }
 .plain {
   min-height: 44px; padding: 0 16px; border: 1px solid color-mix(in srgb, currentColor 40%, transparent);
   border-radius: 8px; background: transparent; font-weight: 600;
@@ -139,6 +140,7 @@ edge-details { position: absolute; top: 0; right: 0; bottom: 0; width: min(336px
   .with-details .pictures, .with-details .message, .with-details .bar, .with-details .hit { right: 336px; width: auto; }
   :host .with-details .step.next { right: 344px; }
 }
+@container (max-width: 999px) { .with-details .bottom { visibility: hidden; } }
 @container (max-width: 599px) {
   edge-details { top: auto; left: 0; width: 100%; height: 62%; }
   .with-details .pictures, .with-details .message { bottom: 62%; top: 52px; }
@@ -155,7 +157,15 @@ edge-details { position: absolute; top: 0; right: 0; bottom: 0; width: min(336px
   .bottom { justify-content: space-around; }
   .step { top: calc(8px + env(safe-area-inset-top)); margin: 0; height: 44px; background: none; }
   .step.next { right: 8px; } .step.prev { left: auto; right: 52px; }
+  :host([steps]) .top { padding-right: 104px; }
+  /* A wide picture in the upper third, near its name, and what is said over it. */
+  :host([edges]) :is(video, canvas.last) { object-position: 50% 30%; }
+  :host([edges]) .stage:not(.with-details) .message { bottom: calc(40cqh - 22.5cqw); }
 }
+@container (max-width: 479px) {
+  :host(:not([compact])) .bottom { gap: 0; padding-left: 4px; padding-right: 4px; }
+}
+@container (max-width: 359px) { .live-text { display: none; } }
 
 .toast {
   position: absolute; left: 50%; bottom: 72px; transform: translateX(-50%); padding: 10px 16px; border-radius: 8px;
@@ -169,12 +179,12 @@ edge-details { position: absolute; top: 0; right: 0; bottom: 0; width: min(336px
 edge-health { position: absolute; left: 8px; bottom: calc(var(--_up, 8px) + var(--_safe, 0px)); width: min(360px, 100% - 16px); z-index: 2; }
 :host([edges]) { --_safe: env(safe-area-inset-bottom); }
 :host([edges]) edge-health { left: calc(8px + env(safe-area-inset-left)); }
-edge-quality { position: absolute; right: 8px; bottom: 8px; width: min(320px, 100% - 16px); max-height: calc(100% - 16px); z-index: 3; }
-:host([edges]) edge-quality { right: calc(8px + env(safe-area-inset-right)); bottom: calc(8px + env(safe-area-inset-bottom)); }
+edge-quality { position: absolute; right: 8px; bottom: calc(60px + var(--_safe, 0px)); width: min(320px, 100% - 16px); max-height: calc(100% - 68px - var(--_safe, 0px)); z-index: 3; }
+:host([edges]) edge-quality { right: calc(8px + env(safe-area-inset-right)); }
+@container (max-width: 799px) { .stage { --_up: 64px; } }
 @container (max-width: 599px) {
-  .stage { --_up: 64px; }
   .stage edge-health { width: calc(100% - 16px); }
-  edge-quality { right: 0; left: 0; bottom: 0; width: 100%; border-radius: 12px 12px 0 0; }
+  :host .stage edge-quality { right: 0; left: 0; bottom: 0; width: 100%; max-height: calc(100% - 8px); padding-bottom: var(--_safe, 0px); border-radius: 12px 12px 0 0; }
 }
 edge-signin { position: absolute; inset: 0; overflow: auto; background: var(--_surface); color: var(--_text); z-index: 3; }
 @media (prefers-reduced-motion: reduce) {
@@ -208,7 +218,10 @@ export const signin = sheet(`
 :host { display: grid; place-items: center; padding: 24px; color: var(--_text); background: var(--_surface); user-select: text; }
 form { display: grid; gap: 12px; width: min(360px, 100%); }
 h2 { font-size: 20px; line-height: 28px; font-weight: 600; }
+h2, .host { overflow-wrap: anywhere; }
+img { display: block; width: 48px; height: 48px; }
 p { color: var(--_muted); }
+.host { margin-top: -12px; }
 label { display: grid; gap: 4px; font-weight: 600; }
 label.check { display: flex; align-items: center; gap: 12px; min-height: 44px; font-weight: 400; cursor: pointer; }
 input[type="text"], input[type="password"], input[type="url"] {

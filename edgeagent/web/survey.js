@@ -1,9 +1,9 @@
 // @ts-check
 /**
  * What the browser counts, twice a second: who is at fault where a picture is bad (fault.js) is told to the store, and how long
- * pictures are to be held back (buffer.js) to the peer.
+ * pictures are to be held back (buffer.js) to the peer, and to the agent where they are held for too long.
  */
-import { BufferTarget } from './buffer.js';
+import { BufferTarget, Held } from './buffer.js';
 import { faultOf, FaultWatch, together } from './fault.js';
 import './health.js';
 import { readStats } from './stats.js';
@@ -15,6 +15,8 @@ import { titleOf } from './words.js';
  */
 
 const JUDGE_MS = 2000;
+/** The number of what is said beside the wishes of link.js, which count from 1. */
+const ASIDE = Number.MAX_SAFE_INTEGER;
 /** Where nothing is known of the path. */
 const RTT_MS = 50;
 
@@ -24,6 +26,8 @@ export class Survey {
   #cameras;
   #watch = new FaultWatch();
   #buffer = new BufferTarget();
+  /** @type {Map<string, Held>} by peer and mid */
+  #held = new Map();
   #reading = false;
   /** @type {Map<string, number>} frames, by peer and mid */
   #decoded = new Map();
@@ -55,6 +59,25 @@ export class Survey {
     this.#agent.store.set({ faults, fault: together(named) });
   }
 
+  /**
+   * Tell the agent by how much pictures are held for too long.
+   * @param {number} now @param {number} id @param {import('./peer.js').Peer} peer @param {[string, Reading | null][]} readings by peer and mid
+   */
+  #hasten(now, id, peer, readings) {
+    const known = this.#held;
+    this.#held = new Map(readings.map(([key]) => [key, known.get(key) ?? new Held()]));
+    const current = this.#link.summary.current;
+    if (current?.id !== id || !current.open || this.#agent.driving) return;
+    for (const { mid, layer } of current.lines) {
+      const key = `${id} ${mid}`;
+      const reading = readings.find(([each]) => each === key)?.[1];
+      const sooner = reading && this.#held.get(key)?.take(reading, now);
+      /** @type {import('./types.js').ViewerMessage} */
+      const message = { v: 1, t: 'quality', sid: current.sid, id: ASIDE, mid, layer, sooner_ms: sooner || 0 };
+      if (sooner && layer !== 'off') peer.send(JSON.stringify(message));
+    }
+  }
+
   /** @param {number} now @param {number} id @param {import('./peer.js').Peer} peer */
   async #read(now, id, peer) {
     this.#reading = true;
@@ -72,6 +95,7 @@ export class Survey {
         // One who drives would rather see a gap than what was.
         if (this.#agent.driving) peer.hold(0, new Set());
         else peer.hold(ms, new Set(spread));
+        this.#hasten(now, id, peer, readings);
       }
       // Frames that are decoded but not presented (a window behind another, a tile out of sight) still say that the link works.
       const decoded = new Map(readings.map(([key, reading]) => [key, reading?.frames ?? 0]));

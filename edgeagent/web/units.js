@@ -10,10 +10,10 @@ export function delayText(delay) {
   return `${Math.round(delay.ms)} ms ± ${Math.max(1, Math.ceil(delay.uncertainty))}`;
 }
 
-/** @param {number} bitsPerSecond */
+/** The unit stays with its figure. @param {number} bitsPerSecond */
 export function bitrateText(bitsPerSecond) {
-  if (bitsPerSecond >= 999_500) return `${(bitsPerSecond / 1e6).toFixed(bitsPerSecond < 9_950_000 ? 2 : 1)} Mbit/s`;
-  return `${Math.round(bitsPerSecond / 1000)} kbit/s`;
+  if (bitsPerSecond >= 999_500) return `${(bitsPerSecond / 1e6).toFixed(bitsPerSecond < 9_950_000 ? 2 : 1)}\u00a0Mbit/s`;
+  return `${Math.round(bitsPerSecond / 1000)}\u00a0kbit/s`;
 }
 
 /** @param {string} path as `stats.js` gives it */

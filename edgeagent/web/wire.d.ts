@@ -47,6 +47,7 @@ export interface Switch {
  * Wish for `mid`: a layer's name, `auto`, or `off` (send nothing until another wish).
  *
  * `delay`: show pictures as soon as they are there (`least`, for one who drives), or evenly, as the browser thinks best.
+ * `sooner_ms`: by so much the viewer holds pictures for longer than it means to, since it takes them for early. Said once.
  */
 export interface Quality {
   v?: 1;
@@ -56,6 +57,7 @@ export interface Quality {
   mid: string;
   layer: string;
   delay?: "least" | "smooth";
+  sooner_ms?: number;
 }
 
 /** Ask for the agent's clock; `at` is the viewer's own time in ms and comes back unchanged. */

@@ -31,7 +31,7 @@ export function words(view, { online = true, lna = '' } = {}) {
     case 'reconnecting':
       return online ? say('wait', 'Reconnecting…') : offline(say);
     case 'off':
-      return say('off', view.text ? `Camera is off: ${lower(view.text.replace(/\.$/, ''))}` : 'Camera is off');
+      return say('off', 'Camera is off', view.text.replace(/`([^`]*)`/g, '“$1”'));
     case 'refused':
       return say('lost', view.text || 'The camera refused to connect');
     case 'signin':
@@ -81,11 +81,4 @@ export function titleOf(name, title = '') {
   if (title) return title;
   const text = name.replaceAll('-', ' ').trim();
   return text.charAt(0).toUpperCase() + text.slice(1);
-}
-
-/** A sentence that continues another: lower-case first letter unless it looks like a name or an abbreviation. @param {string} text */
-function lower(text) {
-  return /^[A-Z][a-z]*\b(?![A-Z])/.test(text) && /^(The|There|A|An|No|It|Its|This|Nothing|Cannot|Could|Not|Camera|Waiting|Still)\b/.test(text)
-    ? text.charAt(0).toLowerCase() + text.slice(1)
-    : text;
 }

@@ -1,7 +1,7 @@
 // @ts-check
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { BufferTarget } from '../../edgeagent/web/buffer.js';
+import { BufferTarget, Held } from '../../edgeagent/web/buffer.js';
 
 const STEP_MS = 500;
 
@@ -90,5 +90,74 @@ describe('how long pictures are held back', () => {
     peer.repaired = null;
     peer.run(1);
     assert.equal(peer.run(2, { nacks: 1 }), 130);
+  });
+});
+
+/** A line whose pictures are held `held` ms, of which `meant` are meant, 25 a second. */
+class Line {
+  held = new Held();
+  at = 0;
+  /** @type {any} */
+  counted = { bufferSeconds: 0, buffered: 0, meantSeconds: 0, assembledSeconds: 0, nacks: 0, jitterMs: 3 };
+
+  /**
+   * @param {number} seconds
+   * @param {{held?: number, meant?: number | null, assembled?: number, nacks?: number, jitter?: number, fps?: number}} each
+   * @returns {number[]} what was asked for
+   */
+  run(seconds, { held = 100, meant = 14, assembled = 2, nacks = 0, jitter = 3, fps = 25 }) {
+    const asked = [];
+    for (let i = 0; i < seconds * 2; i++) {
+      this.at += STEP_MS;
+      const { counted: c } = this;
+      const count = c.buffered + fps / 2;
+      this.counted = {
+        bufferSeconds: c.bufferSeconds + (held * fps) / 2000,
+        buffered: count,
+        meantSeconds: meant === null ? null : c.meantSeconds + (meant * fps) / 2000,
+        assembledSeconds: c.assembledSeconds + (assembled * fps) / 2000,
+        nacks: c.nacks + nacks,
+        jitterMs: jitter,
+      };
+      const ms = this.held.take(this.counted, this.at);
+      if (ms) asked.push(ms);
+    }
+    return asked;
+  }
+}
+
+describe('pictures that are held for longer than meant', () => {
+  test('are drawn forward by that, less a margin, after three looks that say so', () => {
+    const line = new Line();
+    assert.deepEqual(line.run(8.5, { held: 14 }), []);
+    assert.deepEqual(line.run(5.5, { held: 100 }), []);
+    assert.deepEqual(line.run(1, { held: 100 }), [100 - 14 - 2 - 5]);
+    assert.deepEqual(line.run(60, { held: 24 }), []);
+  });
+
+  /** @type {[string, Parameters<Line['run']>[1]][]} */
+  const fine = [
+    ['as meant', { held: 16 }],
+    ['long, and meant to be', { held: 300, meant: 300 }],
+    ['on a slow link, while the picture comes', { held: 90, assembled: 80 }],
+    ['where packets are lost', { nacks: 1 }],
+    ['where packets come unevenly', { jitter: 80 }],
+    ['where the browser does not say what it means', { meant: null }],
+    ['where pictures are seldom', { fps: 1 }],
+  ];
+  for (const [name, each] of fine) test(`${name}: nothing is asked for`, () => assert.deepEqual(new Line().run(60, each), []));
+
+  test('what did not help is asked for less and less often', () => {
+    const line = new Line();
+    const times = [];
+    for (let i = 0; i < 600; i++) if (line.run(0.5, {}).length) times.push(line.at / 1000);
+    assert.deepEqual(times, [6.5, 12.5, 24.5, 48.5, 96.5, 192.5]);
+  });
+
+  test('a line that was counted anew begins anew', () => {
+    const line = new Line();
+    line.run(7, {});
+    line.counted = { ...line.counted, bufferSeconds: 0, buffered: 0, meantSeconds: 0, assembledSeconds: 0 };
+    assert.deepEqual(line.run(4, {}), []);
   });
 });

@@ -257,6 +257,31 @@ describe('the wheel', () => {
     assert.ok(agent.moved.every((each) => !('rtp' in each)));
   });
 
+  test('a lease waits for its first picture, and says now and then that somebody is there', async () => {
+    const { agent, driver } = setup();
+    driver.frozen = true;
+    await driver.control.lease('drive', 'request', agent.now);
+    driver.wheel.hands.throttle = 1;
+    const since = agent.now;
+    driver.run(60_000);
+    const signs = agent.heard.filter((each) => each.t === 'set');
+    assert.ok(signs.every((each) => Object.keys(each.values).length === 0 && !('rtp' in each)));
+    const gaps = [since, ...signs.map((each) => each.at)].map((at, i, all) => (all[i + 1] ?? at) - at).slice(0, -1);
+    // Not in the first second, in which the agent asks for no picture; and before it takes the lease from one who is silent (3 s).
+    assert.ok(gaps.every((gap) => gap > 1500 && gap < 3000), `${gaps}`);
+    const last = signs[signs.length - 1].at - since;
+    assert.ok(last > 25_000 && last < 31_000, 'where none comes others have their turn');
+    assert.ok(agent.heard.every((each) => each.t !== 'halt'));
+    driver.wheel.hands.throttle = 0;
+    driver.frozen = false;
+    driver.run(200);
+    assert.equal(driver.state, 'armed');
+    driver.frozen = true;
+    agent.heard.length = 0;
+    driver.run(10_000);
+    assert.deepEqual(agent.heard.filter((each) => each.at > agent.now - 9000), [], 'a picture that stood still is another thing');
+  });
+
   test('a hidden page is silent', async () => {
     const { agent, driver } = setup();
     await driver.arm();

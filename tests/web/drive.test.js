@@ -2,7 +2,7 @@
 /** Forms from schemas, readings as text and lines, and how driving is put into words. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { batteryOf, hindrance, speedOf, standing } from '../../edgeagent/web/drive-words.js';
+import { batteryOf, hindrance, insecure, speedOf, standing } from '../../edgeagent/web/drive-words.js';
 import { argsOf, fieldsOf, readingText, sparkline, toggleOf } from '../../edgeagent/web/fields.js';
 import { AIR, FakeAgent, LAMP, ROVER } from './support/fake-agent.js';
 
@@ -116,12 +116,26 @@ describe('in words', () => {
     assert.deepEqual(say({}, { ...mine, state: 'fault', text: 'The left motor does not answer.' }), ['fault', 'It cannot move now', 'release']);
   });
 
+  test('a page in the clear says what to write so that gamepads come', () => {
+    const page = { origin: 'http://10.0.0.7:8080', host: '10.0.0.7:8080' };
+    const code = (/** @type {string} */ src) => insecure(page, src).filter((part) => part.code).map((part) => part.text);
+    assert.deepEqual(code('http://10.0.0.7:8080/'), ['http: {tls: true}', 'tls: true', 'https://10.0.0.7:8080/']);
+    // From elsewhere it is not the agent that serves the page.
+    for (const src of ['', 'http://10.0.0.7:80801/', 'https://10.0.0.7:8080/']) assert.deepEqual(code(src), []);
+    assert.match(insecure(page, '')[0].text, /Open this page by https:/);
+  });
+
   test('every reason has a sentence', () => {
     for (const why of ['lease', 'silence', 'hidden', 'gamepad', 'picture', 'battery', 'device', 'keeper', 'stop', 'taken']) {
       const { hint } = standing({ ...facts, group: { ...group, why } });
       assert.match(hint, /^[A-Z].*\.$/, why);
     }
     assert.equal(standing({ ...facts, group: { ...group, why: 'stop', text: 'Ben pressed stop.' } }).hint, 'Ben pressed stop.');
+    const mine = (/** @type {object} */ more) => standing({ ...facts, group: { ...group, holder: 'me', lease: 4, state: 'disarmed', ...more } }).hint;
+    assert.equal(mine({ why: 'silence', text: 'Nothing has come from Anna for 0.3 s.' }), 'Nothing was heard from this page for a moment.', 'she reads it herself');
+    assert.equal(mine({ why: 'person', text: 'The operator has halted.' }), '');
+    assert.equal(mine({ why: 'taken', text: 'Anna has taken over from Ben.' }), 'Anna has taken over from Ben.');
+    assert.equal(mine({ why: 'picture', queue: [{ viewer: 'b', name: 'Ben' }] }), 'The picture stood still. Ben would like to drive.');
     assert.equal(hindrance({ why: '', silent: false, late: 1 }), '');
     assert.equal(hindrance({ why: 'disarmed', silent: false, late: 1 }), '');
     assert.match(hindrance({ why: 'late', silent: false, late: 400 }), /late commands/);

@@ -184,7 +184,19 @@ describe('what is shown', () => {
     assert.equal(together([{ title: 'Gate', fault: network }, { title: 'Yard', fault: null }])?.text, 'Gate: Slow.');
     assert.equal(together([{ title: 'Gate', fault: camera }, { title: 'Yard', fault: null }])?.partly, true);
     assert.equal(together([{ title: 'Gate', fault: camera }, { title: 'Yard', fault: camera }])?.partly, undefined);
-    assert.equal(together([{ title: 'Gate', fault: camera }, { title: 'Yard', fault: camera }, { title: 'Door', fault: null }])?.text, 'Gate, Yard: Off.');
+    assert.equal(together([{ title: 'Gate', fault: camera }, { title: 'Yard', fault: camera }, { title: 'Door', fault: null }])?.text, 'Gate and Yard: Off.');
+  });
+
+  test('names before a sentence: its number and its first letter agree with them', () => {
+    const off = /** @type {import('../../edgeagent/web/fault.js').Fault} */ (faultOf(facts({ phase: 'off' })));
+    const few = faultOf(facts(measured({ frames: 30 })));
+    const [gate, yard, door, well] = ['Gate', 'Yard', 'Door', 'Well'].map((title) => ({ title, fault: title === 'Well' ? null : off }));
+    assert.equal(together([gate])?.text, 'The board works, but the camera gives no picture.');
+    assert.equal(together([gate, yard])?.text, 'The board works, but the cameras give no picture.');
+    assert.equal(together([gate, well])?.text, 'Gate: the board works, but the camera gives no picture.');
+    assert.equal(together([gate, yard, door, well])?.text, 'Gate, Yard and Door: the board works, but the cameras give no picture.');
+    assert.equal(together([{ ...gate, fault: few }, { ...yard, fault: few }, well])?.text, 'Gate and Yard: the cameras deliver fewer pictures than they should.');
+    assert.equal(together([{ ...gate, fault: { ...off, text: 'RTSP says no.' } }, well])?.text, 'Gate: RTSP says no.');
   });
 
   test('the chain: nothing is known of what lies behind a hard fault', () => {

@@ -105,9 +105,9 @@ describe('words', () => {
     assert.equal(say({ phase: 'live', age: 10 }).text, '');
     assert.equal(say({ phase: 'connecting' }).text, 'Connecting…');
     assert.equal(say({ phase: 'starting' }).text, 'Camera is starting…');
-    assert.equal(say({ phase: 'off', text: 'The camera sends H.265; set it to H.264.' }).text, 'Camera is off: the camera sends H.265; set it to H.264');
-    assert.equal(say({ phase: 'off', text: 'RTSP refuses the password.' }).text, 'Camera is off: RTSP refuses the password');
-    assert.equal(say({ phase: 'off' }).text, 'Camera is off');
+    const off = say({ phase: 'off', text: 'There is no file clip.mp4; check `path` in the configuration.' });
+    assert.deepEqual([off.text, off.hint], ['Camera is off', 'There is no file clip.mp4; check “path” in the configuration.']);
+    assert.deepEqual([say({ phase: 'off' }).text, say({ phase: 'off' }).hint], ['Camera is off', '']);
     const lost = say({ phase: 'reconnecting', age: 12_300 });
     assert.deepEqual([lost.kind, lost.text, lost.age], ['wait', 'Reconnecting…', 'last picture 12 s ago']);
     assert.equal(say({ phase: 'unreachable', text: 'agent' }).text, 'The agent is not reachable');
@@ -147,7 +147,7 @@ describe('words', () => {
     assert.equal(delayText(null), '');
     assert.equal(delayText({ ms: 38.4, uncertainty: 0.2 }), '38 ms ± 1');
     assert.equal(delayText({ ms: 120, uncertainty: 11.2 }), '120 ms ± 12');
-    assert.deepEqual([850, 64_000, 999_600, 3_020_000, 12_340_000].map(bitrateText), ['1 kbit/s', '64 kbit/s', '1.00 Mbit/s', '3.02 Mbit/s', '12.3 Mbit/s']);
+    assert.deepEqual([850, 64_000, 999_600, 3_020_000, 12_340_000].map(bitrateText), ['1\u00a0kbit/s', '64\u00a0kbit/s', '1.00\u00a0Mbit/s', '3.02\u00a0Mbit/s', '12.3\u00a0Mbit/s']);
     assert.deepEqual(['host', 'srflx', 'relay', ''].map(pathText), ['Direct, in your network', 'Direct, over the internet', 'Through a relay', '']);
   });
 });

@@ -172,6 +172,8 @@ export class FakeAgent {
     const { group } = this;
     switch (message.t) {
       case 'set': {
+        // A sign of life.
+        if (!Object.keys(message.values).length) break;
         const axes = Object.values(message.values).flatMap((each) => Object.values(/** @type {any} */ (each)));
         if (group.holder === viewer.name && group.state === 'disarmed' && axes.every((value) => value === 0) && !this.objection) this.tellGroup({ state: 'armed', why: '', text: '' });
         const taken = group.holder === viewer.name && group.state === 'armed' && !this.objection;
