@@ -114,6 +114,8 @@ def released(*devices: Any) -> None:
 class OnPins(Driver):
     """A driver of GPIO pins: looks whether there are any, without claiming one."""
 
+    libraries = ("gpiozero",)
+
     def check(self) -> None:
         try:
             import gpiozero
@@ -139,7 +141,7 @@ class Switched(OnPins, Actuator, Sensor):
         pin: Pin = Field(description="BCM number of the pin")
         active_high: bool = Field(True, description="whether the pin is high when it is on; many relay boards want false")
         initial: bool = Field(False, description="whether it is on after the start")
-        safe: Literal["off", "on", "keep"] = Field("off", description="what it does when the agent ends or everything is stopped")
+        safe: Literal["off", "on", "keep"] = Field("off", description="what it does when the agent ends or the device fails")
 
     def __init__(self, name: str, options: Options) -> None:
         super().__init__(name, options)

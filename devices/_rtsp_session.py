@@ -65,6 +65,7 @@ class Session:
         self._challenges: tuple[str, ...] = ()
         self._answered = 0
         self._asked_again = False
+        self._withheld = False  # whether a redirection led to a host that does not get user and password
         self._accepted = False  # whether an answer to these challenges was right
         self._public = ""
         self._session = ""
@@ -162,9 +163,14 @@ class Session:
             self._link = self._socket = None
 
     def _follow(self, response: Response) -> None:
-        """Go where a redirection points."""
+        """Go where a redirection points. User and password are for the camera's own host: another one might be anybody's."""
+        here = self._address
+        location = response.headers.get("location", "")
         try:
-            target = Address.parse(response.headers.get("location", ""), self._address.user, self._address.password)
+            target = Address.parse(location)
+            self._withheld = bool(here.user) and not target.user and target.host.lower() != here.host.lower()
+            if target.host.lower() == here.host.lower():
+                target = Address.parse(location, here.user, here.password)
         except ValueError:
             raise DeviceFault("The camera redirects to an address that is none.") from None
         if self._address.secure and not target.secure:
@@ -180,6 +186,12 @@ class Session:
         for _ in range(2):
             if response.status != 401:
                 break
+            if self._withheld:
+                raise DeviceFault(
+                    f"The camera redirects to {self._address.host}, which asks for a user name and password; they are told to no "
+                    "other host: where it is meant, write that address as `url`.",
+                    retry=False,
+                )
             if not self._address.user:
                 raise DeviceFault(
                     f"The camera at {self._address.host} asks for a user name and password; add `username` and `password`.",

@@ -17,8 +17,8 @@ from edgeagent_devices._sim_map import Ground
 from edgeagent_devices._sim_paint import COLOURS
 
 _DROP_M, _FRONT_M, _BONNET_M = 0.145, 0.42, 0.105  # the bonnet below the camera, its front edge, half of its width
-_MAP_PX, _MARGIN_PX = 208, 20  # of a picture of 1280x720
-_MAP_TOP = 0.14  # of the height
+_MAP_PX, _MARGIN_PX = 208, 84  # of a picture of 1280x720
+_MAP_TOP = 0.21  # of the height
 _BEAMS = {"white": 0xFFFFFF, "amber": 0xFFB84D, "blue": 0x6FA8FF}
 _MAP_KINDS = {"wall": 0xC4694A, "hedge": 0x3F7D3A, "crate": 0xC98F3F, "tower": 0x8A8DA0}
 _ARROW_PX = 34
@@ -189,7 +189,7 @@ class Dash:
         if self._map_for != seen.lit:
             self._map_for, self._map = seen.lit, _Patch.of(*self._paint_map(seen.lit))
         margin = _MARGIN_PX * self._unit
-        # Below a title and clear of what a page that drives lays over the other corners.
+        # Below a title, clear of what a page that drives lays over the other corners, and of what it cuts away to fill a window.
         left, top = round(margin) & ~1, round(_MAP_TOP * self._height) & ~1
         self._map.lay(planes, left, top)
         turned = round(seen.heading / math.tau * _ARROWS) % _ARROWS, round(seen.pan / 10)

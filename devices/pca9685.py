@@ -59,6 +59,7 @@ class Pca9685(Actuator):
 
     summary = "servos, speed controllers and lights on a PCA9685 (16 channels) on I²C"
     icon = "servo"
+    libraries = ("smbus2",)
     wiring = (
         "VCC → 3.3 V, GND → ground, SDA → GPIO 2, SCL → GPIO 3; V+ → the servos' own 5 to 6 V. Address 0x40 and up, by solder\n"
         "bridges. OE may go to a pin or a switch that cuts all outputs."

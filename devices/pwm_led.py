@@ -32,7 +32,7 @@ class PwmLed(OnPins, Actuator, Sensor):
         active_high: bool = Field(True, description="whether the pin is high when it is lit")
         frequency_hz: Annotated[int, Field(ge=10, le=10_000)] = Field(500, description="of the pulses")
         initial: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="brightness after the start, 0 to 1")
-        safe: Literal["off", "keep"] = Field("off", description="what it does when the agent ends or everything is stopped")
+        safe: Literal["off", "keep"] = Field("off", description="what it does when the agent ends or the device fails")
 
     def __init__(self, name: str, options: Options) -> None:
         super().__init__(name, options)

@@ -68,6 +68,7 @@ class SerialLine(Actuator, Sensor):
     icon = "board"
     wiring = "A USB cable. Take the stable name of the port: `ls /dev/serial/by-id`."
     interval_s = 0.1
+    libraries = ("serial",)
 
     class Options(BaseModel, extra="forbid"):
         """The port and what the board knows."""

@@ -6,6 +6,7 @@ __all__ = ["run"]
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from edgeagent import app
 from edgeagent.config import Drivers, load
+from edgeagent.drivers import Actuator, Camera, folder, registry
 from edgeagent.errors import EdgeAgentError
 
 log = logging.getLogger(__name__)
@@ -103,8 +105,21 @@ async def listening(port: int) -> None:
     raise EdgeAgentError("The demo's broker did not start; does `mosquitto -v` run?")
 
 
-def configuration(port: int, mqtt_port: int, ws_port: int) -> str:
-    """The demo's configuration, as its owner would write it."""
+def configuration(port: int, mqtt_port: int, ws_port: int, own: Path | None = None) -> str:
+    """The demo's configuration, as its owner would write it; with the drivers in the directory `own`, each by its defaults.
+
+    Raises:
+        DeviceFault: A driver there, or all of them, cannot be used.
+    """
+    cameras = devices = ""
+    for name in folder.found(own) if own else ():
+        kind = registry.load(name, own)
+        if issubclass(kind, Camera):
+            cameras += f"  {name}: {{driver: {name}}}\n"
+        else:
+            # One wheel may not move it together with the rover.
+            group = f", group: {name}" if issubclass(kind, Actuator) and kind.moves else ""
+            devices += f"  {name}: {{driver: {name}{group}}}\n"
     return f"""
 device: demo
 title: Demo
@@ -114,20 +129,21 @@ cameras:
   test: {{driver: test-pattern, title: Test pattern}}
   clip: {{driver: file, title: Garden, path: "{CLIP}"}}
   rover: {{driver: sim-rover-camera, title: Rover, rover: rover}}
-devices:
+{cameras}devices:
   rover: {{driver: sim-rover, title: Rover}}
   weather: {{driver: sim-sensor, title: Weather}}
   board: {{driver: system, title: This computer}}
+{devices}drivers_dir: {json.dumps(str(own.absolute())) if own else "null"}
 """
 
 
-async def serve(port: int, open_browser: bool) -> None:
+async def serve(port: int, open_browser: bool, own: Path | None = None) -> None:
     """Run the demo until it is cancelled or a signal ends it."""
     mqtt_port, ws_port = free_ports(2)
     program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
     broker = mosquitto(program, mqtt_port, ws_port) if program else amqtt(mqtt_port, ws_port)
     async with broker:
-        config = load(configuration(port, mqtt_port, ws_port), {}, Drivers.installed())
+        config = load(configuration(port, mqtt_port, ws_port, own), {}, Drivers.installed())
         address = f"http://localhost:{port}/"
 
         def ready() -> None:
@@ -143,7 +159,7 @@ def has_screen() -> bool:
     return sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def run(port: int = 8080, open_browser: bool = True) -> int:
-    """Run the demo until Ctrl-C; returns the exit code."""
-    asyncio.run(serve(port, open_browser))
+def run(port: int = 8080, open_browser: bool = True, own: Path | None = None) -> int:
+    """Run the demo until Ctrl-C, with the drivers in the directory `own` as well; returns the exit code."""
+    asyncio.run(serve(port, open_browser, own))
     return 0

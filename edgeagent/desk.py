@@ -9,12 +9,13 @@ __all__ = ["Desk", "DeskCounters"]
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from pydantic_core import PydanticSerializationError
@@ -284,7 +285,7 @@ class Desk:
         try:
             message = decode_event(text)
             if isinstance(message, c.SignIn):
-                principal = self.principals.sign_in(message.token, v.name, _now())
+                principal = self._told_apart(v, self.principals.sign_in(message.token, v.name, _now()))
                 _log.info("viewer %s has signed in as %r", v.name, principal.name)
                 v.principal, v.introduced = principal, False
                 self._answer(v, c.Result(id=message.id))
@@ -297,6 +298,12 @@ class Desk:
             self._work()
             return
         self._feed(e.Asked(v.name, message))
+
+    def _told_apart(self, v: _Viewer, principal: Principal) -> Principal:
+        """With a number behind the name where somebody here has it: two pages on this computer, or of one operator."""
+        taken = {other.principal.name for other in self._viewers.values() if other is not v}
+        numbered = (f"{principal.name} ({number})" for number in itertools.count(2))
+        return replace(principal, name=next(name for name in itertools.chain([principal.name], numbered) if name not in taken))
 
     # Devices and the keeper
 

@@ -226,6 +226,25 @@ async def test_the_queue_and_the_hand_over() -> None:
         assert w.keeper.throttle == -0.2
 
 
+async def test_two_of_one_name_are_told_apart() -> None:
+    async with world() as w:
+        ticket = w.desk.page_ticket(None, local=True)
+        first, other, third = (w.person(name, ticket) for name in ("v1", "v2", "v3"))
+        await asyncio.sleep(0.1)
+        names = [[m.name for m in person.heard if isinstance(m, c.Devices)][-1] for person in (first, other, third)]
+        assert names == ["Anna", "Anna (2)", "Anna (3)"]
+        other.ask(c.Lease, group="drive", do="request")
+        third.ask(c.Lease, group="drive", do="request")
+        await asyncio.sleep(0.1)
+        assert (first.group.holder_name, [waiting.name for waiting in first.group.queue]) == ("Anna (2)", ["Anna (3)"])
+        other.ask(c.SignIn, token=ticket)  # again
+        w.desk.closed("v1")
+        again = w.person("v4", ticket)
+        await asyncio.sleep(0.1)
+        assert again.group.holder_name == "Anna (2)"
+        assert [m.name for m in again.heard if isinstance(m, c.Devices)][-1] == "Anna"
+
+
 async def test_a_take_over_in_the_middle_of_a_drive_stops_first_and_tells_both() -> None:
     async with world() as w:
         ben, anna = w.ben(), w.anna()
@@ -298,6 +317,24 @@ async def test_a_picture_that_is_too_old_or_missing_stops() -> None:
             anna.sees = 40
             ack = anna.set(0)
             assert ack is not None and ack.taken and ack.age_ms == pytest.approx(40)
+
+
+async def test_whoever_waits_for_his_first_picture_keeps_the_lease_and_moves_nothing() -> None:
+    async with world() as w:
+        anna, ben = w.anna(), w.ben()
+        anna.ask(c.Lease, group="drive", do="request")
+        await asyncio.sleep(0.1)
+        lease = anna.group.lease
+        assert lease is not None
+        for seq in range(8):
+            await asyncio.sleep(2.5)
+            anna.say("control", c.SetPoint(group="drive", lease=lease, seq=seq, at=now() * 1000, values={}))
+        await asyncio.sleep(0.1)
+        assert (anna.group.lease, anna.group.state, anna.group.why) == (lease, "disarmed", "picture")
+        assert ben.ask(c.Lease, group="drive", do="take").code == 409
+        assert "set" not in w.keeper.log
+        await asyncio.sleep(10)
+        assert (anna.group.lease, anna.group.state) == (None, "free")
 
 
 async def test_what_comes_late_is_not_applied_and_shortens_what_is() -> None:

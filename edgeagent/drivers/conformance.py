@@ -40,6 +40,8 @@ _TICKS_PER_S = 90_000
 _OTHER_LAYERS = 5  # frames of each further layer to look at
 _OTHER_LAYERS_S = 5.0  # that they may take beyond the best one
 _KEYFRAME_WITHIN = 5  # frames from a request to the keyframe
+_RATES = (1.0, 1.25, 1.0)  # one after the other, as shares of the first
+_RATE_FRAMES = 10  # to look at after each
 _CLOCK_SLACK_S = 1.0  # by which media time and capture time may drift apart while recording
 
 
@@ -125,7 +127,7 @@ class Recording:
 
 
 def record(
-    camera: Camera, encoder_factory: EncoderFactory, script: Callable[[Recording], object], *, stop_s: float = 3.0
+    camera: Camera, encoder_factory: EncoderFactory, script: Callable[[Recording], object], *, stop_s: float = 5.0
 ) -> Recording:
     """Run a camera while `script` looks at its recording, then stop it.
 
@@ -218,8 +220,10 @@ def _check_frames(frames: Sequence[EncodedFrame], info: StreamInfo | None) -> li
         problems.append("captured_at goes back.")
     if frames[-1].captured_at > time.monotonic():
         problems.append("captured_at lies in the future: take it from io.now().")
-    media_s = (frames[-1].timestamp - frames[0].timestamp) / _TICKS_PER_S
-    if abs(media_s - (frames[-1].captured_at - frames[0].captured_at)) > _CLOCK_SLACK_S:
+    ahead_s = [frame.captured_at - frame.timestamp / _TICKS_PER_S for frame in frames]
+    half = (len(frames) + 1) // 2
+    # By the quickest of each half: a machine that stood still for a moment makes frames late, which is not the camera's doing.
+    if abs(min(ahead_s[half:], default=ahead_s[0]) - min(ahead_s[:half])) > _CLOCK_SLACK_S / 2:
         problems.append("Time stamps do not run at 90,000 a second of captured_at.")
     if not info or not info.width or not info.height:
         problems.append("It never says its size by io.describe().")
@@ -262,14 +266,16 @@ def _check_keyframe_request(recording: Recording, layer: str, timeout_s: float) 
 
 def _check_bitrate(recording: Recording, layer: str, timeout_s: float) -> list[str]:
     frames = [frame for frame in recording.frames if frame.layer == layer]
-    before = len(frames)
     ticks = max(1, frames[-1].timestamp - frames[0].timestamp)
     measured = sum(len(frame.data) for frame in frames) * 8 * _TICKS_PER_S // ticks
     # A picture with little in it stays far below the rate set: a leap to half of that is more than an encoder must bear.
-    recording.bitrate, recording.bitrate_of = max(100_000, measured // 2, recording.opened.get(layer, 0) // 4), layer
-    if not recording.wait_for(before + 10, timeout_s, layer):
-        return ["It stopped delivering when its rate was changed."]
-    after = [frame for frame in recording.frames if frame.layer == layer][before:]
-    if any(frame.keyframe for frame in after):
-        return ["A change of the rate makes a keyframe, which costs more than it saves."]
-    return []
+    rate = max(100_000, measured // 2, recording.opened.get(layer, 0) // 4)
+    for again in _RATES:  # a keyframe that was due anyway does not follow each of them
+        before = sum(frame.layer == layer for frame in recording.frames)
+        recording.bitrate, recording.bitrate_of = int(rate * again), layer
+        if not recording.wait_for(before + _RATE_FRAMES, timeout_s, layer):
+            return ["It stopped delivering when its rate was changed."]
+        after = [frame for frame in recording.frames if frame.layer == layer][before:][:_RATE_FRAMES]
+        if not any(frame.keyframe for frame in after):
+            return []
+    return ["A change of the rate makes a keyframe, which costs more than it saves."]

@@ -147,6 +147,10 @@ class Driver(abc.ABC):
     timeout_s: ClassVar[float] = 5.0
     """How long one call of a method may take, in seconds; the driver counts as hanging after it. `open` has at least 15."""
 
+    libraries: ClassVar[Sequence[str]] = ()
+    """Modules that `open` imports. The keeper imports them beforehand, so that a worker which follows a dead one stops what moves
+    the sooner. None that begins a thread or touches hardware by being imported, as lgpio does."""
+
     def __init__(self, name: str, options: Any) -> None:
         self.name = name
         self.options = options

@@ -19,7 +19,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from edgeagent.core.backoff import Backoff
 from edgeagent.core.faultlog import FaultLog, duration
 from edgeagent.drivers import commands
-from edgeagent.drivers.device import Actuator, Axis, Driver, Reading, Sensor
+from edgeagent.drivers.device import Actuator, Driver, Reading, Sensor
 from edgeagent.drivers.faults import hide
 from edgeagent.drivers.polling import Poller
 from edgeagent.drivers.readings import checked
@@ -97,7 +97,6 @@ class SupervisedDevice:
         self._name, self._driver, self._events = name, driver, events
         self._poller, self._clock, self._policy, self._random01 = poller, clock, policy, random01
         self._interval_s = interval_s or (driver.interval_s if isinstance(driver, Sensor) else 0.0)
-        self._axes: Mapping[str, Axis] = {}
         self._readings: Mapping[str, Reading] = {}
         self._timeout_s, self._open_s = driver.timeout_s, max(policy.open_s, driver.timeout_s)
         self._faults, self._bugs, self._odd = FaultLog(), FaultLog(), FaultLog()
@@ -109,7 +108,7 @@ class SupervisedDevice:
         self._fault: Exception | None = None
         self._commands = 0
         self._task: asyncio.Task[None] | None = None
-        self.thread = DriverThread(driver, clock, self._failed_on_thread)
+        self.thread = DriverThread(driver, clock)
 
     @property
     def _extra(self) -> dict[str, str]:
@@ -139,14 +138,6 @@ class SupervisedDevice:
             self._bug(error)
         self.thread.end()
         self._driver.wake = lambda: None
-
-    def apply(self, values: Mapping[str, float]) -> bool:
-        limited = {}
-        for name, value in values.items():
-            axis = self._axes.get(name)
-            if axis and isinstance(value, int | float) and math.isfinite(value):
-                limited[name] = min(axis.maximum, max(axis.minimum, float(value)))
-        return self.thread.apply(limited) if limited else self.thread.accepting
 
     async def command(self, command: str, args: Mapping[str, Any]) -> Any:
         action = commands.prepare(self._driver, command, args)
@@ -189,7 +180,11 @@ class SupervisedDevice:
     def _if_open(self, action: Callable[[], T]) -> T:
         if not self.thread.accepting:
             raise PeerError(503, "The device has just failed; try again later.")
-        return action()
+        try:
+            return action()
+        except DeviceFault:
+            self.thread.refuse()  # those that wait behind it are not begun
+            raise
 
     def _as_json(self, command: str, result: Any) -> Any:
         try:
@@ -272,8 +267,7 @@ class SupervisedDevice:
                 now, since = self._clock(), self.thread.busy_since
                 if since is not None and now >= since + self._timeout_s:
                     raise _Hangs
-                watch = self._axes or self._commands  # whether a set-point or a command could hang
-                await self._rest((since or now) + self._timeout_s if watch else math.inf)
+                await self._rest((since or now) + self._timeout_s if self._commands else math.inf)  # a command could hang
         finally:
             if self._polled:
                 self._poller.remove(self._polled)
@@ -327,8 +321,6 @@ class SupervisedDevice:
             raise
 
     def _open(self) -> None:
-        if isinstance(self._driver, Actuator):
-            self._axes = dict(self._driver.axes)
         if isinstance(self._driver, Sensor):
             self._readings = dict(self._driver.readings)
         self._driver.open()
@@ -363,13 +355,8 @@ class SupervisedDevice:
             self._polled.wake(self._clock())
             self._poller.look()
 
-    def _failed_on_thread(self, error: Exception) -> None:
-        assert self._loop
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._failed, error)
-
     def _failed(self, error: Exception) -> None:
-        """A read, a set-point, a stop or a command failed: told at once, cleaned up by `_live`."""
+        """A read or a command failed: told at once, cleaned up by `_live`."""
         if self._fault or self.phase not in (DevicePhase.STARTING, DevicePhase.LIVE) or self._task is None or self._task.done():
             return
         self.thread.refuse()

@@ -1,4 +1,4 @@
-"""Opens, polls, isolates, restarts and stops the drivers of sensors and actuators, in the agent and in the keeper alike.
+"""Opens, polls, isolates, restarts and closes the drivers of sensors and of what is switched; what moves is the keeper's.
 
     phase      what is awaited                          next
     starting   `open` returned                          live
@@ -33,7 +33,7 @@ from edgeagent.model import DevicePhase
 
 
 class Supervisor:
-    """Keeps drivers open from `start` to `close`. Methods belong to the event loop; `apply` and `stop` to any thread.
+    """Keeps drivers open from `start` to `close`. Its methods belong to the event loop.
 
     Args:
         drivers: By the devices' names; nothing else may use them meanwhile.
@@ -75,25 +75,6 @@ class Supervisor:
     def phase(self, device: str) -> DevicePhase:
         """Where a device is in its life."""
         return self._devices[device].phase
-
-    def apply(self, device: str, values: Mapping[str, float]) -> bool:
-        """Hand axes to an actuator: ahead of reads and commands, the newest value of each axis wins. Never blocks.
-
-        Values are limited to the axis' range; axes that it does not have, and what is no finite number, are left out.
-
-        Returns:
-            False where the device is not live; nothing is kept then.
-        """
-        return self._devices[device].apply(values)
-
-    def stop(self, device: str | None = None) -> None:
-        """Stop an actuator (None: all): ahead of everything, forgetting what `apply` left waiting. Never blocks.
-
-        Where the driver's thread is still held up after 50 ms, `Driver.stop` is called from another one. A device whose `stop`
-        fails is closed and opened again.
-        """
-        for name in self._devices if device is None else (device,):
-            self._devices[name].thread.stop()
 
     async def command(self, device: str, command: str, args: Mapping[str, Any]) -> Any:
         """Call a command on the driver's thread; returns its result as plain JSON values. A sensor is read right after it.

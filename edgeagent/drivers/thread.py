@@ -1,4 +1,4 @@
-"""The thread of a sensor's or an actuator's driver: `stop` before set-points, these before everything else.
+"""The thread of a sensor's or a switch's driver: `stop` before everything else. What moves has one in the keeper.
 
 It is an executor, so that the loop waits for its work as for any other; unlike `ThreadPoolExecutor` it may be left behind: a driver
 that hangs in a bus call keeps neither the loop nor the end of the process waiting.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 __all__ = ["DriverThread", "tame"]
 
-import functools
+import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from edgeagent.drivers.device import Actuator, Driver
 
@@ -36,17 +36,15 @@ class DriverThread(Executor):
     Args:
         driver: What it serves.
         clock: Seconds; for `busy_since`.
-        on_fault: Told on this thread (or on the rescuer's) what `apply` or `stop` raised; nothing is applied after it.
     """
 
-    def __init__(self, driver: Driver, clock: Callable[[], float], on_fault: Callable[[Exception], None]) -> None:
-        self._driver, self._clock, self._on_fault = driver, clock, on_fault
+    def __init__(self, driver: Driver, clock: Callable[[], float]) -> None:
+        self._driver, self._clock = driver, clock
         self._actuator = driver if isinstance(driver, Actuator) else None
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._jobs: deque[Callable[[], None]] = deque()
-        self._values: dict[str, float] = {}
-        self._stop = self._ended = self._rescuing = self._job_next = False
+        self._stop = self._ended = self._rescuing = False
         self._accepting = False
         self._busy_since: float | None = None
         self._thread: threading.Thread | None = None
@@ -58,7 +56,7 @@ class DriverThread(Executor):
 
     @property
     def accepting(self) -> bool:
-        """Whether `apply` and `stop` reach the driver: from a good `open` until it fails or is closed."""
+        """Whether `stop`, reads and commands reach the driver: from a good `open` until it fails or is closed."""
         return self._accepting
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -97,7 +95,7 @@ class DriverThread(Executor):
         with self._lock:
             if not self._accepting:
                 return True
-            if self._busy_since is not None or self._stop or self._values or self._jobs:
+            if self._busy_since is not None or self._stop or self._jobs:
                 self._jobs.append(later)
                 self._changed.notify_all()
                 return False
@@ -107,37 +105,25 @@ class DriverThread(Executor):
         finally:
             with self._lock:
                 self._busy_since = None
-                if self._stop or self._values or self._jobs or self._ended:
+                if self._stop or self._jobs or self._ended:
                     self._changed.notify_all()
         return True
 
     def opened(self) -> None:
-        """The driver's `open` has succeeded: from now on it can be stopped and set."""
+        """The driver's `open` has succeeded: from now on it can be used and stopped."""
         with self._changed:
             self._accepting, self._stop = True, False
-            self._values.clear()
 
     def refuse(self) -> None:
-        """Nothing is applied any more."""
+        """The driver failed or is closed: it is in no more use."""
         with self._changed:
             self._accepting = False
-            self._values.clear()
-
-    def apply(self, values: Mapping[str, float]) -> bool:
-        """Set axes; the newest value of each wins. False where nothing is accepted."""
-        with self._changed:
-            if not self._accepting:
-                return False
-            self._values.update(values)
-            self._changed.notify_all()
-        return True
 
     def stop(self) -> None:
         """Stop the actuator next. Where the driver is in another call, and still is after 50 ms, a thread of its own does it."""
         with self._changed:
             if not self._accepting:
                 return
-            self._values.clear()
             self._stop = True
             self._changed.notify_all()
             if self._busy_since is None or self._rescuing:
@@ -155,7 +141,7 @@ class DriverThread(Executor):
         with self._changed:
             done = self._changed.wait_for(lambda: not self._stop, _RESCUE_AFTER_S)
         if not done:
-            self._call(self._stop_now)
+            self._stop_now()
         with self._changed:
             self._rescuing = False
 
@@ -164,48 +150,24 @@ class DriverThread(Executor):
             with self._changed:
                 self._busy_since = None
                 self._changed.wait_for(self._has_work)
-                values: dict[str, float] = {}
-                job: Callable[[], None] | None = None
                 stop = self._stop
-                if not stop:
-                    if self._values and not (self._job_next and self._jobs):
-                        values, self._values = self._values, {}
-                    elif self._jobs:
-                        job = self._jobs.popleft()
-                    else:
-                        return
-                    self._job_next = bool(values)  # a slow bus under a flood of set-points is still read in between
+                if not stop and not self._jobs:
+                    return
+                job = None if stop else self._jobs.popleft()
                 self._busy_since = self._clock()
-            if stop:
-                self._call(self._stop_now)
-                with self._changed:
-                    self._stop = False
-                    self._changed.notify_all()
-            elif job is not None:
+            if job is not None:
                 job()
-            else:
-                self._call(functools.partial(self._apply_now, values))
+                continue
+            self._stop_now()
+            with self._changed:
+                self._stop = False
+                self._changed.notify_all()
 
     def _has_work(self) -> bool:
         lent = self._busy_since is not None
-        return not lent and bool(self._stop or self._values or self._jobs or self._ended)
-
-    def _apply_now(self, values: Mapping[str, float]) -> None:
-        assert self._actuator
-        try:
-            self._actuator.apply(values)
-        except BaseException:
-            self.refuse()
-            self._actuator.stop()
-            raise
+        return not lent and bool(self._stop or self._jobs or self._ended)
 
     def _stop_now(self) -> None:
         if self._actuator:
-            self._actuator.stop()
-
-    def _call(self, action: Callable[[], Any]) -> None:
-        try:
-            action()
-        except BaseException as error:  # whatever a driver does, the agent lives on
-            self.refuse()
-            self._on_fault(tame(error))
+            with contextlib.suppress(BaseException):  # whatever a driver does, the agent lives on; `close` follows, and stops, too
+                self._actuator.stop()

@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = ["CLEAN", "HELD_S", "PULSE_S", "UNCLEAN", "Worker", "prepare"]
 
 import contextlib
+import importlib
 import os
 import select
 import signal
@@ -75,6 +76,9 @@ def _prepare(kept: wire.KeptDevice, drivers_dir: str | None) -> Prepared:
         return Prepared(kept, None, f"Its settings cannot be used: {error}.")
     except Exception as error:  # a plug-in may fail in any way
         return Prepared(kept, None, f"Its driver failed ({type(error).__name__}).")
+    for library in kind.libraries:
+        with contextlib.suppress(Exception):  # `open` says what is missing
+            importlib.import_module(library)
     return Prepared(kept, kind)
 
 

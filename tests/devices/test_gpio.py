@@ -141,7 +141,7 @@ def test_a_distance(pins: Any) -> None:
     pins.pin(21, pin_class=Trigger, echo_pin=pins.pin(20), echo_time=0.01)
     made = driver("distance", trigger=21, echo=20, max_m=4, stop_below_m=0.2)
     made.open()
-    wait_until(lambda: "range" in made.read(), "the first echo", deadline_s=10)
+    wait_until(lambda: "range" in made.read(), "the first echo")
     assert 0 < made.read()["range"] <= 4, "its echo takes 10 ms or more on a thread of the mock"
     assert made.readings["range"].stop_below == 0.2
     made.close()
@@ -356,3 +356,16 @@ def test_lgpio_leaves_nothing_in_the_folder_where_the_agent_was_started(tmp_path
     environment = {name: value for name, value in os.environ.items() if name != "GPIOZERO_PIN_FACTORY"}
     subprocess.run([sys.executable, "-W", "ignore", "-c", program, str(tmp_path)], cwd=tmp_path, env=environment, check=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_keeper_has_the_libraries_before_it_forks_and_no_thread() -> None:
+    """A successor that has to import gpiozero first leaves motors running meanwhile, on a small board for half a second."""
+    program = (
+        "import sys, threading\nfrom edgeagent.keeper.worker import prepare\nfrom edgeagent.wire.keeper import KeptDevice, Open\n"
+        "left, right = [5, 6], [13, 19]\n"
+        "devices = [KeptDevice(name='wheels', driver='motor-pair', options={'left': left, 'right': right})]\n"
+        "assert [item.problem for item in prepare(Open(devices=devices))] == ['']\n"
+        "assert 'gpiozero' in sys.modules and 'lgpio' not in sys.modules\n"
+        "assert threading.active_count() == 1\n"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True)

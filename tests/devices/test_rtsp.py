@@ -22,6 +22,7 @@ from edgeagent.drivers.conformance import Recording, assert_conforms, record
 from edgeagent.model import CameraPhase
 from edgeagent_devices.rtsp import RtspCamera
 from tests.drivers.test_runner import running
+from tests.support.ports import free_port
 from tests.support.rtsp import RtspServer, raw_clip
 
 X264 = ["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "30"]
@@ -37,7 +38,7 @@ def no_encoder(**_: Any) -> Any:
 
 
 def play(url: str, count: int = 20, **options: Any) -> Recording:
-    recording = record(camera(url, **options), no_encoder, lambda it: it.wait_for(count, 20))
+    recording = record(camera(url, **options), no_encoder, lambda it: it.wait_for(count, 60), stop_s=60)
     assert recording.error is None
     assert not recording.hangs
     assert len(recording.frames) >= count
@@ -45,7 +46,7 @@ def play(url: str, count: int = 20, **options: Any) -> Recording:
 
 
 def fault_of(url: str, **options: Any) -> DeviceFault:
-    recording = record(camera(url, **options), no_encoder, lambda it: it.wait_for(10_000, 20))
+    recording = record(camera(url, **options), no_encoder, lambda it: it.wait_for(10_000, 60), stop_s=60)
     assert isinstance(recording.error, DeviceFault), recording.error
     return recording.error
 
@@ -181,11 +182,6 @@ def test_a_wrong_path_is_said(plain: RtspServer) -> None:
     assert fault.retry, "a camera that starts up answers so too"
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 def test_nobody_there_is_said() -> None:
     port = free_port()
     assert f"refuses the connection to port {port}" in fault_of(f"rtsp://127.0.0.1:{port}/").message
@@ -201,12 +197,13 @@ class Answering:
         self.url = f"rtsp://127.0.0.1:{self._listener.getsockname()[1]}/"
         self._thread = threading.Thread(target=self._serve)
         self._connection: socket.socket | None = None
+        self.heard: list[bytes] = []
 
     def _serve(self) -> None:
         try:
             self._connection, _ = self._listener.accept()
             for text in self._texts:
-                self._connection.recv(2000)
+                self.heard.append(self._connection.recv(2000))
                 self._connection.sendall(text)
         except OSError:
             return
@@ -256,7 +253,7 @@ SDP = "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n"
 )
 def test_strange_servers_are_said(texts: list[bytes], sentence: str) -> None:
     with Answering(*texts, close=True) as server:
-        assert sentence in fault_of(server.url, timeout_s=5).message
+        assert sentence in fault_of(server.url, timeout_s=30).message
 
 
 def test_a_mute_server_is_said() -> None:
@@ -267,6 +264,22 @@ def test_a_mute_server_is_said() -> None:
 def test_a_redirection_is_followed(plain: RtspServer) -> None:
     with Answering(OK, answer(2, "302 Moved", f"Location: {plain.url}")) as server:
         play(server.url, 5)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_redirection_takes_the_password_to_the_same_host_only(same: bool) -> None:
+    asks = 'WWW-Authenticate: Basic realm="gate"'
+    with (
+        Answering(answer(4, "401 Unauthorized", asks), answer(5, "401 Unauthorized", asks), close=True) as other,
+        Answering(
+            answer(1, "401 Unauthorized", asks), answer(2, "200 OK"), answer(3, "302 Found", f"Location: {other.url}")
+        ) as first,
+    ):
+        url = first.url if same else first.url.replace("127.0.0.1", "localhost")
+        fault = fault_of(url, username="admin", password="geheim", timeout_s=30)
+    assert b"Authorization: Basic" in first.heard[1]
+    assert any(b"Authorization" in request for request in other.heard) is same
+    assert ("refuses the user name" if same else "write that address as `url`") in fault.message
 
 
 def test_silence_is_said(plain: RtspServer) -> None:
@@ -288,7 +301,7 @@ def test_stops_at_once_although_the_camera_is_silent(plain: RtspServer, transpor
         it.wait_for(10, 20)
         plain.say("stall")
 
-    recording = record(camera(plain.url, transport=transport, timeout_s=60), no_encoder, script, stop_s=10)
+    recording = record(camera(plain.url, transport=transport, timeout_s=60), no_encoder, script, stop_s=50)
     plain.say("go")
     assert not recording.hangs
     assert recording.error is None
@@ -296,7 +309,7 @@ def test_stops_at_once_although_the_camera_is_silent(plain: RtspServer, transpor
 
 def test_stops_at_once_while_connecting() -> None:
     with Answering() as server:
-        recording = record(camera(server.url, timeout_s=60), no_encoder, lambda it: it.wait_for(1, 0.3), stop_s=10)
+        recording = record(camera(server.url, timeout_s=60), no_encoder, lambda it: it.wait_for(1, 0.3), stop_s=50)
     assert not recording.hangs
     assert recording.error is None
 

@@ -23,7 +23,7 @@ from tests.support.tls import TlsDoor
 B_FRAMES = ["-c:v", "libx264", "-preset", "veryfast", "-bf", "2", "-x264-params", "b-adapt=0", "-g", "30", "-pix_fmt", "yuv420p"]
 H265 = ["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=none:bframes=0:keyint=30"]
 MJPEG = ["-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-huffman", "default"]
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 def camera(url: str, **options: Any) -> RtspCamera:
@@ -31,7 +31,7 @@ def camera(url: str, **options: Any) -> RtspCamera:
 
 
 def run(one: RtspCamera, script: Callable[[Recording], object]) -> Recording:
-    recording = record(one, make_encoder, script)
+    recording = record(one, make_encoder, script, stop_s=60)
     assert not recording.hangs
     assert not recording.late
     return recording

@@ -77,14 +77,14 @@ def test_readings_come_and_axes_go(board: Board) -> None:
     made.wake = lambda: woken.append(None)
     try:
         board.say({"temperature": 21.5, "door": True}, {"state": "ready", "unknown": 1})
-        wait_until(lambda: made.read() == {"temperature": 21.5, "door": True, "state": "ready"}, "the readings", deadline_s=10)
+        wait_until(lambda: made.read() == {"temperature": 21.5, "door": True, "state": "ready"}, "the readings")
         assert woken
         made.apply({"throttle": 0.5, "arm": 120.0})
         made.call("beep", 2.0)
         made.stop()
         expected = [{"stop": True}, {"throttle": 0.5, "arm": 120.0}, {"call": "beep", "args": {"value": 2.0}}, {"stop": True}]
-        wait_until(lambda: [m for m in board.heard() if m != {"alive": True}] == expected, "what the board is told", deadline_s=10)
-        wait_until(lambda: {"alive": True} in board.heard(), "the sign of life", deadline_s=10)
+        wait_until(lambda: [m for m in board.heard() if m != {"alive": True}] == expected, "what the board is told")
+        wait_until(lambda: {"alive": True} in board.heard(), "the sign of life")
     finally:
         made.close()
     assert board.heard()[-1] == {"stop": True}, "the last word"
@@ -99,7 +99,7 @@ def test_a_board_that_is_unplugged(board: Board) -> None:
     made = line(board)
     board.unplug()
     with pytest.raises(DeviceFault, match=r"is gone|takes nothing"):
-        wait_until(lambda: made.read() is None, "the fault", deadline_s=10)
+        wait_until(lambda: made.read() is None, "the fault")
     made.close()
     with pytest.raises(DeviceFault, match="cannot be opened"):
         made.open()
@@ -109,7 +109,7 @@ def test_a_board_that_is_unplugged(board: Board) -> None:
 def test_a_board_that_says_nothing(board: Board) -> None:
     made = line(board, alive_s=0.05, silence_s=0.1)
     with pytest.raises(DeviceFault, match="said nothing"):
-        wait_until(lambda: made.read() is None, "the fault", deadline_s=10)
+        wait_until(lambda: made.read() is None, "the fault")
     made.close()
 
 

@@ -19,6 +19,7 @@ from edgeagent.core import stamp
 from edgeagent.drivers import DeviceFault, commands, registry
 from edgeagent.drivers.conformance import assert_conforms, assert_device_conforms, record
 from edgeagent.media.encoder import make_encoder
+from edgeagent_devices import _sim_link
 from edgeagent_devices._sim_link import connect
 from edgeagent_devices._sim_map import TARGETS, make_ground
 from edgeagent_devices._sim_picture import Picture
@@ -35,6 +36,8 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Worlds of this test alone; those that are left at its end are ended."""
     monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    for patience in ("_ANSWER_S", "_START_S"):  # on a machine that stands still for a while the world does, too
+        monkeypatch.setattr(_sim_link, patience, 60.0)
     yield tmp_path
     for path in (tmp_path / "edgeagent-sim").glob("*.sock"):
         with contextlib.suppress(DeviceFault, ProcessLookupError):

@@ -100,8 +100,8 @@ def test_says_the_size_and_profile() -> None:
 
 
 def test_words_of_the_clock() -> None:
-    assert date_and_clock(datetime.datetime(2026, 11, 23, 14, 5, 9)) == ("Monday 23 November,", "14:05:09")
-    assert date_and_clock(datetime.datetime(2027, 3, 7, 0, 0, 0)) == ("Sunday 7 March,", "00:00:00")
+    assert date_and_clock(datetime.datetime(2026, 11, 23, 14, 5, 9)) == ("Monday 23 November", "14:05:09")
+    assert date_and_clock(datetime.datetime(2027, 3, 7, 0, 0, 0)) == ("Sunday 7 March", "00:00:00")
 
 
 @pytest.mark.parametrize("size", [(320, 180), (640, 480), (1280, 720), (1920, 1080), (400, 1000), (1000, 182)])
@@ -109,7 +109,7 @@ def test_card_of_any_size_changes_where_it_should(size: tuple[int, int]) -> None
     card = TestCard(*size, title="A name as long as they may be written 123", caption="caption")
 
     def picture(number: int, seconds: float, clock: str) -> NDArray[np.uint8]:
-        card.update(number, seconds, "Wednesday 23 September,", clock, stamp.pack(number, 1000 * number))
+        card.update(number, seconds, "Wednesday 23 September", clock, stamp.pack(number, 1000 * number))
         return plane_of(card.picture, 0).copy()
 
     for index in (1, 2):

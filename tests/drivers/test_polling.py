@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 import threading
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -129,6 +130,19 @@ async def test_what_has_proven_quick_is_read_on_one_thread() -> None:
     assert {*choosy.threads, *rover.threads} == {"device-choosy", "device-rover"}
 
 
+async def test_sensors_of_one_interval_are_read_together() -> None:
+    """Also where one was opened later than the other: once both have proven quick, what they read is told at once."""
+    first, second = Noting("first"), Noting("second")
+    second.next = [DeviceFault("Not yet.")]
+    async with supervised(first, second) as (_, watch):
+        await watch.until(common(first, second))
+        count = len(watch.values)
+        await watch.until(lambda: len(watch.values) >= count + 20)
+    told = watch.values[count : count + 20]
+    assert all(set(values) == {"first", "second"} for _, values in told)
+    assert [after - before for (before, _), (after, _) in itertools.pairwise(told)] == pytest.approx([0.1] * 19)
+
+
 async def test_one_alone_stays_on_its_own_thread() -> None:
     sensor = Noting("one")
     async with supervised(sensor) as (_, watch):
@@ -189,7 +203,7 @@ async def test_a_command_waits_for_a_common_read() -> None:
         assert one.inside == "read" and one.threads[-1] == COMMON
         sounding = asyncio.create_task(supervisor.command("one", "honk", {}))
         await asyncio.sleep(0)
-        supervisor.stop()
+        supervisor._devices["one"].thread.stop()
         held.release()
         assert await sounding is None
     assert "honk on device-one" in one.log
@@ -328,7 +342,7 @@ async def test_whatever_sensors_do_together_each_is_treated_in_order(moods: list
 
 
 def test_a_driver_is_lent_only_while_it_rests() -> None:
-    thread = DriverThread(Thermometer(), lambda: 7.0, lambda error: None)
+    thread = DriverThread(Thermometer(), lambda: 7.0)
     log: list[str] = []
 
     def note(what: str) -> Callable[[], None]:

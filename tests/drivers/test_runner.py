@@ -61,7 +61,7 @@ class Watch:
         self.told.set()
 
     async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not condition():
                 self.told.clear()
                 await self.told.wait()
@@ -114,6 +114,7 @@ async def test_delivers_on_the_loop_and_stops() -> None:
     assert [item.timestamp for item in watch.frames] == [0, 3000, 6000]
 
 
+@pytest.mark.realtime(block_limit_s=60)
 async def test_a_burst_wakes_the_loop_once() -> None:
     emitted = threading.Event()
 
@@ -134,13 +135,14 @@ async def test_a_burst_wakes_the_loop_once() -> None:
 
     loop.call_soon_threadsafe = counted  # type: ignore[method-assign,assignment]
     async with running(Scripted(script)) as (_, watch):
-        assert emitted.wait(10)  # the loop is held, so that all of it gathers
+        assert emitted.wait(60)  # the loop is held, so that all of it gathers
         await watch.until(lambda: len(watch.frames) == 50)
         assert wakeups == 1
 
 
+@pytest.mark.realtime(block_limit_s=60)
 async def test_a_loop_that_lags_loses_frames_up_to_the_next_keyframe_and_counts_them() -> None:
-    emitted = threading.Event()
+    emitted, caught_up = threading.Event(), threading.Event()
     asked: list[bool] = []
 
     def script(io: CameraIO) -> None:
@@ -148,13 +150,15 @@ async def test_a_loop_that_lags_loses_frames_up_to_the_next_keyframe_and_counts_
             io.emit(frame(number, keyframe=number == 0))
         asked.append(io.take_keyframe_request())
         emitted.set()
-        io.stopping.wait(0.05)
+        caught_up.wait(60)
         for number in range(10, 14):
             io.emit(frame(number, keyframe=number == 12))
         io.stopping.wait()
 
     async with running(Scripted(script), max_pending=4) as (runner, watch):
-        assert emitted.wait(10)
+        assert emitted.wait(60)
+        await watch.until(lambda: len(watch.frames) == 4)
+        caught_up.set()
         await watch.until(lambda: len(watch.frames) >= 6)
         assert [item.timestamp // 3000 for item in watch.frames] == [0, 1, 2, 3, 12, 13]
         assert runner.dropped == 8
@@ -181,7 +185,7 @@ async def test_a_device_that_is_lost_to_the_process_is_told_until_it_delivers() 
     def script(io: CameraIO) -> None:
         if camera.runs == 1:
             raise DeviceFault("The camera does not let itself be closed.", restart=True)
-        looked.wait(20)
+        looked.wait(60)
         io.emit(frame(0))
         io.stopping.wait()
 
@@ -219,7 +223,7 @@ async def test_a_fault_is_one_line_and_so_is_the_return(caplog: pytest.LogCaptur
         "camera gate: The camera's driver failed",
         "camera gate: off",
     ]
-    assert back.startswith("camera gate: the picture is back after 0.")
+    assert back.startswith("camera gate: the picture is back after ")
     assert all(vars(record)["camera"] == "gate" for record in caplog.records)
 
 
@@ -404,8 +408,8 @@ def test_a_driver_outlives_a_closed_loop_without_harm() -> None:
             Scripted(script), on_frame=print, on_status=print, on_info=print, encoder_factory=never, policy=PATIENT
         )
         runner.start()
-        assert began.wait(10)
+        assert began.wait(60)
 
     asyncio.run(start())
     go.set()
-    assert done.wait(10)
+    assert done.wait(60)

@@ -19,7 +19,7 @@ from edgeagent.wire.keeper import AxisLimits, KeptDevice
 from tests.keeper.conftest import Bench
 from tests.support.recorder import options
 
-pytestmark = [pytest.mark.realtime(block_limit_s=5), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.realtime(block_limit_s=60), pytest.mark.timeout(120)]
 
 
 class Events:
