@@ -1,7 +1,7 @@
 # make demo [ARGS="--no-browser --port 18080"]   cameras and a rover to drive, in a browser
 # make test                                      everything that CI checks
 # make soak [ARGS="--minutes 120 --seed 1"]      an agent under faults for two hours, by hand or at night; needs root
-# make test-vm                                   drivers on a kernel of their own, in QEMU
+# make test-vm                                   drivers on a kernel of their own, in QEMU; installing under a running systemd
 # sudo make install [ARGS="--config edgeagent.yaml"]   the agent as a service on this system; again: an upgrade
 # make check | bench | lock | generate | clean   the static part of it; measurements; new locks; generated files; a clean tree
 #
@@ -18,7 +18,7 @@ BIN := .venv/bin
 WEB_TESTS = $(shell find tests/web -name '*.test.js' -not -path '*/node_modules/*' 2>/dev/null | sort)
 
 DEMO_PACKAGES := python3-venv
-TEST_PACKAGES := python3-venv certbot chromium ffmpeg firefox-esr fonts-dejavu-core golang iproute2 mmdebstrap mosquitto mosquitto-clients nodejs npm coturn faketime systemd \
+TEST_PACKAGES := python3-venv certbot pebble chromium ffmpeg firefox-esr fonts-dejavu-core golang iproute2 mmdebstrap mosquitto mosquitto-clients nodejs npm coturn faketime systemd \
 	gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good dbus-daemon librsvg2-bin poppler-utils
 VM_PACKAGES := python3-venv kmod mmdebstrap qemu-system-x86 virtiofsd xz-utils
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from edgeagent import __version__, board
-from edgeagent.board_sources import BoardReader
+from edgeagent.board_sources import BoardReader, kernel_clock_synchronised
 from edgeagent.config import CameraConfig, Config
 from edgeagent.controls import Controls
 from edgeagent.core.home_assistant import Home
@@ -41,7 +41,7 @@ from edgeagent.mqtt.bridge import Bridge
 from edgeagent.mqtt.door import Beside, MqttDoor, MqttOptions, Together
 from edgeagent.rtc.fallback import AiortcPeer
 from edgeagent.rtc.peer import Peer
-from edgeagent.rtc.private import IceOptions, broken
+from edgeagent.rtc.private import IceOptions, broken, host_addresses
 from edgeagent.rtc.servers import IceServer, IceServers
 from edgeagent.rtc.sessions import Sessions
 from edgeagent.rtc.settings import PeerSettings, make_certificate
@@ -50,6 +50,7 @@ from edgeagent.runtime import loopwatch, notify
 from edgeagent.runtime.leaving import BoundedPool, exec_anew, leave_within, told_by
 from edgeagent.runtime.memory import Sweep, keep_small, settle
 from edgeagent.runtime.watchdog import Watchdog
+from edgeagent.tls.source import GivenCertificate, OwnCertificate, Source
 from edgeagent.wire.messages import CameraState, Hello, LayerState
 
 if TYPE_CHECKING:
@@ -127,8 +128,10 @@ class Agent:
                 port=config.http.listen.port,
                 token=config.http.token.get_secret_value() if config.http.token else None,
                 cors=tuple(config.http.cors),
+                names=tuple(config.page_names()),
                 mqtt_url=config.mqtt.web_url if config.mqtt else None,
                 operators={name: operator.token.get_secret_value() for name, operator in config.control.operators.items()},
+                tls=self._certificate(),
             ),
             device=config.device,
             signaling=self.sessions,
@@ -156,6 +159,23 @@ class Agent:
         agent_log.hide(camera.secrets())
         hub = Hub(name, camera.capabilities, on_change=lambda _: self._cameras_changed())
         self.hubs[name], self.cameras[name] = hub, camera
+
+    def _certificate(self) -> Source | None:
+        tls = self.config.http.tls
+        if tls is None:
+            return None
+        if tls.cert and tls.key:
+            return GivenCertificate(Path(tls.cert), Path(tls.key))
+        if self._state is None:
+            raise EdgeAgentError("A certificate of the agent's own needs a state folder; give one, or a certificate in `http.tls`.")
+        return OwnCertificate(
+            self._state,
+            device=self.config.device,
+            listen=self.config.http.listen.host,
+            more=tls.names,
+            addresses=host_addresses,
+            clock_is_right=lambda: kernel_clock_synchronised() is True,
+        )
 
     def begin_anew(self, why: str) -> None:
         """End in good order, and begin anew."""
@@ -199,6 +219,7 @@ class Agent:
             signaling=self.sessions,
             hello=self._public_hello,
             beside=Together(beside),
+            unwanted=self.membership.unwanted if self.membership is not None else lambda: None,
         )
 
     def _broker(self) -> MqttOptions:
@@ -228,7 +249,7 @@ class Agent:
                 prefix=settings.prefix,
                 allow=frozenset(settings.allow),
                 cameras={name: config.cameras[name].title for name in settings.cameras},
-                url=settings.url or (f"http://{listen}/" if reached else ""),
+                url=settings.url or (f"{config.http.scheme}://{listen}/" if reached else ""),
                 classes=controls.classes if controls is not None else {},
             )
         who = principal_of("home-assistant", "operate")

@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--port", type=_port, default=8080, metavar="N", help="port of the page on this machine (default: 8080)")
     demo.add_argument("--no-browser", action="store_true", help="only print the address")
+    demo.add_argument("--drivers", type=Path, metavar="DIR", help="also show what the drivers in this directory drive")
     demo.set_defaults(command=_demo)
 
     check = commands.add_parser(
@@ -185,18 +186,35 @@ def _demo(options: argparse.Namespace) -> int:
     log.setup("warning", "text")
     from edgeagent import demo
 
-    return demo.run(options.port, not options.no_browser)
+    return demo.run(options.port, not options.no_browser, options.drivers)
 
 
 def _check(options: argparse.Namespace) -> int:
     config = _load(options.file)
-    parts = [f"Device {config.device}", f"page at {config.http.listen}"]
+    parts = [f"Device {config.device}", f"page at {config.http.listen}{' by HTTPS' if config.http.tls else ''}"]
+    warning = _check_certificate(config)
     if config.cameras:
         parts.append("cameras: " + ", ".join(f"{name} ({camera.driver})" for name, camera in config.cameras.items()))
     if config.devices:
         parts.append("devices: " + ", ".join(f"{name} ({device.driver})" for name, device in config.devices.items()))
     print(f"{options.file} is right. {', '.join(parts)}.")
+    if warning:
+        print(warning)
     return 0
+
+
+def _check_certificate(config: Config) -> str:
+    """What is to be said of the dates of a given certificate; raises EdgeAgentError where it cannot be used."""
+    tls = config.http.tls
+    if tls is None or not tls.cert or not tls.key:
+        return ""
+    import time
+
+    from edgeagent.tls.certificate import examine, server_context, shortly
+
+    certificate = examine(Path(tls.cert), Path(tls.key))
+    server_context(Path(tls.cert), Path(tls.key))
+    return shortly(certificate, time.time())
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -238,7 +256,7 @@ def _new_driver(name: str, kind: str, folder: Path) -> int:
     driver, test = skeleton.write(name, kind, folder)
     print(
         f"{driver} is a driver that works as it stands, {test} its test. What to do next:\n"
-        f"1. Test it: {sys.executable} {test}\n"
+        f"1. Test it: {sys.executable} {test}\n   and look at it: edgeagent demo --drivers {folder}\n"
         f"2. Put your hardware in where {driver} says TODO, and test again. docs/drivers.md tells more.\n"
         f"3. Write into the configuration (the directory as seen from that file):\n\n"
         f"drivers_dir: {folder}\n"

@@ -31,13 +31,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "v4l2": EVERYONE,  # the kernel's interface to cameras and encoders
     "board": EVERYONE,  # how the board fares
     "board_sources": EVERYONE | {"board"},
+    "tls": EVERYONE,  # certificates
     "wire": EVERYONE,
     "core": SHELL,
     "config": SHELL | {"drivers"},  # drivers: how rates and sizes are written
     "media": SHELL | {"v4l2"},
     "rtc": SHELL | {"media"},
     "mqtt": SHELL,
-    "http": SHELL,
+    "http": SHELL | {"tls"},
     "drivers": SHELL | {"v4l2", "board", "board_sources"},
     "keeper": SHELL | {"drivers"},  # a process of its own, and the agent's side of it
     "client": SHELL | {"mqtt"},  # for scripts, elsewhere; nothing of the agent imports it, and it nothing of the agent
@@ -54,12 +55,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "controls": SHELL | {"config", "desk", "drivers", "keeper"},
     "app": SHELL
     | {"controls", "board", "board_sources", "config", "media", "rtc", "mqtt", "http", "drivers", "runtime"}
-    | {"figures", "figures_control", "joining", "membership"},
+    | {"figures", "figures_control", "joining", "membership", "tls"},
     "membership": SHELL | {"app", "config", "enrol", "install", "joining", "mqtt", "orders", "runtime"},  # app: as a type only
     "demo": SHELL | {"config", "drivers", "runtime", "app"},
     "discover": EVERYONE | {"drivers"},
-    "doctor": SHELL | {"board", "board_sources", "config", "media", "rtc", "mqtt", "drivers", "runtime"},
-    "cli": EVERYONE | {"config", "drivers", "runtime", "app", "demo", "discover", "doctor", "enrol", "install", "membership"},
+    "doctor": SHELL | {"board", "board_sources", "config", "media", "rtc", "mqtt", "drivers", "runtime", "tls"} | {"joining"},
+    "cli": EVERYONE
+    | {"config", "drivers", "runtime", "app", "demo", "discover", "doctor", "enrol", "install", "membership", "tls"},
     "__main__": {"cli"},
 }
 """Parts of `edgeagent` and the other parts that each may import, at the top or inside a function."""
@@ -77,7 +79,7 @@ HOMES: dict[str, set[str]] = {
         "rtc",
         "client",
     },  # client: pictures as scripts get them; rtc: aiortc's own sender, the fallback, takes packets of av
-    "cryptography": {"rtc", "wire", "enrol", "provisioning"},
+    "cryptography": {"rtc", "wire", "enrol", "provisioning", "tls", "client"},  # client: the key behind a certificate
     "dbus_fast": {"joining"},
     "gpiozero": {"devices"},
     "joserfc": {"wire", "enrol", "orders", "provisioning"},

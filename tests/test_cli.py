@@ -17,7 +17,7 @@ import yaml
 from edgeagent import __version__, cli
 from edgeagent.config import Config
 from edgeagent.drivers import Found, registry
-from edgeagent.errors import EdgeAgentError
+from edgeagent.errors import DeviceFault, EdgeAgentError
 
 GOOD = "device: porch\ncameras: {test: {driver: test-pattern}}\n"
 
@@ -52,6 +52,23 @@ def test_version_and_help(capsys: Output) -> None:
             cli.main(arguments)
         assert end.value.code == 0
         assert said in capsys.readouterr().out
+
+
+def test_the_demo_shows_what_own_drivers_drive(tmp_path: Path) -> None:
+    """Written by the skeleton, each with its defaults; what moves has a wheel of its own."""
+    from edgeagent import config, demo
+    from edgeagent.drivers import skeleton
+
+    assert config.load(demo.configuration(8080, 1883, 9001), {}, config.Drivers.installed()).drivers_dir is None
+    own = tmp_path / "own"
+    for kind in skeleton.KINDS:
+        skeleton.write(f"my-{kind}", kind, own)
+    found = config.load(demo.configuration(8080, 1883, 9001, own), {}, config.Drivers.installed())
+    assert {f"my-{kind}" for kind in skeleton.KINDS} == set(found.devices) - {"rover", "weather", "board"}
+    assert found.devices["my-actuator"].group == "my-actuator"
+    own.chmod(0o777)
+    with pytest.raises(DeviceFault, match="Drivers are not loaded"):
+        demo.configuration(8080, 1883, 9001, own)
 
 
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["run"], ["demo", "--port", "99999"], ["demo", "--port", "٣"]])

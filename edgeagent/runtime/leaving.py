@@ -48,7 +48,8 @@ def _wait(jobs: Iterable[Future[object]]) -> None:
 
 def prepare() -> None:
     """Before anything is loaded: SIGTERM ends the process with 0, as it does later; what ends it for good says where it hung."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # At once: SystemExit would come up anywhere, and libraries that are just being loaded take it for a failure of their own.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     with contextlib.suppress(OSError, ValueError, RuntimeError):  # standard error is no file, or there is none
         faulthandler.enable()  # SIGABRT is how systemd's watchdog ends what hangs
 

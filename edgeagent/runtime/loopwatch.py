@@ -2,7 +2,8 @@
 
 The selector of the watched loop says when the loop waits and when it works. A thread samples that; a turn of work that
 it meets in every sample of `limit_s` is reported. Counting samples instead of reading a clock keeps quiet when the
-whole machine was busy, since then the sampler did not run either. Code that blocks and keeps the interpreter's lock
+whole machine was busy, since then the sampler did not run either; and what a thread that computes has waited for a
+processor, while others had it, is not its own doing. Code that blocks and keeps the interpreter's lock
 starves the sampler too: that is found at the end of the turn by the CPU time it took, without a stack.
 """
 
@@ -72,7 +73,7 @@ class LoopWatch:
         self._working = False
         self._reported_turn = -1
         self._cpu_from = 0.0
-        self._loop_thread = 0
+        self._loop_thread = self._loop_native = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="edgeagent-loopwatch", daemon=True)
 
@@ -91,7 +92,7 @@ class LoopWatch:
     def working(self) -> None:
         """The loop begins a turn."""
         self._turn += 1
-        self._loop_thread = threading.get_ident()
+        self._loop_thread, self._loop_native = threading.get_ident(), threading.get_native_id()
         self._cpu_from = time.thread_time()
         self._working = True
 
@@ -104,16 +105,19 @@ class LoopWatch:
             self._tell(self._turn, None)
 
     def _sample(self) -> None:
-        turn, seen = 0, 0
+        turn, seen, queued_s = 0, 0, 0.0
         while not self._stop.wait(self._limit_s / _SAMPLES):
             if not self._working or self._turn != turn:
                 turn, seen = self._turn, 0
                 continue
+            if not seen:
+                queued_s = _queued_s(self._loop_native)
             seen += 1
             if seen < _SAMPLES or self._reported_turn == turn:
                 continue
             frame = sys._current_frames().get(self._loop_thread)
-            if _starts_a_thread(frame):  # a busy machine has not let it begin yet: nobody's code holds the loop
+            # Nobody's code holds the loop where a busy machine has not let a thread begin, or given it a processor.
+            if _starts_a_thread(frame) or _queued_s(self._loop_native) - queued_s > self._limit_s / 4:
                 seen = 0
             else:
                 self._tell(turn, frame)
@@ -121,6 +125,15 @@ class LoopWatch:
     def _tell(self, turn: int, frame: FrameType | None) -> None:
         self._reported_turn = turn
         self._report(Block(self._limit_s, "".join(traceback.format_stack(frame)) if frame else ""))
+
+
+def _queued_s(thread: int) -> float:
+    """How long a thread could have run but had no processor, in all; 0 where the kernel does not count it (schedstat)."""
+    try:
+        with open(f"/proc/self/task/{thread}/schedstat", "rb") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def _starts_a_thread(frame: FrameType | None) -> bool:

@@ -13,10 +13,11 @@ from contextlib import AbstractContextManager
 from functools import partial
 
 from tests.bench import servers
-from tests.bench.browser import Viewing, chromium, frozen_s, our_page, whep_page
+from tests.bench.browser import Frame, Viewing, chromium, frozen_s, our_page, whep_page
 from tests.bench.first_picture import TEST
 from tests.bench.report import Context, Goal, Report, Row, percentile
 from tests.bench.surroundings import ip_camera
+from tests.support.procs import wait_until
 
 SETTLE_S, WINDOW_S, SESSIONS = 3.0, 6.0, 5
 
@@ -52,15 +53,20 @@ def _session(context: Context, opener: Callable[[], AbstractContextManager[Viewi
     with opener() as viewing:
         viewing.click()
         viewing.wait_picture()
-        viewing.page.wait_for_timeout(1_000 if context.quick else SETTLE_S * 1000)
+        viewing.page.wait_for_timeout(0 if context.quick else SETTLE_S * 1000)
         begin_ms = viewing.now_ms()
-        viewing.page.wait_for_timeout(2_000 if context.quick else WINDOW_S * 1000)
-        end_ms = viewing.now_ms()
-        frames = [frame for frame in viewing.frames() if begin_ms <= frame.at_ms <= end_ms]
+        viewing.page.wait_for_timeout(1_000 if context.quick else WINDOW_S * 1000)
+        end_ms, frames, ages = begin_ms, list[Frame](), list[float]()
+
+        def stamped() -> bool:
+            nonlocal end_ms, frames, ages
+            end_ms = viewing.now_ms()
+            frames = [frame for frame in viewing.frames() if begin_ms <= frame.at_ms <= end_ms]
+            ages = [frame.age_ms for frame in frames if frame.age_ms is not None]
+            return bool(ages)
+
+        wait_until(stamped, "a frame with a stamp that can be read")
         inbound = viewing.inbound()
-    ages = [frame.age_ms for frame in frames if frame.age_ms is not None]
-    if not ages:
-        raise RuntimeError("no frame carried a stamp that could be read")
     return {
         "median": statistics.median(ages),
         "p95": percentile(ages, 0.95),

@@ -46,10 +46,11 @@ def measure(context: Context, server: Server, count: int) -> dict[str, float | i
     costs, shares, rates, frames = [], [], [], []
     with Viewers(context.whep_count, server.whep, count, "-stagger=30ms") as viewers:
         viewers.wait_open(deadline_s=60)
-        time.sleep(0.5 if context.quick else SETTLE_S)
-        for _ in range(WINDOWS):
+        time.sleep(0.0 if context.quick else SETTLE_S)
+        for _ in range(1 if context.quick else WINDOWS):
             before, cpu, start = viewers.snapshot(), server.program.cpu_s(), time.monotonic()
             time.sleep(1.0 if context.quick else WINDOW_S)
+            wait_until(lambda so_far=before["frames"]: viewers.snapshot()["frames"] > so_far, "a frame")  # type: ignore[misc]
             after, cpu_after, end = viewers.snapshot(), server.program.cpu_s(), time.monotonic()
             costs.append((cpu_after - cpu) / (after["packets"] - before["packets"]) * 1e6)
             shares.append((cpu_after - cpu) / (end - start) / count * 100)

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser
 
+from tests.e2e.test_page_access import at_rest, check
+from tests.support.browser import viewer
 from tests.support.rover import EYES, Rover
 from tests.support.wheel import PADS, Hands, Keys, Pad, Thumbs, Wheel, wheel
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+
+HOLD = """(camera) => {
+    location.hash = camera && `#camera=${camera}`;
+    const grid = document.querySelector('edge-grid');
+    const place = camera ? grid.tile() : document.querySelector('header');
+    const button = place?.querySelector('edge-drive-button:not([hidden])')?.shadowRoot.querySelector('button');
+    if (grid.selected !== camera || !button) return false;
+    grid.tile()?.wakeControls();
+    button.focus();
+    return true;
+}"""
+"""Go there; the button to drive has the focus, so that it does not fade."""
+WHOLE = """() => {
+    const [all, said] = ['.who', '.status'].map((each) => document.querySelector(each).getBoundingClientRect());
+    return said.right <= all.right || said.top >= all.bottom;
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +68,23 @@ def reach_the_target(at: Wheel, rover: Rover, hands: Hands) -> None:
 def difference(one: list[int], other: list[int]) -> float:
     """Of two pictures, as the mean of their points."""
     return sum(abs(a - b) for a, b in zip(one, other, strict=True)) / len(one)
+
+
+def test_the_way_to_the_wheel_fits_a_narrow_phone(browser: Browser, rover: Rover) -> None:
+    with viewer(browser, rover.base, size=(390, 844), touch=True) as shown:
+        page = shown.page
+        page.locator("header").get_by_role("button", name="Drive").wait_for()
+        page.evaluate("() => (location.hash = '#camera=eyes')")
+        shown.wait(lambda: page.evaluate("() => document.querySelector('edge-grid').selected"), "the camera alone")
+        assert page.evaluate("() => document.activeElement.tagName") == "BODY", "an address alone puts no frame round the picture"
+        for width in (390, 320):
+            page.set_viewport_size({"width": width, "height": 844})
+            for camera in ("", "eyes"):
+                shown.wait(functools.partial(page.evaluate, HOLD, camera), "the button to drive")
+                seen = at_rest(shown)
+                assert "Drive" in [control["label"] for control in seen["controls"]]
+                check(seen)
+                assert page.evaluate(WHOLE), "how many cameras are live is said whole or not at all"
 
 
 def test_by_keys(browser: Browser, rover: Rover) -> None:

@@ -89,7 +89,7 @@ def test_by_mouse_and_by_keys(browser: Browser, agent: PageAgent) -> None:
         at.page.mouse.move(x, y - 150, steps=3)  # let go beside it
         at.page.mouse.up()
         sent(at, belt=0, grip=put)
-        assert float(belt.input_value()) == 0
+        at.wait(lambda: float(belt.input_value()) == 0, "the slider to be back")
         belt.focus()
         at.page.keyboard.down("ArrowRight")
         at.wait(lambda: at.page.evaluate("() => window.sent.belt") > 0, "the belt to run")
@@ -99,7 +99,7 @@ def test_by_mouse_and_by_keys(browser: Browser, agent: PageAgent) -> None:
         at.wait(lambda: at.page.evaluate("() => window.sent.belt") > 0, "the belt to run")
         at.page.keyboard.press("Space")
         at.wait_said("Stopped")
-        assert float(belt.input_value()) == 0
+        at.wait(lambda: float(belt.input_value()) == 0, "the slider to be back")
         at.page.keyboard.up("ArrowRight")
         at.press("Release the stop")
         armed(at)

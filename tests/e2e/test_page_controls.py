@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.support.browser import PageAgent, Viewer, viewer
 
@@ -39,7 +39,7 @@ def test_keyboard_and_snapshots(browser: Browser, porch: PageAgent, tmp_path: Pa
 
         for key, camera in [("2", "back-yard"), ("ArrowRight", "gate"), ("ArrowLeft", "back-yard"), ("1", "gate"), ("9", "gate")]:
             page.keyboard.press(key)
-            assert selected() == camera
+            shown.wait(lambda camera=camera: selected() == camera, f"{camera} after {key}")
         name, data = save(page, "s", tmp_path)
         assert re.fullmatch(r"porch-gate-\d{4}-\d\d-\d\d-\d{6}\.jpg", name)
         assert data.startswith(b"\xff\xd8\xff")
@@ -47,7 +47,7 @@ def test_keyboard_and_snapshots(browser: Browser, porch: PageAgent, tmp_path: Pa
         assert name.endswith(".png")
         assert (int.from_bytes(data[16:20]), int.from_bytes(data[20:24])) == (640, 360)
         page.keyboard.press("z")
-        assert shown.tile("gate").get_attribute("fit") == "cover"
+        expect(shown.tile("gate")).to_have_attribute("fit", "cover")
         page.keyboard.press("f")
         shown.wait(lambda: page.evaluate("() => document.fullscreenElement !== null"), "full screen")
         page.keyboard.press("f")
@@ -66,7 +66,7 @@ def test_keyboard_and_snapshots(browser: Browser, porch: PageAgent, tmp_path: Pa
         page.reload()
         shown.wait_live("gate")
         page.keyboard.press("1")
-        assert shown.tile("gate").get_attribute("fit") == "cover", "remembered"
+        expect(shown.tile("gate"), "remembered").to_have_attribute("fit", "cover")
         assert shown.complaints == []
 
 
@@ -80,7 +80,7 @@ def test_the_details_have_a_delay_with_its_uncertainty(browser: Browser, porch: 
         values = details(shown)
         assert values["resolution"] == "640 × 360"
         assert re.fullmatch(r"H\.264.*", values["codec"])
-        assert re.fullmatch(r"[\d.]+ (k|M)bit/s", values["bitrate"])
+        assert re.fullmatch(r"[\d.]+\u00a0(k|M)bit/s", values["bitrate"])
         assert re.fullmatch(r"[\d.]+ ms", values["rtt"])
         assert re.fullmatch(r"[\d.]+ %", values["loss"])
         assert values["path"].startswith("Direct, in your network (host")
@@ -91,9 +91,11 @@ def test_the_details_have_a_delay_with_its_uncertainty(browser: Browser, porch: 
         assert abs(offset) <= delay["uncertainty"] + 2
         assert 0 < delay["ms"] < 5000
         page.get_by_role("button", name="Close details").click()
-        assert page.evaluate("() => document.querySelector('edge-grid').tile().detailsOpen") is False
-        page.keyboard.press("d")
-        page.keyboard.press("Escape")
+        opened = "() => document.querySelector('edge-grid').tile().detailsOpen"
+        for is_open, key in (False, "d"), (True, "Escape"), (False, None):
+            shown.wait(lambda is_open=is_open: page.evaluate(opened) is is_open, f"the details: {is_open}")
+            if key:
+                page.keyboard.press(key)
         assert page.evaluate("() => document.querySelector('edge-grid').selected") == "gate", "Escape closed only the details"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.support.broker import Broker
 from tests.support.browser import PageAgent, StaticHost, page_agent, viewer
@@ -30,7 +30,7 @@ def test_mqtt_alone(browser: Browser, tmp_path: Path) -> None:
     ):
         shown.wait_live("gate", "back-yard")
         assert shown.link()["current"]["door"] == "mqtt"
-        assert shown.link()["agent"]["up"] is True
+        shown.wait(lambda: shown.link()["agent"]["up"] is True, "the agent's presence")
         assert shown.complaints == []
 
 
@@ -43,7 +43,7 @@ def test_a_static_host_with_the_device_in_the_address(browser: Browser, tmp_path
     ):
         shown.wait_live("gate", "back-yard")
         assert shown.link()["current"]["door"] == "mqtt"
-        assert shown.page.title() == "Porch"
+        expect(shown.page).to_have_title("Porch")
 
 
 def test_a_static_host_asks_which_device_and_remembers(browser: Browser, tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_static_host_asks_which_device_and_remembers(browser: Browser, tmp_pat
         page.get_by_role("textbox", name="Device").fill("The Porch")
         page.get_by_label("Broker").fill(broker.ws_url)
         page.get_by_role("button", name="Connect").click()
-        assert "A device has a name of lower-case letters" in page.get_by_role("alert").inner_text()
+        expect(page.get_by_role("alert")).to_contain_text("A device has a name of lower-case letters")
         page.get_by_role("textbox", name="Device").fill("porch")
         page.get_by_label("User name").fill("anna")
         page.get_by_label("Password").fill("wrong")
@@ -84,10 +84,10 @@ def test_a_token_is_asked_for_once(browser: Browser) -> None:
         token.fill(TOKEN)
         page.keyboard.press("Enter")
         shown.wait_live("gate", "back-yard")
-        assert token.count() == 0
+        expect(token).to_have_count(0)
         page.reload()
         shown.wait_live("gate", "back-yard")
-        assert token.count() == 0
+        expect(token).to_have_count(0)
 
 
 def test_a_token_in_the_address_does_not_stay_there(browser: Browser) -> None:
@@ -96,7 +96,7 @@ def test_a_token_in_the_address_does_not_stay_there(browser: Browser) -> None:
         viewer(browser, f"{agent.url}#agent={agent.url}&token={TOKEN}") as shown,
     ):
         shown.wait_live("gate", "back-yard")
-        assert TOKEN not in shown.page.evaluate("() => location.href")
+        shown.wait(lambda: TOKEN not in shown.page.evaluate("() => location.href"), "the address to be cleaned")
 
 
 def test_a_camera_on_somebody_elses_page(browser: Browser) -> None:
@@ -111,8 +111,9 @@ def test_a_camera_on_somebody_elses_page(browser: Browser) -> None:
             frames = "() => [...document.querySelectorAll('edge-camera')].map((each) => each.frames)"
             shown.wait(lambda: min(page.evaluate(frames)[:2]) > 10, "two pictures")
             first, second, third = page.locator("edge-camera").all()
-            assert first.get_attribute("aria-label") == second.get_attribute("aria-label") == "Camera Gate"
-            assert "There is no camera “moon”" in third.locator(".message").inner_text()
+            for one in first, second:
+                expect(one).to_have_attribute("aria-label", "Camera Gate")
+            expect(third.locator(".message")).to_contain_text("There is no camera “moon”")
             # An attribute changed: the same element shows another camera.
             page.evaluate("() => document.querySelector('edge-camera').setAttribute('camera', 'back-yard')")
             shown.wait(lambda: page.evaluate("() => document.querySelector('edge-camera').video?.videoWidth") == 320, "the other")

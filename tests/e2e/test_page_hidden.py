@@ -58,4 +58,4 @@ def test_it_costs_the_board_nothing_and_shows_its_picture_when_it_returns() -> N
         tab.show()
         wait_until(lambda: tab.frames() > frames + 5, "the pictures to move again", deadline_s=LIVE_S)
         assert tab.connection() == first
-        assert {each["phase"] for each in tab.cameras().values()} == {"live"}
+        wait_until(lambda: {each["phase"] for each in tab.cameras().values()} == {"live"}, "both to be live")

@@ -35,8 +35,11 @@ def test_a_slow_network_is_named_while_it_is_slow_and_the_picture_goes_on() -> N
             shown.wait_live("gate")
             bar = shown.tile("gate").locator("edge-health")
             network = bar.get_by_role("button", name="Connection, at fault: Network")
-            shown.wait(network.is_visible, "the bar to name the network")
-            assert bar.get_by_role("status").inner_text().startswith("Network: ")
+
+            def named() -> bool:
+                return network.is_visible() and bar.get_by_role("status").inner_text().startswith("Network: ")
+
+            shown.wait(named, "the bar to name the network")
             shown.wait_live("gate", frames=20)
             first = shown.link()["current"]["id"]
 
@@ -44,7 +47,7 @@ def test_a_slow_network_is_named_while_it_is_slow_and_the_picture_goes_on() -> N
                 found: dict[str, Any] = shown.link()["current"]["lines"][0]["flow"]
                 return found
 
-            assert flow()["estimate_kbps"] < 1000
+            shown.wait(lambda: flow()["estimate_kbps"] < 1000, "an estimate of what the link carries")
             link.change(rate=0)
             shown.wait(lambda: flow()["limit"] == "none", "the agent to send all again")
             shown.wait(lambda: not bar.get_by_role("button").is_visible(), "the bar to go")

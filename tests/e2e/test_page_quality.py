@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.e2e.test_page_access import SCHEMES, at_rest, check
 from tests.support.browser import PageAgent, Viewer, viewer
@@ -88,17 +88,17 @@ def test_the_connection_bar_names_who_is_at_fault_and_moves_nothing(shown_page: 
         flow(shown, "network", said)
         button = health.get_by_role("button", name="Connection, at fault: Network")
         button.wait_for()
-        assert health.get_by_role("status").inner_text() == f"Network: {said}"
-        assert health.locator(".part.bad").inner_text() == "Network"
-        assert health.locator(".part.ok").all_inner_texts() == ["Camera", "Board", "You"]
+        expect(health.get_by_role("status")).to_have_text(f"Network: {said}")
+        expect(health.locator(".part.bad")).to_have_text("Network")
+        expect(health.locator(".part.ok")).to_have_text(["Camera", "Board", "You"])
         assert [shown.tile(name).bounding_box() for name in ("gate", "back-yard")] == boxes, "nothing moved"
-        assert button.get_attribute("aria-expanded") == "true"
+        expect(button).to_have_attribute("aria-expanded", "true")
         button.click()
-        assert button.get_attribute("aria-expanded") == "false"
-        assert not health.locator(".text").is_visible()
+        expect(button).to_have_attribute("aria-expanded", "false")
+        expect(health.locator(".text")).not_to_be_visible()
         flow(shown, "none")
         shown.wait(lambda: not button.is_visible(), "the bar to go")
-        assert health.get_by_role("status").inner_text() == ""
+        expect(health.get_by_role("status")).to_have_text("")
         # One camera alone has its own bar.
         shown.tile("gate").locator(".hit").click()
         flow(shown, "camera", "This camera cannot send less.")
@@ -108,8 +108,8 @@ def test_the_connection_bar_names_who_is_at_fault_and_moves_nothing(shown_page: 
         page.evaluate("() => window.say({t: 'state', cameras: [], board: 'The board is too hot.'})")
         mild = own.get_by_role("button", name="Connection, at fault: Board")
         mild.wait_for()
-        assert mild.get_attribute("aria-expanded") == "false", "the picture is well: it does not push itself forward"
-        assert own.get_by_role("status").inner_text() == ""
+        expect(mild, "the picture is well: it does not push itself forward").to_have_attribute("aria-expanded", "false")
+        expect(own.get_by_role("status")).to_have_text("")
         assert shown.complaints == []
 
 
@@ -139,12 +139,12 @@ def test_quality_is_chosen_for_each_camera_and_data_saver_for_all(shown_page: Sh
         page.keyboard.press("1")
         shown.tile("gate").get_by_role("button", name="Picture quality").click()
         sheet = shown.tile("gate").get_by_role("dialog", name="Picture quality")
-        assert sheet.get_by_role("radio").count() == 3
-        assert sheet.get_by_role("radio", name="Automatic").is_checked()
+        expect(sheet.get_by_role("radio")).to_have_count(3)
+        expect(sheet.get_by_role("radio", name="Automatic")).to_be_checked()
         sheet.get_by_role("radio", name="Small 320 × 180").check()
         shown.wait(lambda: layers()["gate"] == "sub", "the small picture to be asked for")
         page.keyboard.press("Escape")
-        assert sheet.count() == 0
+        expect(sheet).to_have_count(0)
         assert page.evaluate("() => document.querySelector('edge-grid').selected") == "gate", "Escape closed only the sheet"
         page.keyboard.press("Escape")
         page.wait_for_url(lambda url: "camera=" not in url)
@@ -152,9 +152,9 @@ def test_quality_is_chosen_for_each_camera_and_data_saver_for_all(shown_page: Sh
         shown.wait_live("gate", "back-yard")
         shown.wait(lambda: layers() == {"gate": "sub", "back-yard": "auto"}, "the choice to be remembered")
         saver = page.get_by_role("button", name="Data saver")
-        assert saver.get_attribute("aria-pressed") == "false"
+        expect(saver).to_have_attribute("aria-pressed", "false")
         saver.click()
-        assert saver.get_attribute("aria-pressed") == "true"
+        expect(saver).to_have_attribute("aria-pressed", "true")
         shown.wait(lambda: layers() == {"gate": "sub", "back-yard": "sub"}, "all to be small")
         page.reload()
         shown.wait_live("gate", "back-yard")
@@ -162,7 +162,7 @@ def test_quality_is_chosen_for_each_camera_and_data_saver_for_all(shown_page: Sh
         page.keyboard.press("2")
         page.keyboard.press("q")
         sheet = shown.tile("back-yard").get_by_role("dialog", name="Picture quality")
-        assert sheet.get_by_role("radio", name="Best").is_disabled()
+        expect(sheet.get_by_role("radio", name="Best")).to_be_disabled()
         sheet.get_by_role("switch", name="Data saver").uncheck()
         shown.wait(lambda: layers()["back-yard"] == "auto", "the best there is again")
         page.keyboard.press("Escape")
@@ -176,7 +176,7 @@ def test_a_browser_that_saves_data_begins_with_small_pictures(browser: Browser, 
         shown.page.add_init_script("Object.defineProperty(NetworkInformation.prototype, 'saveData', {get: () => true});")
         open_page(shown, porch.url)
         shown.wait(lambda: {line["layer"] for line in shown.link()["current"]["lines"]} == {"sub"}, "small pictures")
-        assert shown.page.get_by_role("button", name="Data saver").get_attribute("aria-pressed") == "true"
+        expect(shown.page.get_by_role("button", name="Data saver")).to_have_attribute("aria-pressed", "true")
 
 
 def test_the_sheet_and_the_bar_are_for_everybody(browser: Browser, porch: PageAgent) -> None:

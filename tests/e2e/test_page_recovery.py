@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Route
+from playwright.sync_api import Browser, Route, expect
 
 from edgeagent import __version__
 from tests.support.broker import Broker
@@ -27,10 +27,10 @@ def test_agent_killed_and_started_again(browser: Browser, door: str, tmp_path: P
         shown.wait_said("gate", "The agent is not reachable")
         # The last picture is still there, dimmed.
         assert sum(shown.pixels("gate")) > 64 * 36 * 300
-        assert "dim" in (shown.tile("gate").locator(".pictures").get_attribute("class") or "")
+        shown.wait(lambda: "dim" in (shown.tile("gate").locator(".pictures").get_attribute("class") or ""), "it to be dimmed")
         agent.start()
         shown.wait_live("gate", "back-yard")
-        assert shown.said("gate") == ""
+        shown.wait(lambda: shown.said("gate") == "", "nothing to be said any more")
         shown.wait(lambda: shown.connections() == 1, "the old connection to be closed")
         shown.wait(lambda: shown.tile("gate").locator("video").count() == 1, "the old video to be gone")
 
@@ -40,11 +40,16 @@ def test_a_camera_that_is_off_says_why_and_the_others_play(browser: Browser, tmp
     cameras = {"gate": {"driver": "test-pattern", "size": "320x240"}, "clip": {"driver": "file", "path": str(clip)}}
     with page_agent(cameras=cameras) as agent, viewer(browser, agent.url) as shown:
         shown.wait_live("gate")
-        shown.wait_said("clip", "Camera is off: there is no file")
+        shown.wait_said("clip", "Camera is off")
+        expect(shown.tile("clip").locator(".hint")).to_contain_text("There is no file clip.mp4; check “path” in the configuration.")
+        # There is nothing to save or to detach.
+        for button in ("Save a snapshot", "Picture in picture"):
+            expect(shown.tile("clip").locator(f"button[aria-label='{button}']")).to_be_disabled()
+            expect(shown.tile("gate").locator(f"button[aria-label='{button}']")).to_be_enabled()
         first = shown.link()["current"]["id"]
         shown.wait_live("gate", frames=60)
         assert shown.link()["current"]["id"] == first
-        assert shown.page.locator("header .status").inner_text() == "1 of 2 cameras live"
+        expect(shown.page.locator("header .status")).to_have_text("1 of 2 cameras live")
 
 
 def test_opened_before_the_agent_runs_it_plays_when_it_does(browser: Browser) -> None:
@@ -75,9 +80,9 @@ def test_an_agent_that_was_updated_offers_to_reload(browser: Browser, porch: Pag
         shown.wait_live("gate", "back-yard")
         notice = page.get_by_role("status").filter(has_text="The agent was updated to")
         notice.wait_for()
-        assert __version__ in notice.inner_text()
+        expect(notice).to_contain_text(__version__)
         page.unroute("**/api/hello")
         page.get_by_role("button", name="Reload").click()
         shown.wait_live("gate", "back-yard")
-        assert notice.count() == 0
-        assert page.evaluate("() => window.edge.state.version") == __version__
+        expect(notice).to_have_count(0)
+        shown.wait(lambda: page.evaluate("() => window.edge.state.version") == __version__, "the new version")

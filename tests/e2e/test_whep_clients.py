@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 
 from edgeagent.core import stamp
+from edgeagent.core.session_events import SessionConfig
 from tests.bench import servers
 from tests.support import gobuild, sdp
 from tests.support.components import require as component
@@ -61,7 +62,7 @@ def viewers_of(server: servers.Server) -> int:
 def test_sixty_four_pion_clients_at_once(agent: servers.Server, whep_count: str) -> None:
     with Viewers(whep_count, agent.whep, 64, "-stagger=20ms") as viewers:
         viewers.wait_open()
-        assert viewers_of(agent) == 64
+        wait_until(lambda: viewers_of(agent) == 64, "64 viewers")
         before = viewers.snapshot()["sessions"]
 
         def all_go_on() -> bool:
@@ -100,14 +101,24 @@ def test_a_session_that_went_silent_is_stopped_then_closed(agent: servers.Server
         for silent in (mute, tired):
             silent.wait_open()
 
-        def states() -> list[dict[str, Any]]:
-            return [{"now_ms": one["at_s"] * 1000} | one["sessions"][0] for one in (mute.snapshot(), tired.snapshot())]
+        def state(one: Viewers) -> dict[str, Any]:
+            now = one.snapshot()
+            return {"now_ms": now["at_s"] * 1000, **now["sessions"][0]}
 
-        wait_until(lambda: all(s["now_ms"] - s["last_packet_ms"] > 2500 for s in states()), "the agent to stop sending")
+        def states() -> list[dict[str, Any]]:
+            return [state(mute), state(tired)]
+
+        def fed(one: dict[str, Any], within_ms: float) -> bool:
+            return bool(one["now_ms"] - one["last_packet_ms"] < within_ms)
+
+        # Whom it serves tells that it has not just stood still.
+        wait_until(lambda: fed(state(honest), 1000) and not any(fed(s, 2500) for s in states()), "the agent to stop sending")
         stopped = states()
         assert [s["state"] for s in stopped] == ["connected", "connected"], "closed before the time"
-        assert all(s["last_packet_ms"] - s["connected_ms"] > 4000 for s in stopped), "stopped before the time"
-        assert stopped[1]["last_packet_ms"] > stopped[0]["last_packet_ms"]
+        served = [s["last_packet_ms"] - s["connected_ms"] for s in stopped]
+        assert min(served) > 4000, "stopped before the time"
+        if stopped[1]["connected_ms"] < 2000:  # it has reported for a while
+            assert served[1] > served[0]
         wait_until(lambda: viewers_of(agent) == 1, "the agent to close them")
         closed = states()
         assert all(s["now_ms"] - s["connected_ms"] > 14_000 for s in closed), "closed before the time"
@@ -136,7 +147,7 @@ def test_a_client_that_never_connects_is_forgotten(whep_count: str) -> None:
         wait_until(a_place, "a place to become free")
 
 
-@pytest.mark.realtime(block_limit_s=10.0)
+@pytest.mark.realtime(block_limit_s=120)
 async def test_a_thousand_offers_in_a_second_do_no_harm(whep_count: str) -> None:
     with servers.ours(CAMERA, limits={"viewers": 20}) as agent, Viewers(whep_count, agent.whep) as watching:
         watching.wait_open()
@@ -157,11 +168,17 @@ async def test_a_thousand_offers_in_a_second_do_no_harm(whep_count: str) -> None
         assert set(statuses) <= {201, 429, 503}, statuses
         # 10 a second beyond those that may come at once (20 places, and 4 seconds' worth): a slow machine lets more through.
         assert statuses[201] + statuses[503] <= 60 + 10 * took_s + 1, (statuses, took_s)
-        assert statuses[201] <= 20
+        # Who holds a place and does not connect gives way after 3 s.
+        evict_s = SessionConfig(device="porch", epoch="e1", version="1").evict_after_s
+        assert statuses[201] <= 20 * (1 + int(took_s / evict_s)), (statuses, took_s)
         wait_until(lambda: watching.snapshot()["frames"] > frames + 60, "the picture to go on")
         assert agent.program.rss_bytes() - rss < 60e6
-        session_now = watching.snapshot()["sessions"][0]
-        assert session_now["state"] == "connected" and session_now["lost"] + session_now["missing"] == 0
+
+        def whole() -> bool:
+            one = watching.snapshot()["sessions"][0]
+            return bool(one["state"] == "connected" and one["lost"] + one["missing"] == 0)
+
+        wait_until(whole, "the viewer to have every frame")
         # What came of the offers that were taken makes room: nobody connects to them.
         wait_until(lambda: _opens(whep_count, agent), "a place for a new viewer")
 
@@ -182,9 +199,9 @@ def test_a_media_server_pulls_whep(agent: servers.Server, server: str) -> None:
         pulling = servers.go2rtc(f"webrtc:{agent.whep}", executable=gobuild.go2rtc(component("go")))
     else:
         pulling = servers.mediamtx(agent.whep.replace("http://", "whep://"))
-    command = (
-        f"{component('ffmpeg')} -nostdin -loglevel error -rtsp_transport tcp -i ADDRESS -frames:v 40 -pix_fmt gray -f rawvideo -"
-    )
+    # As they come: by itself it fills a gap with the picture before it.
+    options = "-frames:v 40 -fps_mode passthrough -pix_fmt gray -f rawvideo -"
+    command = f"{component('ffmpeg')} -nostdin -loglevel error -rtsp_transport tcp -i ADDRESS {options}"
     numbers: list[int] = []
     with pulling as puller:
 
@@ -211,7 +228,7 @@ def frame_numbers(gray: bytes, width: int, height: int) -> list[int]:
     return found
 
 
-@pytest.mark.alone  # no gap may be long
+@pytest.mark.alone  # what is asked for too late is gone
 @pytest.mark.netns
 def test_retransmissions_repair_a_lossy_link(whep_count: str) -> None:
     """2 % loss and 40 ms delay: everything comes in the end, by RTX, and no frame is missing."""
@@ -220,7 +237,10 @@ def test_retransmissions_repair_a_lossy_link(whep_count: str) -> None:
         link = stack.enter_context(Link(delay=40, loss=0.02, seed=1))
         agent = stack.enter_context(servers.Agent(config, prefix=link.on_board()))
         agent.wait_for(lambda: link.answers(8080), "the agent to listen")
-        viewers = stack.enter_context(Viewers(whep_count, f"http://{BOARD}:8080/cam/whep", 2, prefix=link.on_viewer()))
+        url = f"http://{BOARD}:8080/cam/whep"
+        near = stack.enter_context(Viewers(whep_count, url, prefix=link.on_board()))
+        viewers = stack.enter_context(Viewers(whep_count, url, 2, prefix=link.on_viewer()))
+        near.wait_open()
         viewers.wait_open()
         wait_until(lambda: all(s["packets"] > 1500 for s in viewers.snapshot()["sessions"]), "1500 packets")
         link.change(loss=0.0)  # what is missing at the last moment could not be asked for again
@@ -230,7 +250,8 @@ def test_retransmissions_repair_a_lossy_link(whep_count: str) -> None:
 
         wait_until(whole, "the last packets")
         sessions = viewers.result()["sessions"]
+        (unimpaired,) = near.result()["sessions"]
     for session in sessions:
         assert session["lost"] == 0
         assert session["rtx"] > 10
-        assert session["longest_gap_ms"] < 1000
+        assert session["longest_gap_ms"] < unimpaired["longest_gap_ms"] + 1000, "no picture waits for a repair for long"

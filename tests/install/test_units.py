@@ -40,10 +40,17 @@ def test_every_file_is_put_in_place() -> None:
     assert {str(path.relative_to(SYSTEMD)) for path in SYSTEMD.rglob("*") if path.is_file()} == {*FILES, *SITE_FILES}
 
 
+def test_refused_orders_do_not_keep_out_the_next() -> None:
+    """systemd's limit of 5 starts in 10 s would end the path unit for good."""
+    text = (SYSTEMD / "edgeagent-upgrade.service").read_text()
+    assert "\nStartLimitIntervalSec=0\n" in text.partition("[Service]")[0]
+    assert "\nExecStopPost=/bin/sleep 5\n" in text
+
+
 def test_paths_are_those_of_the_program() -> None:
     places = Places()
     watched = re.findall(r"^PathExists=(\S+)", (SYSTEMD / "edgeagent-upgrade.path").read_text(), re.MULTILINE)
     assert watched == [str(places.orders / "order"), str(places.trial)]
     for unit in SYSTEMD.glob("*.service"):
-        programs = re.findall(r"^Exec\w+=-?(\S+)", unit.read_text(), re.MULTILINE)
+        programs = re.findall(r"^Exec(?:Start|Reload)\w*=-?(\S+)", unit.read_text(), re.MULTILINE)
         assert programs and all(program.startswith(f"{places.current}/bin/") for program in programs)

@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 from tests.support.components import require
 from tests.support.ports import free_port, free_ports
 
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 
 
 class Certificates:
@@ -86,12 +86,9 @@ class Broker:
         lines = ["persistence false", "set_tcp_nodelay true", "max_packet_size 131072"]
         if os.geteuid() == 0:
             lines.append("user root")
+        self._users, self._passwords = users or {}, folder / "passwords"
         if users:
-            passwords = folder / "passwords"
-            passwords.touch(mode=0o600)
-            for name, password in users.items():
-                subprocess.run([require("mosquitto_passwd"), "-b", passwords, name, password], check=True, capture_output=True)
-            lines += [f"password_file {passwords}", "allow_anonymous false"]
+            lines += [f"password_file {self._passwords}", "allow_anonymous false"]
         else:
             lines.append("allow_anonymous true")
         if acl is not None:
@@ -129,6 +126,11 @@ class Broker:
     def start(self) -> None:
         """Start and wait until both plain listeners answer."""
         assert self._process is None
+        if self._users and not self._passwords.exists():  # here, since it takes a moment, too
+            self._passwords.touch(mode=0o600)
+            for name, password in self._users.items():
+                command = [require("mosquitto_passwd"), "-b", str(self._passwords), name, password]
+                subprocess.run(command, check=True, capture_output=True)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([self._binary, "-v", "-c", self._config], stdout=log, stderr=log)
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -167,10 +169,10 @@ class Broker:
         else:
             process.terminate()
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(10)
+            process.wait(60)
 
 
 def _listens(port: int) -> bool:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.bench.servers import Agent, free_port, healthy
 from tests.support.broker import Broker
@@ -21,6 +21,7 @@ from tests.support.procs import DEADLINE_S, wait_until
 WEB = Path(__file__).resolve().parents[2] / "edgeagent" / "web"
 LIVE_S = DEADLINE_S
 """How long a picture may take on a busy machine."""
+expect.set_options(timeout=LIVE_S * 1000)
 
 CAMERAS: dict[str, Any] = {
     "gate": {"driver": "test-pattern", "size": "640x360", "fps": 25, "bitrate": "800k"},

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-GRACE_S = 2.0
+GRACE_S = 20.0
 """Real seconds for threads and processes that are about to end."""
 
 _KEPT = ("/dev/null", "/dev/urandom", "/dev/random", "/proc/", "/sys/", "/usr/share/", "/etc/", "/.hypothesis/", "/site-packages/")

@@ -58,8 +58,9 @@ class ScriptedPeer:
     def switch(self, mid: str, camera: str) -> None:
         self._wish(mid, camera)
 
-    def quality(self, mid: str, layer: str, delay: Delay = "smooth") -> None:
-        self._wish(mid, layer if delay == "smooth" else f"{layer} {delay}")
+    def quality(self, mid: str, layer: str, delay: Delay = "smooth", sooner_ms: int = 0) -> None:
+        words = (layer, delay if delay != "smooth" else "", f"sooner {sooner_ms}" if sooner_ms else "")
+        self._wish(mid, " ".join(filter(None, words)))
 
     def _wish(self, mid: str, what: str) -> None:
         if mid == "missing":

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Self
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 """How long a condition may take that holds after a second or two: machines are busy, and only a failure waits so long."""
 _POLL_S = 0.02
 _KILL_AFTER_S = 30.0

@@ -33,7 +33,11 @@ class World:
     def __init__(self, folder: Path) -> None:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         connection.settimeout(DEADLINE_S)
-        connection.connect(str(folder / "edgeagent-sim" / "rover.sock"))
+        try:
+            connection.connect(str(folder / "edgeagent-sim" / "rover.sock"))
+        except OSError:
+            connection.close()
+            raise
         self._link = Link(connection)
 
     def ask(self, do: str = "state", **values: Any) -> Mapping[str, Any]:

@@ -24,8 +24,10 @@ ROOT = Path(__file__).parents[2]
 BAD = """
 import asyncio, os, socket, subprocess, sys, threading, time
 import pytest
+from tests.support import leaks
 
 kept = []
+leaks.GRACE_S = 0.1
 
 async def test_task():
     kept.append(asyncio.create_task(asyncio.sleep(100), name="forgotten"))
@@ -216,6 +218,37 @@ def test_loop_watch_names_the_culprit_while_it_blocks() -> None:
     assert len(blocks) == 1
     assert "blocking_call" in blocks[0].stack
     assert "over 20 ms" in str(blocks[0])
+
+
+def test_the_wait_for_a_processor_is_nobodys_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine what takes a moment takes many; whoever rests or computes all the time is told of as ever."""
+    blocks: list[Block] = []
+    looks = threading.Semaphore(0)
+    queued_s, busy = 0.0, True
+
+    def report(block: Block) -> None:
+        blocks.append(block)
+        looks.release()  # the last: nothing follows a report
+
+    def queued(thread: int) -> float:
+        nonlocal queued_s
+        queued_s += 0.01 if busy else 0.0
+        looks.release()
+        return queued_s
+
+    async def main() -> None:
+        nonlocal busy
+        for _ in range(10):  # at the begin and at the end of as many samples as make a block
+            assert looks.acquire(timeout=60)
+        assert blocks == []
+        busy = False
+        while not blocks:
+            assert looks.acquire(timeout=60)
+
+    monkeypatch.setattr(loopwatch, "_queued_s", queued)
+    with LoopWatch(report, limit_s=0.02) as watch, asyncio.Runner(loop_factory=watch.new_loop) as runner:
+        runner.run(main())
+    assert len(blocks) == 1
 
 
 def test_a_thread_that_the_system_is_slow_to_begin_is_nobodys_block(monkeypatch: pytest.MonkeyPatch) -> None:

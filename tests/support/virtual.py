@@ -24,7 +24,7 @@ Ts = TypeVarTuple("Ts")
 START_S = 1_000.0
 """What the clock shows at first; not zero, so that a forgotten start time is noticed."""
 
-THREAD_GRACE_S = 5.0
+THREAD_GRACE_S = 60.0
 """Real seconds that the loop waits for threads when nothing else can wake it."""
 
 
