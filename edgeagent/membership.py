@@ -134,6 +134,7 @@ class Membership:
             release=__version__,
             model=agent.board_text,
             problem=self._started.problem,
+            certificate=lambda: self.identity.serial,
         )
         try:
             async with asyncio.TaskGroup() as group:

@@ -39,6 +39,7 @@ CRL_LIFE_S = 365 * DAY_S  # a service that is away for months locks nobody out
 ROOT_LIFE_S = 3_653 * DAY_S
 ISSUING_LIFE_S = 1_826 * DAY_S
 BACKDATED_S = 3_600  # for clocks that are behind ours
+_CLOCKS_S = 300  # of it, what is left to a CRL that follows ones of a clock that was ahead
 _CRL = b"-----BEGIN X509 CRL-----"
 _SANE_S = 1_767_225_600  # 1 Jan 2026: a clock before this was never set
 
@@ -170,7 +171,8 @@ class Authority:
                 signers.append((certificate, private_key(path)))
         lists = b""
         number = max(int(now), after + 1)
-        ahead = min(number - int(now), BACKDATED_S)  # never later than now, whatever the clock said before
+        # Not later than now, whatever the clock said before; nor just now, for a broker whose clock is a little behind.
+        ahead = min(number - int(now), BACKDATED_S - _CLOCKS_S)
         since, until = _date(now - BACKDATED_S + ahead), _date(now + CRL_LIFE_S)
         for certificate, key in signers:
             builder = x509.CertificateRevocationListBuilder(certificate.subject, since, until, revoked_certificates=entries)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from edgeagent.errors import EdgeAgentError
 from edgeagent_provisioning import keyfiles, rights
-from edgeagent_provisioning.site import Site, move
+from edgeagent_provisioning.site import Site, move, new_folder
 
 if TYPE_CHECKING:
     from joserfc.jwk import OctKey
@@ -126,10 +126,7 @@ def restore(found: Found, folder: Path, now: float, *, cancel_claims: bool = Fal
     Raises:
         EdgeAgentError: The folder holds something, or what was restored does not fit together.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise EdgeAgentError(f"{folder} holds something already: give another place with --site DIR, or move that away.")
-    new = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
-    new.mkdir(mode=0o700, parents=True)
+    new = new_folder(folder)
     try:
         for name, data in found.files.items():
             target = new / name

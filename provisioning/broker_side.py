@@ -148,8 +148,8 @@ class BrokerSide:
             await self._carrier.report(board, payload)
         except PeerError as error:
             _log.info("%s: %s", board, error.message)
-        except (EdgeAgentError, OSError, sqlite3.Error) as error:
-            _log.error("%s", error)
+        except Exception as error:  # the disk is full, or a bug of ours: no board shall end the service by it
+            _log.error("%s: %s", board, error, exc_info=not isinstance(error, EdgeAgentError | OSError | sqlite3.Error))
 
     async def _note(self) -> None:
         """Write who is online, many at once: a broker that comes back tells of all boards together."""

@@ -52,7 +52,7 @@ class Event:
 
 
 class NoHere(PeerError):
-    """Sealed by that board, but not a `Here`."""
+    """Sealed by that board, but not a `Here`, or one that came before."""
 
 
 class Enrolling:
@@ -120,11 +120,13 @@ class Enrolling:
         Args:
             text: A sealed `Here`.
             board_name: Whom the certificate names, as TLS or the broker have proved.
-            serial: The certificate's serial (hexadecimal), where it was seen here; None where the broker has seen it.
+            serial: The certificate's serial (hexadecimal), where it was seen here; None where the broker has seen it, which may
+                say anything: then that counts which the board itself tells, in an envelope that is not older than what it said
+                before.
 
         Raises:
             PeerError: 401 not sealed by that board, 403 no such certificate, 410 revoked, 400 cannot be read.
-            NoHere: It is something else that the board tells its site.
+            NoHere: It is something else that the board tells its site, or came before.
         """
         registry = self._site.registry
         board = registry.board(board_name)
@@ -136,10 +138,26 @@ class Enrolling:
         told = decode_report(opened.body)
         if not isinstance(told, Here) or told.device != board_name:
             raise NoHere(400, "This is not what a board says of itself.")
-        return self.seen(board_name, now, serial=serial, release=told.release, model=told.model)
+        if serial is None and opened.number <= self._heard(board):
+            raise NoHere(409, "This board has said that before.")
+        return self.seen(board_name, now, serial=serial, told=told.certificate, release=told.release, model=told.model)
 
-    def seen(self, board_name: str, now: float, *, serial: str | None = None, release: str = "", model: str = "") -> Board:
-        """As `here`, for a caller that has opened the envelope itself. Raises PeerError, as there."""
+    def _heard(self, board: Board) -> int:
+        """The highest number of what this board has said on the broker (`site_orders`)."""
+        query = "SELECT heard FROM fleet WHERE board = ? AND thumbprint = ?"
+        return max((row["heard"] for row in self._site.registry.rows(query, (board.name, board.id_thumbprint))), default=0)
+
+    def seen(
+        self, board_name: str, now: float, *, serial: str | None = None, told: str = "", release: str = "", model: str = ""
+    ) -> Board:
+        """As `here`, for a caller that has opened the envelope itself.
+
+        Args:
+            told: The serial that the board itself tells, where `serial` is None; "", or one that is not known, marks none as used.
+
+        Raises:
+            PeerError: As `here`.
+        """
         registry, first, changed = self._site.registry, False, False
         with registry.transaction() as connection:
             board = registry.board(board_name)
@@ -147,12 +165,11 @@ class Enrolling:
                 raise PeerError(403, "No board of this site is called so.")
             if board.state not in ("planned", "active"):
                 raise PeerError(410, f"{board_name} is {board.state}.")
-            certificate = registry.certificate(serial) if serial else None
-            if serial and (certificate is None or certificate.board != board_name or certificate.revoked_at is not None):
+            certificate = registry.certificate(told if serial is None else serial)
+            if certificate and (certificate.board != board_name or certificate.revoked_at is not None):
+                certificate = None
+            if certificate is None and serial is not None:
                 raise PeerError(403, "This certificate is not one that this site knows for that board.")
-            if serial is None:
-                # The broker tells no serial. If it is an older one, the board has the newest all the same, or asks for another.
-                certificate = next(iter(registry.certificates("board = ? AND revoked_at IS NULL", board_name)), None)
             if certificate:
                 connection.execute(
                     "UPDATE certificates SET used_at = coalesce(used_at, ?) WHERE serial = ?", (int(now), certificate.serial)
@@ -277,8 +294,9 @@ class Enrolling:
         if other is not None and other.name != board.name:
             raise PeerError(409, f"This board is {other.name} already: reset it first (edgeagent reset), then use a new claim.")
         told = serial.strip().lower()
-        if board.serial and told and board.serial != told:
-            raise PeerError(403, f"This claim is for the board with the serial number {board.serial}; this one has {told[:64]!a}.")
+        if board.serial and board.serial != told:
+            this = f"has {told[:64]!a}" if told else "tells none"
+            raise PeerError(403, f"This claim is for the board with the serial number {board.serial}; this one {this}.")
         if not registry.use_token(connection, token, thumbprint, board.name, now):
             raise PeerError(409, f"This claim has been used by another board; {_ASK_NEW}.")
         return board
@@ -320,9 +338,16 @@ class Enrolling:
         found = connection.execute("SELECT rotate_at FROM boards WHERE name = ?", (used.board,)).fetchone()
         if found is None or found["rotate_at"] is None or used.issued_at < found["rotate_at"]:
             return False
+        # Keys of before, of which a recorded request may have got another certificate since.
+        keys = "SELECT tls_key FROM certificates WHERE board = ? AND tls_key IS NOT NULL AND issued_at < ?"
+        parts = (used.board, found["rotate_at"])
+        old = f"SELECT 1 FROM certificates WHERE serial = ? AND tls_key IN ({keys})"
+        if connection.execute(old, (used.serial, *parts)).fetchone():
+            return False
         done = connection.execute(
-            "UPDATE certificates SET revoked_at = ? WHERE board = ? AND revoked_at IS NULL AND serial != ? AND issued_at < ?",
-            (int(now), used.board, used.serial, found["rotate_at"]),
+            "UPDATE certificates SET revoked_at = ? WHERE board = ? AND revoked_at IS NULL AND serial != ?"
+            f" AND (issued_at < ? OR tls_key IN ({keys}))",
+            (int(now), used.board, used.serial, found["rotate_at"], *parts),
         )
         connection.execute("UPDATE boards SET rotate_at = NULL WHERE name = ?", (used.board,))
         self._site.registry.audit(connection, now, "rotated", used.board, certificate=used.serial, revoked=done.rowcount)
@@ -356,14 +381,22 @@ class Enrolling:
         return key
 
     def _certificate(self, connection: sqlite3.Connection, board: Board, key: object, now: float) -> tuple[Certificate, str, bool]:
-        """A certificate for this key: the one it has, where the site still issues so, or a new one; and what stands above."""
+        """A certificate for this key: the one it has, where the site still issues so, or a new one; and what stands above.
+
+        Raises:
+            PeerError: 409, it is the key of a revoked certificate: whoever had recorded a request by which it was certified, as
+                the broker can, would undo the revocation; 429.
+        """
         from cryptography.hazmat.primitives.asymmetric import ec
         from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
         registry, authority = self._site.registry, self._site.authority
         assert isinstance(key, ec.EllipticCurvePublicKey)
         digest = hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
-        for old in registry.certificates("board = ? AND tls_key = ? AND revoked_at IS NULL", board.name, digest):
+        before = registry.certificates("board = ? AND tls_key = ?", board.name, digest)
+        if any(old.revoked_at is not None for old in before):
+            raise PeerError(409, "A certificate for this key was revoked: make another (`edgeagent reset` on a board that enrols).")
+        for old in before:
             if old.issuer == authority.issuer and now < old.issued_at + (old.not_after - old.issued_at) / 2:
                 return old, pem(authority.issuing), False
         with self._lock:

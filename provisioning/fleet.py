@@ -203,11 +203,13 @@ class Carrier:
             self._soon.set()
 
     async def report(self, board: str, payload: bytes) -> None:
-        """A board tells something; raises PeerError where it is not to be believed."""
+        """A board tells something; raises PeerError where it is not to be believed, and nothing else."""
         try:
             await self._on_thread(lambda: self._opened().report(board, payload, time.time()))
-        except (OSError, sqlite3.Error) as error:  # the board tells it again
-            _log.error("what %s told could not be written down: %s", board, error)
+        except PeerError:
+            raise
+        except Exception as error:  # the disk, and the board tells it again; or a bug of ours, which no board shall end us by
+            _log.error("what %s told could not be written down: %s", board, error, exc_info=_is_bug(error))
         self._soon.set()
 
     async def run(self) -> None:
@@ -217,8 +219,8 @@ class Carrier:
                 try:
                     for outgoing in await self._on_thread(self._work):
                         self._publish(outgoing.topic, outgoing.text)
-                except (OSError, sqlite3.Error) as error:
-                    _log.error("orders wait: %s", error)
+                except Exception as error:  # one board's order shall not end those of all
+                    _log.error("orders wait: %s", error, exc_info=_is_bug(error))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_WORK_S):
                         await self._soon.wait()
@@ -295,6 +297,10 @@ class Link:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await connection.close()
+
+
+def _is_bug(error: Exception) -> bool:
+    return not isinstance(error, EdgeAgentError | OSError | sqlite3.Error)
 
 
 def _options(site: Site) -> Any:

@@ -31,6 +31,35 @@ _WEB = Path("/var/www/edgeagent")
 _UNITS = Path("/etc/systemd/system")
 _NGINX = Path("/etc/nginx")
 _PORT = 8443
+_CONFINED = """\
+# It is root's, and only speaks to systemd, whose process systemctl looks at: so no ProtectProc=.
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+RestrictSUIDSGID=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
+RestrictAddressFamilies=AF_UNIX
+IPAddressDeny=any
+PrivateNetwork=yes
+PrivateDevices=yes
+DevicePolicy=closed
+PrivateTmp=yes
+ProtectHome=yes
+ProtectSystem=strict
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+UMask=0077
+"""
 _MOSQUITTO = """[Service]
 # For a thousand boards and more; and it comes back, whatever ended it.
 LimitNOFILE=65536
@@ -175,6 +204,9 @@ def of(options: argparse.Namespace, folder: Path) -> Here:
         raise EdgeAgentError(f"With --root {root} the site must be below it: --site {root / 'var/lib/edgeagent-site'}.")
     if inside.is_relative_to("/home") or inside.is_relative_to("/root"):
         raise EdgeAgentError(f"The service may not read {inside}: let the site be in /var/lib/edgeagent-site (--site).")
+    if root == Path("/") and rights.root():
+        with rights.as_root():
+            _check_way(inside)
     return Here(
         site=inside,
         program=Path(sys.prefix) / "bin/edgeagent",
@@ -376,7 +408,7 @@ def _told(verb: str) -> list[Step]:
     command = "reload-or-restart" if verb == "reload" else "restart"
     service = (
         f"[Unit]\nDescription=edgeagent: {verb} Mosquitto\nStartLimitIntervalSec=0\n\n"
-        f"[Service]\nType=oneshot\nExecStart=/bin/systemctl {command} mosquitto.service\n"
+        f"[Service]\nType=oneshot\nExecStart=/bin/systemctl {command} mosquitto.service\n{_CONFINED}"
     )
     return [Write(_UNITS / f"{name}.path", path), Write(_UNITS / f"{name}.service", service)]
 
@@ -444,6 +476,8 @@ def _on_the_system(step: Write | Own | Run, root: Path, live: bool) -> None:
             new.replace(target)
         case Own(path, owner, group, mode):
             target = below(root, path)
+            if live:
+                _check_way(target)
             target.mkdir(parents=True, exist_ok=True)
             target.chmod(mode)
             if live:
@@ -451,4 +485,17 @@ def _on_the_system(step: Write | Own | Run, root: Path, live: bool) -> None:
                 target.chmod(mode)  # chown takes the set-group-ID bit away
         case Run(words):
             if live:
-                subprocess.run(words, check=True, capture_output=True, text=True, timeout=1_800)
+                subprocess.run(words, check=True, capture_output=True, text=True, timeout=1_800, cwd="/")
+
+
+def _check_way(folder: Path) -> None:
+    """Root gives this folder away, with all in it: nobody else may be able to put another one in its place meanwhile."""
+    for path in dict.fromkeys((folder.absolute(), folder.resolve())):
+        if (found := rights.changer(path.parent)) is not None:
+            try:
+                name = pwd.getpwuid(found[0]).pw_name
+            except KeyError:
+                name = f"the user {found[0]}"
+            raise EdgeAgentError(
+                f"{name} could put another folder in the place of {folder}: let the site be in /var/lib/edgeagent-site (--site)."
+            )

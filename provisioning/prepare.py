@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Card", "Order", "Prepared", "masked", "prepare", "recognise"]
 
+import dataclasses
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from edgeagent.core.redact import HIDDEN, is_secret_key, redact
 from edgeagent.errors import EdgeAgentError
 from edgeagent.install.wheels import digest
 from edgeagent_provisioning import cloud_init, wheelhouse
@@ -24,6 +26,8 @@ _OURS = "provision prepare"
 _KERNELS = ("kernel*.img", "vmlinuz*", "current/vmlinuz*", "Image*")
 _CLOUD_FILES = ("user-data", "meta-data", "network-config")
 _SSH_KEY = re.compile(r"(?:ssh-(?:ed25519|rsa)|ecdsa-sha2-nistp\d+|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+(?: [^\r\n\"'\\]*)?")
+_CLAIM_SECRET = re.compile(r"\b([0-9a-f]{16})\.[A-Za-z0-9_-]{22}(?![A-Za-z0-9_-])")
+_NO_KEY = "0" * 64  # in place of the Wi-Fi's key, whose form is checked
 _USER = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _ZONE = re.compile(r"[A-Za-z0-9+_-]+(?:/[A-Za-z0-9+_-]+){0,2}")
 
@@ -141,8 +145,13 @@ def prepare(
         EdgeAgentError: Something cannot be used, or does not fit; what the first boot starts by is written last.
     """
     _check(order)
-    texts, start = _texts(card, order, index=wheels is None, machine=machine)
+    index = wheels is None
+    texts, start = _texts(card, order, index=index, machine=machine)
+    for_eyes, and_these = _texts(card, masked(order), index=index, machine=machine)
+    shown = {name: text.replace(_NO_KEY, HIDDEN) for name, text in (for_eyes | and_these).items()}
     base = card.folder / _FOLDER
+    if linked := next((path for path in (base, base / "wheelhouse") if path.is_symlink()), None):
+        raise EdgeAgentError(f"{linked} is a link, and may lead anywhere: remove it.")
     with tempfile.TemporaryDirectory() as scratch:
         if wheels is None:
             say("making our own wheel; the board takes the rest from the package index")
@@ -167,14 +176,29 @@ def prepare(
     for name, text in (texts | start).items():
         _write(card.folder / name, text)
     os.sync()
-    return Prepared(card, {name: masked(text) for name, text in (texts | start).items()}, len(files) - 1, size)
+    return Prepared(card, shown, len(files) - 1, size)
 
 
-def masked(text: str) -> str:
-    """A text without the claim's secret and without keys of Wi-Fi."""
-    text = re.sub(r"\b([0-9a-f]{16})\.[A-Za-z0-9_-]{22}(?![A-Za-z0-9_-])", r"\1.…", text)
-    text = re.sub(r'("?(?:password|psk)"?\s*[:=]\s*)("[^"]*"|[^\s,}]+)', r"\1…", text)
-    return re.sub(r"(\b(?:rtsp|http|mqtt)s?://[^:/@\s\"]*):[^@\s\"]*@", r"\1:…@", text)
+def masked(order: Order) -> Order:
+    """What may be shown of it: as it is, without the claim's secret, the key of the Wi-Fi, and passwords and tokens of cameras."""
+    return dataclasses.replace(
+        order,
+        claim=_CLAIM_SECRET.sub(rf"\1.{HIDDEN}", order.claim),
+        config=_masked(order.config),
+        wifi=order.wifi and {**order.wifi, "psk": _NO_KEY if order.wifi.get("psk") else ""},
+    )
+
+
+def _masked(value: Any) -> Any:
+    match value:
+        case Mapping():
+            return {key: HIDDEN if is_secret_key(str(key)) and each is not None else _masked(each) for key, each in value.items()}
+        case str():
+            return redact(value)
+        case list() | tuple():
+            return [_masked(each) for each in value]
+        case _:
+            return value
 
 
 def _check(order: Order) -> None:
@@ -240,7 +264,8 @@ def _write(path: Path, text: str) -> None:
     """Whole or not at all, as far as FAT can; for the owner alone, where the file system knows owners."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.new")
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8", newline="\n") as file:
+    new.unlink(missing_ok=True)  # of a try that broke off; or a link, where others may write
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8", newline="\n") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -3,11 +3,14 @@
 What that user may change at any moment (paths in the registry, links in the folder) must not lead root's hand, and files that root
 left there would be closed to the service. Root's own rights come back for what the person who is root has named, and for
 steps on the system whose content is not the user's.
+
+Only the effective user is another one. The real one stays root's, also in programs that are run, which could be root again by a
+word: they are given the user for good (`of_children`), and no code from the working directory (`python -I`, `cwd="/"`).
 """
 
 from __future__ import annotations
 
-__all__ = ["as_root", "for_good", "lent", "named", "own_tree", "root", "take_on", "was_named"]
+__all__ = ["as_root", "changer", "for_good", "lent", "named", "of_children", "own_tree", "root", "take_on", "was_named"]
 
 import contextlib
 import os
@@ -22,6 +25,7 @@ from edgeagent.errors import EdgeAgentError
 
 _owner: list[tuple[int, int]] = []  # user and group whose rights root has taken on; at most one
 _named: set[Path] = set()
+_MOST_STEPS = 4096  # of a path; the kernel follows 40 links
 
 
 def take_on(folder: Path) -> None:
@@ -30,8 +34,9 @@ def take_on(folder: Path) -> None:
     Raises:
         EdgeAgentError: That user may not read this program.
     """
-    if os.geteuid() != 0 or (found := _changer(folder)) is None:
+    if os.geteuid() != 0 or (found := changer(folder)) is None:
         return
+    groups = os.getgroups()
     name = str(found[0])
     try:
         entry = pwd.getpwuid(found[0])
@@ -44,6 +49,7 @@ def take_on(folder: Path) -> None:
     if not _program_readable():
         os.seteuid(0)
         os.setegid(0)
+        os.setgroups(groups)
         raise EdgeAgentError(
             f"The site in {folder} is {name}'s, and root works on it with the rights of {name} only, who may not read edgeagent in "
             f"{sys.prefix}: install it for all (`sudo edgeagent install`)."
@@ -63,6 +69,11 @@ def for_good() -> None:
 def lent() -> bool:
     """Whether root acts as somebody else now."""
     return bool(_owner)
+
+
+def of_children() -> tuple[int | None, int | None]:
+    """User and group for `subprocess.run(user=…, group=…)`: where rights are lent now, a child is to have no others."""
+    return _owner[0] if _owner and os.geteuid() != 0 else (None, None)
 
 
 def root() -> bool:
@@ -104,6 +115,30 @@ def own_tree(folder: Path, uid: int, gid: int) -> None:
         os.chown(descriptor, uid, gid)
 
 
+def changer(path: Path) -> tuple[int, int] | None:
+    """User and group of the first thing on the way there, from the top, that is not root's: its owner could exchange the rest.
+
+    Links are followed one by one: each on the way counts, and each folder that it lies in. What is missing ends the way.
+    """
+    here, ahead = Path("/"), list(reversed(path.absolute().parts))
+    for _ in range(_MOST_STEPS):
+        if not ahead:
+            return None
+        part = ahead.pop()
+        step = here.parent if part == ".." else here / part
+        try:
+            found = step.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if found.st_uid != 0:
+            return found.st_uid, found.st_gid
+        if stat.S_ISLNK(found.st_mode):
+            ahead += reversed(step.readlink().parts)  # an absolute one begins with "/", which leads back to the top
+        else:
+            here = step
+    raise EdgeAgentError(f"{path} leads through links without an end: give another folder.")
+
+
 def _program_readable() -> bool:
     return all(os.access(str(module.__file__), os.R_OK, effective_ids=True) for module in (os, edgeagent))
 
@@ -111,14 +146,3 @@ def _program_readable() -> bool:
 def _lend(uid: int, gid: int) -> None:
     os.setegid(gid)
     os.seteuid(uid)
-
-
-def _changer(folder: Path) -> tuple[int, int] | None:
-    """User and group of the first folder on the way there, from the top, that is not root's: its owner could exchange the rest."""
-    for path in dict.fromkeys((folder.absolute(), folder.resolve())):
-        for part in (*reversed(path.parents), path):
-            with contextlib.suppress(FileNotFoundError):
-                found = part.lstat()
-                if found.st_uid != 0:
-                    return found.st_uid, found.st_gid
-    return None

@@ -22,13 +22,16 @@ import resource
 import sqlite3
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
 from edgeagent.errors import EdgeAgentError, PeerError
+from edgeagent.http.guests import Guest, Guests
+from edgeagent.http.secure import SecureListener
 from edgeagent.wire import enrolment as e
 from edgeagent_provisioning.enrolling import Enrolling, Event
 from edgeagent_provisioning.registry import Board
@@ -37,14 +40,15 @@ from edgeagent_provisioning.site import Site
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _BODY_S = 10.0
-_HANDSHAKE_S = 15.0
 _OTHER_FILES = 256
+_FROM_ONE = 64  # connections of one network
 _CHORES_S = 3_600.0
 _LOOK_S = 2.0
 _AGAIN_S, _TELL_AGAIN_S = 60.0, 10.0
 _REST, _REST_S = 4.0, 5.0  # between two refreshes: so many times as long as one takes, and at most so long
 _CRL_EVERY_S = 86_400.0
 _AT_ONCE = 256
+_UNLIMITED = 65_536
 _COMMON = {"Server": "edgeagent", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 
@@ -82,7 +86,10 @@ class Service:
         self.enrolling = Enrolling(site, time.monotonic, settings=settings, told=told, changed=self._changed)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._runner: web.AppRunner | None = None
-        self._server: asyncio.Server | None = None
+        # Whoever opens connections and asks nothing shall take neither the files that the registry needs nor the others' places.
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._guests = Guests(_UNLIMITED if files == resource.RLIM_INFINITY else max(64, files - _OTHER_FILES), _FROM_ONE)
+        self._listener: SecureListener | None = None
         self._crl_at = 0.0
         self._last_audit = -1
         self._shown: tuple[bytes, str] = (b"", "")
@@ -98,7 +105,8 @@ class Service:
     @property
     def port(self) -> int:
         """The port that is listened on; 0 while none is."""
-        return int(self._server.sockets[0].getsockname()[1]) if self._server else 0
+        server = self._listener.server if self._listener else None
+        return int(server.sockets[0].getsockname()[1]) if server and server.sockets else 0
 
     async def on_thread(self, job: Callable[[], T]) -> T:
         """Run something that uses the registry, after whatever waits there already."""
@@ -125,16 +133,9 @@ class Service:
         )
         self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=30.0, shutdown_timeout=3.0)
         await self._runner.setup()
-        assert self._runner.server is not None
+        self._listener = SecureListener(self._connection, context=lambda: self._context, headers=_COMMON)
         try:
-            self._server = await self._loop.create_server(
-                self._connection,
-                self._host or None,
-                self._wanted_port,
-                ssl=self._context,
-                ssl_handshake_timeout=_HANDSHAKE_S,
-                backlog=512,
-            )
+            await self._listener.start(self._host or None, self._wanted_port)
         except OSError as error:
             await self.close()
             place = f"{self._host or 'all addresses'}, port {self._wanted_port}"
@@ -142,11 +143,13 @@ class Service:
 
     async def close(self) -> None:
         """Stop listening, let running requests end, and write what is being written."""
-        if self._server:
-            self._server.close()
+        if self._listener:
+            await self._listener.close()
         if self._runner:
             await self._runner.cleanup()
-        self._server = self._runner = None
+        if self._listener:
+            self._listener.abort()
+        self._listener = self._runner = None
         await self._loop.run_in_executor(None, self._thread.shutdown)
 
     async def run(self) -> None:
@@ -217,13 +220,12 @@ class Service:
 
     # HTTP
 
-    def _connection(self) -> asyncio.Protocol:
-        """Whoever opens connections and asks nothing shall not take the files that the registry needs."""
+    def _connection(self) -> Guest:
+        return Guest(self._guests, self._protocol)
+
+    def _protocol(self) -> asyncio.Protocol:
         server = self._runner.server if self._runner else None
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        if server is None or (files != resource.RLIM_INFINITY and len(server.connections) >= max(64, files - _OTHER_FILES)):
-            return _HangUp()
-        return server()
+        return _HangUp() if server is None else server()
 
     async def answer(self, text: bytes, source: str, door: str) -> str:
         """The reply to a request, from whichever door it came; a plain refusal where the site is out of order."""
@@ -245,10 +247,11 @@ class Service:
     async def _middleware(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        try:
-            response = await handler(request)
-        except web.HTTPException as error:
-            response = web.Response(status=error.status, text=e.plain_refusal(error.status, error.reason))
+        with _busy(request):
+            try:
+                response = await handler(request)
+            except web.HTTPException as error:
+                response = web.Response(status=error.status, text=e.plain_refusal(error.status, error.reason))
         response.headers.update(_COMMON)
         return response
 
@@ -269,7 +272,7 @@ class Service:
         path = self._site.folder / "releases" / request.match_info["name"]
         if not path.is_file():
             raise web.HTTPNotFound
-        return web.FileResponse(path)
+        return _Download(path)
 
     async def _health(self, request: web.Request) -> web.Response:
         await self.on_thread(lambda: self._site.registry.rows("SELECT 1"))
@@ -293,12 +296,34 @@ class Service:
         return web.Response(text=json.dumps({"state": board.state}, separators=(",", ":")), content_type="application/json")
 
 
+class _Download(web.FileResponse):
+    """A file whose connection is not idle before it is sent."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        with _busy(request):
+            return await super().prepare(request)
+
+
 class _HangUp(asyncio.Protocol):
-    """For connections beyond what may be open."""
+    """For who comes while the service closes."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         transport.abort()
+
+
+@contextlib.contextmanager
+def _busy(request: web.BaseRequest) -> Iterator[None]:
+    """Its connection does not give way to another one meanwhile."""
+    guest = request.transport.get_protocol() if request.transport else None
+    if not isinstance(guest, Guest):  # it has gone
+        yield
+        return
+    guest.began()
+    try:
+        yield
+    finally:
+        guest.ended()
 
 
 async def _body(request: web.Request) -> bytes:

@@ -14,7 +14,7 @@ LoadCredential) goes before issuing.key, service.key and site-keys.json.
 
 from __future__ import annotations
 
-__all__ = ["Site", "checked_urls", "default_folder", "move", "pem", "user"]
+__all__ = ["Site", "checked_urls", "default_folder", "move", "new_folder", "pem", "user"]
 
 import base64
 import contextlib
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 _STAGED = "staged"
+_NEW = ".new-site."
 _SERVICE_RENEWED_S = 120 * DAY_S
 
 
@@ -120,10 +121,7 @@ class Site:
             raise EdgeAgentError(f"{name[:80]!r} cannot name a site: use a-z, 0-9 and inner hyphens, like `home`.")
         urls, brokers = checked_urls(urls, ("https",)), checked_urls(brokers, ("mqtts", "wss"))
         protection = keyfiles.checked_passphrase(passphrase)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise EdgeAgentError(f"{folder} holds something already: give another place with --site DIR, or move that away.")
-        new = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
-        new.mkdir(mode=0o700, parents=True)
+        new = new_folder(folder)
         try:
             root_key = keyfiles.new_key()
             root, issuing, issuing_key = create(name, root_key, now)
@@ -306,9 +304,33 @@ class Site:
         shutil.rmtree(staged)
 
 
+def new_folder(folder: Path) -> Path:
+    """Where a site is made before `move` puts it in its place.
+
+    Beside `folder`; or inside, where that is there already: a mount, or a service's (`StateDirectory=`) in a folder of root's.
+
+    Raises:
+        EdgeAgentError: The folder holds something.
+    """
+    new = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    try:
+        if folder.exists():
+            for path in folder.iterdir() if folder.is_dir() else [folder]:
+                if not path.name.startswith(_NEW):  # what broke off before
+                    raise EdgeAgentError(
+                        f"{folder} holds something already: give another place with --site DIR, or move that away."
+                    )
+                shutil.rmtree(path)
+            new = folder / f"{_NEW}{secrets.token_hex(4)}"
+        new.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        raise EdgeAgentError(f"The site cannot be made in {folder}: {error.strerror or error}.") from None
+    return new
+
+
 def move(new: Path, folder: Path) -> None:
     """Put the finished folder in its place; one that is there and empty stays, since it may be a mount or belong to a service."""
-    if not folder.exists():
+    if new.parent != folder:
         new.rename(folder)
         return
     for path in sorted(new.iterdir(), key=lambda path: path.name == "site.json"):  # this one last: it makes it a site

@@ -42,6 +42,7 @@ _NOT_AGAIN = ("restart", "transfer", "reset")  # of which nobody knows, once the
 _KEPT_S = 86_400.0
 _MOST_BYTES = 2_000_000
 _FOREVER_S = 10 * 365 * 86_400.0
+_FAR = 2**40  # numbers ahead of ours that a board may have obeyed; by the clock in ms, which counts them, 35 years
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +187,10 @@ class SiteOrders:
         self._sent.pop(board.name, None)
         self._epochs[board.name] = opened.epoch
         stale = self._stales.get(order["id"], 0) + 1
+        if told.after > next_number(self._fleet(board)["sent"], now) + _FAR:  # it would leave us no numbers
+            text = "The board says that it has obeyed a number which this site never reaches: `revoke` it, then `add --replace`."
+            self._fail(order, 409, text, now)
+            return
         with self._registry.transaction() as connection:
             self._keep(connection, board, sent=max(self._fleet(board)["sent"], told.after))
             if stale >= _TRIES:
@@ -205,7 +210,15 @@ class SiteOrders:
         for row in rows:
             first.setdefault(row["board"], row)
         for name, order in first.items():
-            if outgoing := self._next(name, order, now):
+            try:
+                outgoing = self._next(name, order, now)
+            except (OSError, sqlite3.Error):
+                raise  # of the site, not of this board
+            except Exception:  # a bug of ours, which shall not hold up the others
+                _log.exception("an order to %s could not be handled", name)
+                self._fail(order, 500, "The site could not handle this order; its log says why.", now)
+                continue
+            if outgoing:
                 found.append(outgoing)
         for order in rows:  # those behind may expire while they wait
             if order["state"] == "waiting" and order["expires_at"] <= now and order is not first[order["board"]]:
@@ -265,6 +278,9 @@ class SiteOrders:
             )
         except PeerError as error:
             self._fail(order, error.code, error.message, now)
+            return None
+        except ValueError as error:  # what the board has told of its run, or of its numbers, cannot be sealed
+            self._fail(order, 422, f"This order cannot be sealed: {error}.", now)
             return None
         with self._registry.transaction() as connection:  # before it leaves: no number is ever used twice
             self._keep(connection, board, sent=number)

@@ -22,6 +22,7 @@ from pathlib import Path
 from edgeagent import __version__
 from edgeagent.errors import EdgeAgentError
 from edgeagent.install.wheels import digest
+from edgeagent_provisioning import rights
 
 PYTHONS = {"3.11": "bookworm", "3.13": "trixie"}
 """Python versions of boards, and the release of Raspberry Pi OS (and Debian) that has each."""
@@ -90,7 +91,7 @@ def make(
         raise EdgeAgentError(f"{out} holds something else already: give another folder.")
     blocks = _blocks(lock_text() if lock is None else lock)
     out.mkdir(parents=True, exist_ok=True)
-    new = out / "wheels.new"
+    new = (out / "wheels.new").absolute()  # pip runs elsewhere
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
     try:
@@ -231,11 +232,15 @@ def _narrowed(text: str, found: dict[str, Path]) -> str:
 
 
 def _pip(*arguments: str) -> None:
-    # Its own configuration counts: a mirror, or an index of the house.
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]
+    # Its own configuration counts: a mirror, or an index of the house. Code in the working directory does not: it may be anybody's.
+    command = [sys.executable, "-I", "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "1767225600")  # wheels that are built twice are the same file
+    user, group = rights.of_children()
     done = subprocess.run(
         command,
+        cwd="/",
+        user=user,
+        group=group,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "joining": SHELL | {"enrol", "media"},  # a code before the camera, Wi-Fi
     "install": SHELL | {"enrol"},
     "provisioning": SHELL
-    | {"config", "install", "mqtt"},  # the installer's side; it shares `wire` with boards, and the layout of cards
+    | {"config", "install", "mqtt", "http"},  # the installer's side; it shares `wire` with boards, the layout of cards, the door
     "figures": SHELL | {"media", "rtc", "mqtt", "http", "drivers", "runtime"},  # what an agent counts, read from all its parts
     "figures_control": SHELL | {"desk", "http", "keeper"},
     "desk": SHELL,

@@ -27,6 +27,7 @@ _RETRY_MIN_S, _RETRY_MAX_S = 30.0, 3_600.0
 _DOUBT_SPREAD_S = 60.0  # all boards of a broker are refused at once
 _DOUBT_MIN_S, _DOUBT_MAX_S = 3_600.0, _DAY_S
 _LONGEST_WAIT_S = 3_600.0  # a clock may be set meanwhile
+_AGAIN_MIN_S = 60.0  # between two that worked
 _SPREAD = 0.05  # of the life, so that boards enrolled together do not come back together
 
 
@@ -80,13 +81,21 @@ class Renewal:
         """When it is time, Unix seconds."""
         return self._due
 
-    def renewed(self, not_before: float, not_after: float, random01: float) -> None:
-        """A new certificate is in place."""
+    def renewed(self, not_before: float, not_after: float, random01: float, *, now: float | None = None) -> None:
+        """A new certificate is in place.
+
+        Args:
+            now: When; None where it is the one of before a restart. One that is due at once, as the last of a CA or by a clock
+                that is far ahead, is replaced behind a back-off: it would be the next time, too.
+        """
         life_s = max(0.0, not_after - not_before)
         self._not_before, self._not_after = not_before, not_after
         self._due = not_before + life_s * (2 / 3 + _SPREAD * random01)
         self._quiet_from = self._quiet_until = 0.0
-        self._backoff.reset()
+        if now is not None and self._due < now + _AGAIN_MIN_S:
+            self._quiet(now, max(_AGAIN_MIN_S, self._backoff.next(random01)))
+        else:
+            self._backoff.reset()
 
     def hurry(self) -> None:
         """The site, or the owner, wants a new key now."""

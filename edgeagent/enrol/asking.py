@@ -99,11 +99,20 @@ async def renew(identity: Identity, state: Path, now: float, *, fresh: bool = Fa
     """Ask once for the next certificate, with a new key; works after the old one's end as well.
 
     Args:
-        fresh: Whether a key that a try before has left behind is thrown away.
+        fresh: Whether a key that a try before has left behind is thrown away; so it is where the site does not take it.
 
     Raises:
         Waiting, Turned, Unreachable, EdgeAgentError: As `join`; `Turned` with 410 where the site has revoked this board.
     """
+    try:
+        return await _renew(identity, state, now, fresh=fresh)
+    except Turned as error:
+        if error.code != 409 or fresh:
+            raise
+    return await _renew(identity, state, now, fresh=True)
+
+
+async def _renew(identity: Identity, state: Path, now: float, *, fresh: bool) -> Identity:
     if not clock_is_sane(now, identity.not_before):
         raise Unreachable("The clock of this board is not set yet; it waits for the time.")
     pending = await client.aside(lambda: Pending(state, identity, fresh=fresh))
@@ -130,7 +139,7 @@ async def activate(identity: Identity, now: float, facts: BoardFacts) -> bool:
 
     The agent tells the same at each connection with the broker, so this only makes it sooner.
     """
-    here = Here(device=identity.name, model=facts.model, release=facts.release)
+    here = Here(device=identity.name, certificate=identity.serial, model=facts.model, release=facts.release)
     text = seal.seal(
         here.model_dump(),
         to_enc=identity.site_enc,

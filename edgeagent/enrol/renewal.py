@@ -59,7 +59,7 @@ class Renewing:
         return self.status.startswith("refused")
 
     def hurry(self) -> None:
-        """A new key now: the site or the owner wants it, as after a theft of files."""
+        """A new key now: the site wants it. Who has seen this board's files can renew, too: the site has to revoke it then."""
         self._fresh = True
         self._decision.hurry()
         self._wanted.set()
@@ -108,7 +108,7 @@ class Renewing:
             self._tell(f"the certificate could not be renewed: {error}")
         else:
             self.identity, self.status = identity, ""
-            self._decision.renewed(identity.not_before, identity.not_after, self._random01())
+            self._decision.renewed(identity.not_before, identity.not_after, self._random01(), now=self._wall())
             self._faults.good(asyncio.get_running_loop().time())
             _log.info("the certificate has been renewed, until %s", time.strftime("%Y-%m-%d", time.gmtime(identity.not_after)))
             self._changed(identity)

@@ -70,6 +70,7 @@ class Obeying:
         release: Version of the agent.
         model: Of the board.
         problem: Why it does not run by the settings that it should; told to the site.
+        certificate: Serial of the certificate that is in place, hexadecimal; told to the site.
         wall: Unix time in seconds.
         clock: Seconds that only go up.
     """
@@ -88,12 +89,14 @@ class Obeying:
         release: str = "",
         model: str = "",
         problem: str = "",
+        certificate: Callable[[], str] = lambda: "",
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._device, self._epoch, self._keys = device, epoch, keys
         self._store, self._trial, self._jobs, self._send = store, trial, jobs, send
         self._healthy, self._release, self._model, self._problem = healthy, release, model, problem
+        self._certificate = certificate
         self._wall, self._clock = wall, clock
         self._book = OrderBook(epoch, store.after)
         self._inbox: asyncio.Queue[bytes] = asyncio.Queue(_WAITING)
@@ -127,6 +130,7 @@ class Obeying:
         text = self._problem or (outcome.text if outcome and not outcome.kept else "")
         here = o.Here(
             device=self._device,
+            certificate=self._certificate(),
             model=self._model[:200],
             settings=self._trial.running,
             release=self._release,

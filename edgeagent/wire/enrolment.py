@@ -152,7 +152,8 @@ class Enrolled(_Model):
 
 class Refused(_Model):
     """Not now, or never. `code` as in `edgeagent.errors.PeerError`: 202 wait until a person has approved, 401 not proved, 403
-    not for you, 409 used by another board, 410 expired or revoked, 422 the request is not acceptable, 429 too many, 503 not now.
+    not for you, 409 used by another board, or the key of a revoked certificate, 410 expired or revoked, 422 the request is not
+    acceptable, 429 too many, 503 not now.
 
     `retry_s`: ask again after so many seconds; None where only a person can change something.
     """

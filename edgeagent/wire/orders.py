@@ -67,6 +67,11 @@ Version = Annotated[str, Field(pattern=r"^([0-9a-f]{16})?$")]
 Release = Annotated[str, Field(pattern=r"^[0-9][0-9A-Za-z.+!_-]{0,63}$")]
 
 
+def _encodable(text: str) -> str:
+    """Without halves of surrogate pairs, which JSON can escape and UTF-8 cannot hold."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
 class Order(BaseModel):
     """What every order has. `t` says what is wanted."""
 
@@ -177,22 +182,24 @@ class OrderAnswer(Report):
 
     t: Literal["answer"] = "answer"
     re: Annotated[int, Field(ge=1, lt=2**53)]
-    code: int = 200
+    code: Annotated[int, Field(ge=200, le=599)] = 200
     text: Annotated[str, Field(max_length=4000), AfterValidator(plain)] = ""
-    data: str = ""
-    part: Annotated[int, Field(ge=0)] = 0
+    data: Annotated[str, AfterValidator(_encodable)] = ""
+    part: Annotated[int, Field(ge=0, lt=1000)] = 0
     parts: Annotated[int, Field(ge=1, le=1000)] = 1
-    after: int = 0
+    after: Annotated[int, Field(ge=0, lt=2**53)] = 0
 
 
 class Here(Report):
     """A board is connected: the first proof that it holds its key, and what runs on it.
 
-    `trial` tells what is being tried, `refused` the version of the settings that it tried last and took back.
+    `trial` tells what is being tried, `refused` the version of the settings that it tried last and took back. `certificate` is the
+    serial (hexadecimal) of the one that it has in place: the broker, which has seen one, tells none, and could tell any.
     """
 
     t: Literal["here"] = "here"
     device: Name
+    certificate: Annotated[str, Field(pattern=r"^([0-9a-f]{1,40})?$")] = ""
     model: Annotated[str, Field(max_length=200), AfterValidator(one_line)] = ""
     trial: Literal["", "settings", "upgrade"] = ""
     refused: Version = ""

@@ -66,7 +66,8 @@ def command(order: Order, site: Path) -> list[str]:
         )
     if order.email and not _EMAIL.fullmatch(order.email):
         raise EdgeAgentError(f"{order.email[:120]!r} is no e-mail address.")
-    hook = [sys.executable, "-m", "edgeagent", "provision", "broker", "mosquitto", "--site", str(site.absolute())]
+    # -I: `certbot renew` by hand runs it in whatever folder root is in, and no code from there may count.
+    hook = [sys.executable, "-I", "-m", "edgeagent", "provision", "broker", "mosquitto", "--site", str(site.absolute())]
     words = ["certonly", "--non-interactive", "--agree-tos", "--keep-until-expiring", "--cert-name", f"edgeagent-{order.host}"]
     words += ["--domain", order.host, "--key-type", "ecdsa", "--deploy-hook", shlex.join(hook)]
     words += ["--email", order.email] if order.email else ["--register-unsafely-without-email"]
@@ -74,12 +75,12 @@ def command(order: Order, site: Path) -> list[str]:
     if order.dns:
         words += [f"--dns-{order.dns}"]
     elif order.webroot:
-        words += ["--webroot", "--webroot-path", order.webroot]
+        words += ["--webroot", "--webroot-path", str(Path(order.webroot).absolute())]
     else:
         words += ["--standalone", "--preferred-challenges", "http", "--http-01-port", str(order.port)]
     if order.folder:
         for name in ("config", "work", "logs"):
-            words += [f"--{name}-dir", str(Path(order.folder) / name)]
+            words += [f"--{name}-dir", str(Path(order.folder).absolute() / name)]
     return ["certbot", *words]
 
 
@@ -113,7 +114,7 @@ def obtain(
     if program is None:
         raise EdgeAgentError("certbot is missing: sudo apt-get install certbot")
     try:
-        done = run([program, *words[1:]], capture_output=True, text=True, timeout=_TIMEOUT_S, env=environment, check=False)
+        done = run([program, *words[1:]], capture_output=True, text=True, timeout=_TIMEOUT_S, env=environment, cwd="/", check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise EdgeAgentError(f"certbot did not end well: {error}.") from None
     cert, key = order.pair

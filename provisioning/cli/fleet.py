@@ -342,14 +342,14 @@ def _identify(options: argparse.Namespace) -> int:
 def _snapshot(options: argparse.Namespace) -> int:
     import base64
 
-    from edgeagent_provisioning import rights
+    from edgeagent_provisioning import keyfiles, rights
 
     options.out.mkdir(parents=True, exist_ok=True)
 
     def keep(order: Order) -> None:
         path = options.out / f"{order.board}.jpg"
         with rights.as_root():
-            path.write_bytes(base64.b64decode(order.data))
+            keyfiles.write_private(path, base64.b64decode(order.data))  # a link there, maybe another user's, is not followed
         print(f"{order.board}: {path}", file=sys.stderr if options.json else sys.stdout)
 
     return _order(options, {"t": "snapshot", "camera": options.camera}, keep)

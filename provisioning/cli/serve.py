@@ -64,8 +64,9 @@ def add(commands: Commands) -> None:
         _rotate,
         help="have boards make a new key and certificate now",
         description=(
-            "Have boards make a new key for TLS and get a certificate for it, as after others have seen their files. The older\n"
-            "certificates are revoked as soon as the new one is in use."
+            "Have boards make a new key for TLS and get a certificate for it. The older certificates are revoked as soon as the\n"
+            "new one is in use. This is not enough after others have seen a board's files: beside that key lies the one by which\n"
+            "it renews. Then `revoke NAME`, and take it in anew: `add NAME --replace`, and a reset on the board."
         ),
         example="edgeagent provision rotate gate\n  edgeagent provision rotate --all",
         json=True,

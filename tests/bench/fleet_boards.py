@@ -67,7 +67,7 @@ class _Board:
         _tell("up", identity.name)
         self._number += 1
         here = seal.seal(
-            Here(device=identity.name, model=FACTS.model, release=__version__).model_dump(),
+            Here(device=identity.name, certificate=identity.serial, model=FACTS.model, release=__version__).model_dump(),
             to_enc=identity.site_enc,
             by_sig=self._key,
             issuer=identity.name,

@@ -50,6 +50,23 @@ def test_failures_back_off_and_a_refusal_is_asked_about_daily() -> None:
     assert renewal.next(now) == Wait(3600.0)
 
 
+@pytest.mark.parametrize("ahead_s", [0.0, 10 * 365 * DAY])
+def test_certificates_that_are_due_at_once_are_no_storm(ahead_s: float) -> None:
+    renewal = Renewal(START, START + 900, 0.0)  # the last ones of a CA; or the clock here is far ahead of the site's
+    now, begun, asked = START + 600 + ahead_s, START + 600 + ahead_s, 0
+    while now < begun + DAY:
+        match renewal.next(now):
+            case Renew():
+                asked += 1
+                renewal.renewed(now - ahead_s - 3600, START + 900, 1.0, now=now)
+            case Wait(seconds):
+                assert seconds > 0
+                now += seconds
+    assert 20 < asked < 60
+    renewal.renewed(now - 3600, now + LIFE, 0.0, now=now)
+    assert renewal.next(now + 120) == Wait(3600.0)
+
+
 def test_whoever_hurries_waits_for_nothing() -> None:
     renewal = Renewal(START, START + LIFE, 0.0)
     renewal.failed(START, 1.0)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import shlex
 import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -132,6 +134,25 @@ def test_names_that_no_ca_can_know_are_refused(host: str) -> None:
         acme.command(acme.Order(host), Path("/site"))
     with pytest.raises(EdgeAgentError, match="e-mail"):
         acme.command(acme.Order(HOST, "ann"), Path("/site"))
+
+
+def test_nothing_of_the_working_directory_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`certbot renew` by hand, in a folder of anybody, runs our hook as root."""
+    seen: dict[str, object] = {}
+
+    def run(words: list[str], **more: object) -> subprocess.CompletedProcess[str]:
+        seen.update(more, hook=shlex.split(words[words.index("--deploy-hook") + 1]), folder=words[words.index("--config-dir") + 1])
+        return subprocess.CompletedProcess(words, 1, "", "")
+
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(EdgeAgentError, match="No certificate"):
+        acme.obtain(acme.Order(HOST, folder="certbot"), Path("site"), run=run)
+    assert seen["cwd"] == "/" and seen["folder"] == str(tmp_path / "certbot/config")
+    assert seen["hook"] == [
+        *(sys.executable, "-I", "-m", "edgeagent", "provision", "broker", "mosquitto", "--site"),
+        str(tmp_path / "site"),
+    ]
 
 
 def test_ways_to_prove_the_name() -> None:

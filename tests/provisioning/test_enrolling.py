@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey
 
-from edgeagent.enrol import keys
-from edgeagent.errors import PeerError
+from edgeagent.enrol import asking, client, keys
+from edgeagent.errors import EdgeAgentError, PeerError
 from edgeagent.wire import claim as c
 from edgeagent.wire import enrolment as e
 from edgeagent.wire import seal
 from edgeagent.wire.orders import SITE, Here
-from edgeagent_provisioning import claims
-from edgeagent_provisioning.enrolling import Doors, Enrolling, Event, joining_users
+from edgeagent_provisioning import claims, rotation
+from edgeagent_provisioning.enrolling import Doors, Enrolling, Event, NoHere, joining_users
 from edgeagent_provisioning.registry import Board, Token
+from edgeagent_provisioning.renewing import rotate
 from edgeagent_provisioning.site import Site
-from tests.provisioning.common import DAY, NOW
+from edgeagent_provisioning.site_orders import SiteOrders
+from tests.provisioning.common import DAY, NOW, PASSPHRASE
 
 
 class Enrolled:
@@ -87,9 +89,9 @@ class Applicant:
         answer = made.handle(e.seal_renew(request, id_key=by or self.id), now)
         return e.open_renew_reply(answer, site_sig=made.site.public_keys["sig"], nonce=request.nonce)
 
-    def here(self, made: Enrolled, name: str = "gate", number: int = 1) -> str:
+    def here(self, made: Enrolled, name: str = "gate", number: int = 1, certificate: str = "") -> str:
         return seal.seal(
-            Here(device=name, release="0.1.0").model_dump(),
+            Here(device=name, certificate=certificate, release="0.1.0").model_dump(),
             to_enc=made.site.public_keys["enc"],
             by_sig=self.id,
             issuer=name,
@@ -125,6 +127,10 @@ def taken(reply: e.Enrolled | e.Refused) -> e.Enrolled:
     return reply
 
 
+def serial_of(reply: e.Enrolled) -> str:
+    return f"{x509.load_pem_x509_certificate(reply.certificate.encode()).serial_number:x}"
+
+
 def test_a_board_gets_name_certificate_and_the_sites_keys_and_is_active_once_it_shows_it(made: Enrolled) -> None:
     token, board = made.plan(), Applicant("abc")
     reply = taken(board.join(made, token))
@@ -157,6 +163,7 @@ def test_claims_that_ran_out_were_cancelled_or_are_for_another_board_are_refused
     assert "run out" in refusal(Applicant().join(made, made.plan("late", life_s=60), NOW + 61), 410)
     token = made.plan("gate", serial="10000000aa")
     assert "10000000aa" in refusal(Applicant("10000000BB").join(made, token), 403)
+    assert "tells none" in refusal(Applicant("").join(made, token), 403)
     assert taken(Applicant("10000000AA").join(made, token)).device == "gate"
     other = made.plan("door")
     with made.site.registry.transaction() as connection:
@@ -278,13 +285,100 @@ def test_after_rotate_the_older_certificates_are_revoked_once_the_new_one_is_sho
     made.enrolling.here(board.here(made), "gate", NOW + 11, serial=old.serial)
     assert made.site.registry.revoked(NOW) == []
     board.tls = keys.new()
-    taken(board.renew(made, now=NOW + 20))
+    new = serial_of(taken(board.renew(made, now=NOW + 20)))
     made.changes = 0
-    made.enrolling.here(board.here(made), "gate", NOW + 21)  # over MQTT, where no serial is seen
+    # Over MQTT, where no serial is seen: the board tells it.
+    for told in ("", old.serial, "abcdef"):
+        made.enrolling.here(board.here(made, certificate=told), "gate", NOW + 21)
+    assert made.site.registry.revoked(NOW) == [] and made.changes == 0
+    made.enrolling.here(board.here(made, certificate=new), "gate", NOW + 21)
     assert [serial for serial, _ in made.site.registry.revoked(NOW)] == [old.serial]
     assert made.changes == 1
     crl = x509.load_pem_x509_crl((made.site.folder / "crl.pem").read_bytes())
     assert crl.get_revoked_certificate_by_serial_number(int(old.serial, 16)) is not None
+
+
+@pytest.mark.parametrize("meanwhile", [False, True])
+def test_a_recorded_request_does_not_bring_a_rotated_key_back(made: Enrolled, meanwhile: bool) -> None:
+    """The broker has recorded a request for a key that was stolen later; it is given again after `rotate`, and before its end."""
+    board = Applicant()
+    taken(board.join(made, made.plan()))
+    request = e.RenewRequest(nonce=e.new_nonce(secrets.token_bytes), device="gate", csr=keys.certificate_request(board.tls))
+    recorded = e.seal_renew(request, id_key=board.id)
+    rotate(made.site, ["gate"], NOW + 46 * DAY - 10)
+    board.tls = keys.new()
+    if meanwhile:  # the old key is still good, and its certificate due
+        made.handle(recorded, NOW + 46 * DAY)
+    new = taken(board.renew(made, now=NOW + 46 * DAY + 5))
+    serial = serial_of(new)
+    made.enrolling.here(board.here(made), "gate", NOW + 46 * DAY + 6, serial=serial)
+    assert [found.serial for found in made.site.registry.certificates("revoked_at IS NULL")] == [serial]
+    answer = made.handle(recorded, NOW + 46 * DAY + 10)
+    reply = e.open_renew_reply(answer, site_sig=made.site.public_keys["sig"], nonce=request.nonce)
+    assert "was revoked" in refusal(reply, 409)
+    assert taken(board.renew(made, now=NOW + 46 * DAY + 20)).certificate == new.certificate
+
+
+async def test_a_board_whose_waiting_key_was_revoked_makes_another(
+    made: Enrolled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = False
+
+    def post(url: str, path: str, text: str, *_: object) -> str:
+        answer = made.handle(text)
+        if cut:
+            raise client.Unreachable("cut off")
+        return answer
+
+    async def aside(job: Callable[[], object]) -> object:
+        return job()
+
+    monkeypatch.setattr(client, "aside", aside)
+    monkeypatch.setattr(client, "post", post)
+    monkeypatch.setattr(client, "fetch_roots", lambda *_: made.site.authority.roots_pem)
+    claim = claims.claim_for(made.site, made.plan())
+    identity = await asking.join(claim, tmp_path / "gate", asking.BoardFacts(), NOW)
+    cut = True
+    with pytest.raises(client.Unreachable):
+        await asking.renew(identity, tmp_path / "gate", NOW)
+    cut = False
+    (waiting,) = made.site.registry.certificates("serial != ?", identity.serial)
+    with made.site.registry.transaction() as connection:
+        connection.execute("UPDATE certificates SET revoked_at = ? WHERE serial = ?", (int(NOW), waiting.serial))
+    renewed = await asking.renew(identity, tmp_path / "gate", NOW)
+    first, second = (x509.load_pem_x509_certificate(text) for text in (waiting.pem.encode(), renewed.cert_file.read_bytes()))
+    assert f"{second.serial_number:x}" == renewed.serial and first.public_key() != second.public_key()
+
+
+def test_a_root_is_not_retired_on_a_board_that_never_got_the_new_one(made: Enrolled) -> None:
+    board = Applicant()
+    old = serial_of(taken(board.join(made, made.plan())))
+    made.enrolling.here(board.here(made, certificate=old), "gate", NOW + 5)
+    rotation.new_root(made.site, rotation.root_key(made.site, PASSPHRASE), PASSPHRASE, NOW + 100)
+    board.tls = keys.new()
+    new = serial_of(taken(board.renew(made, now=NOW + 200)))  # a reply that never reaches it
+    for told in (old, ""):
+        made.enrolling.here(board.here(made, certificate=told), "gate", NOW + 210)  # so it comes with what it has
+        assert rotation.behind(made.site) == ["gate"]
+    with pytest.raises(EdgeAgentError, match="know only the old root"):
+        rotation.retire_root(made.site, NOW + 220)
+    made.enrolling.here(board.here(made, certificate=new), "gate", NOW + 230)
+    rotation.retire_root(made.site, NOW + 240)
+
+
+def test_what_a_board_said_once_is_not_believed_again(made: Enrolled) -> None:
+    board, orders = Applicant(), SiteOrders(made.site)
+    serial = serial_of(taken(board.join(made, made.plan())))
+    first, second = (board.here(made, number=number, certificate=serial) for number in (1, 2))
+    for said in (first, second):
+        made.enrolling.here(said, "gate", NOW + 5)
+        orders.report("gate", said, NOW + 5)
+    made.enrolling.seen("gate", NOW + 6, release="9.9.9")
+    for said in (first, second):
+        with pytest.raises(NoHere, match="before"):
+            made.enrolling.here(said, "gate", NOW + 300)
+    assert (made.board().version, made.board().seen_at) == ("9.9.9", NOW + 6)
+    made.enrolling.here(first, "gate", NOW + 300, serial=serial)  # by TLS, which is not replayed
 
 
 def test_a_board_set_up_anew_with_a_new_claim_leaves_its_old_certificate_revoked(made: Enrolled) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import grp
 import json
+import os
+import pwd
+import re
 import subprocess
 from pathlib import Path
 
@@ -72,6 +76,35 @@ def test_systemd_takes_the_units(root: Path) -> None:
         )
     done = subprocess.run([require("systemd-analyze"), "verify", *units], capture_output=True, text=True, check=False)
     assert [line for line in done.stderr.splitlines() if str(root) in line] == []
+
+
+@pytest.mark.parametrize("verb", ["reload", "restart"])
+def test_exposure(verb: str, tmp_path: Path) -> None:
+    """As of the other units (tests/install/test_units.py)."""
+    step = here._told(verb)[1]
+    assert isinstance(step, here.Write)
+    (tmp_path / step.path.name).write_text(step.text)
+    argv = [require("systemd-analyze"), "security", "--offline=true", "--no-pager", str(tmp_path / step.path.name)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    found = re.search(r"exposure level for \S+: ([0-9.]+)", done.stdout)
+    assert found, done.stdout
+    assert float(found[1]) <= 1.5
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
+def test_what_another_user_could_exchange_is_not_given_away(tmp_path: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    (tmp_path / "victim/etc").mkdir(parents=True)
+    (tmp_path / "theirs").mkdir()
+    os.chown(tmp_path / "theirs", nobody.pw_uid, nobody.pw_gid)
+    (tmp_path / "theirs/link").symlink_to(tmp_path / "victim")
+    for folder in ("theirs/link/etc", "theirs/site"):
+        step = here.Own(tmp_path / folder, "nobody", grp.getgrgid(nobody.pw_gid).gr_name, 0o700)
+        with pytest.raises(EdgeAgentError, match="nobody could put another folder"):
+            here._on_the_system(step, Path("/"), True)
+    assert list((tmp_path / "theirs").iterdir()) == [tmp_path / "theirs/link"]
+    found = (tmp_path / "victim/etc").stat()
+    assert (found.st_uid, found.st_mode & 0o077) == (0, 0o055)
 
 
 def test_with_a_public_name_it_is_the_page_host_too(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

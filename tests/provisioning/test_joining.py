@@ -73,7 +73,7 @@ async def test_a_board_joins_comes_and_renews_over_the_broker_alone(tmp_path: Pa
                 board = await BrokerConnection.open(own, None, [], lambda *_: None)
                 board.publish(topics.up("gate"), Up(up=1, epoch="e").model_dump_json(), retain=True)
                 here = seal.seal(
-                    Here(device="gate", release="0.1.0").model_dump(),
+                    Here(device="gate", certificate=identity.serial, release="0.1.0").model_dump(),
                     to_enc=identity.site_enc,
                     by_sig=identity.id_key,
                     issuer="gate",

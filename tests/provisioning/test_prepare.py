@@ -91,7 +91,7 @@ def test_a_card_for_cloud_init(tmp_path: Path) -> None:
         "wifi": True,
     }
     shown = "\n".join(done.files.values())
-    assert "s" * 22 not in shown and 'password": …' in shown
+    assert "s" * 22 not in shown and '"password": "***"' in shown
     # Once more, for another board: nothing of the first stays.
     assert prepare.recognise(boot).prepared_for == "porch"
     prepare.prepare(prepare.recognise(boot), order(board="gate"), wheels=tmp_path / "wheels")
@@ -148,9 +148,40 @@ def test_what_cannot_be_used_is_said_before_anything_is_written(tmp_path: Path, 
     assert not (card.folder / "edgeagent").exists()
 
 
-def test_masking() -> None:
-    text = '{"t":"0123456789abcdef.' + "s" * 22 + '","psk":"a b c"} psk=abc password: "x y" rtsp://me:pw@cam/1'
-    assert prepare.masked(text) == '{"t":"0123456789abcdef.…","psk":…} psk=… password: … rtsp://me:…@cam/1'
+@pytest.mark.parametrize("trixie", [True, False])
+def test_no_secret_is_shown(tmp_path: Path, trixie: bool) -> None:
+    cameras = {
+        "quoted": {"driver": "rtsp", "password": 'x"SECRET', "url": "rtsp://me:p@SECRET@cam/1?token=SECRET", "width": 640},
+        "named": {"token": "SECRET", "passphrase": "SECRET", "more": [{"secret": ["SECRET"], "api_key": "SECRET"}]},
+    }
+    given = order(config={"title": "Porch", "cameras": cameras}, wifi={"ssid": "Lab", "psk": "12345-SECRET"})
+    key = hashlib.pbkdf2_hmac("sha1", b"12345-SECRET", b"Lab", 4096, 32).hex()
+    card = prepare.recognise(partition(tmp_path / "boot", trixie=trixie))
+    shown = prepare.prepare(card, given, wheels=wheelhouse(tmp_path / "wheels", "1.0")).files
+    written = {name: (card.folder / name).read_text() for name in shown}
+    assert any(key in text for text in written.values()) and "SECRET" in written["edgeagent/edgeagent.yaml"]
+    everything = "\n".join(shown.values())
+    assert "SECRET" not in everything and key not in everything and "s" * 22 not in everything
+    assert '"width": 640' in everything and '"title": "Porch"' in everything and "cam/1" in everything
+    assert shown["edgeagent/claim.json"] == written["edgeagent/claim.json"].replace("s" * 22, "***")
+
+
+def test_links_lead_nowhere(tmp_path: Path) -> None:
+    """Into a folder (`--out`) where another user may have laid some, root writes."""
+    outside, wheels = tmp_path / "outside", wheelhouse(tmp_path / "wheels", "1.0")
+    outside.mkdir()
+    (outside / "file").write_text("precious")
+    card = prepare.recognise(partition(tmp_path / "boot"))
+    (card.folder / "meta-data.new").symlink_to(outside / "file")
+    (card.folder / "user-data").unlink()
+    (card.folder / "user-data").symlink_to(outside / "file")
+    prepare.prepare(card, order(), wheels=wheels)
+    assert not (card.folder / "user-data").is_symlink()
+    shutil.rmtree(card.folder / "edgeagent")
+    (card.folder / "edgeagent").symlink_to(outside)
+    with pytest.raises(EdgeAgentError, match="is a link"):
+        prepare.prepare(card, order(), wheels=wheels)
+    assert [(path.name, path.read_text()) for path in outside.iterdir()] == [("file", "precious")]
 
 
 def test_the_command(made_site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

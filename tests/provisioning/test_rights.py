@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import base64
 import json
 import os
 import pwd
@@ -9,16 +11,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from edgeagent.errors import ConfigError
-from edgeagent_provisioning import rights
+from edgeagent.errors import ConfigError, EdgeAgentError
+from edgeagent_provisioning import backup, rights
 from edgeagent_provisioning.broker import acme, files, public
 from edgeagent_provisioning.broker.places import INCLUDED
 from edgeagent_provisioning.broker.settings import Settings
+from edgeagent_provisioning.cli import fleet
+from edgeagent_provisioning.fleet import Order
 from edgeagent_provisioning.site import Site
 from tests.provisioning.common import NOW
 
@@ -92,6 +96,119 @@ def test_links_and_settings_of_the_owner_lead_root_nowhere(made_site: Path, thei
     assert str(INCLUDED) in done[1][1]
     assert [bool(code) for code, _ in done] == [True, True, True, True]
     assert list(roots.iterdir()) == []
+
+
+# In `roots` first, for the same reason.
+MAKING = """
+import sys
+from pathlib import Path
+from edgeagent_provisioning import backup, keyfiles, rights
+from edgeagent_provisioning.site import Site
+place, now = Path(sys.argv[1]), float(sys.argv[2])
+found = backup.read((place / "roots/home.backup").read_bytes(), None)
+keyfiles._ROUNDS = 1
+def make(folder):
+    Site.create(folder / "made", "home", "correct horse", now).close()
+    backup.restore(found, folder / "restored", now).close()
+make(place / "roots")
+rights._program_readable = lambda: True
+rights.take_on(place / "made")
+assert rights.lent()
+make(place)
+"""
+
+
+@pytest.mark.realtime
+def test_a_site_is_made_in_the_empty_folder_of_a_service(theirs: Path) -> None:
+    """As systemd makes it (StateDirectory=): in a folder of root's, where the service may make nothing."""
+    place = theirs.parent
+    with Site.open(theirs) as site:
+        backup.write(site, place / "roots/home.backup", NOW, None)
+    for name in ("made", "restored"):
+        (place / name).mkdir(mode=0o700)
+        (place / name / ".new-site.00000000").mkdir()  # of a try that broke off
+        rights.own_tree(place / name, NOBODY.pw_uid, NOBODY.pw_gid)
+    before = set(place.iterdir())
+    command = [sys.executable, "-c", MAKING, str(place), str(NOW)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert set(place.iterdir()) == before
+    for name in ("made", "restored"):
+        with Site.open(place / name) as made:
+            assert made.name == "home" and made.registry.audit_problem() is None
+        assert {path.stat().st_uid for path in (place / name).rglob("*")} == {NOBODY.pw_uid}
+        assert not list((place / name).glob(".new-site.*"))
+
+
+CHILDREN = """
+import json, os, sys
+from pathlib import Path
+from edgeagent.errors import EdgeAgentError
+from edgeagent_provisioning import rights, wheelhouse
+theirs, sys.executable = Path(sys.argv[1]), sys.argv[2]
+os.setgroups([1, 2])
+told = []
+def pip():
+    try:
+        wheelhouse._pip("wheel")
+    except EdgeAgentError as error:
+        told.append(str(error).splitlines()[1:])
+rights._program_readable = lambda: False
+try:
+    rights.take_on(theirs)
+except EdgeAgentError:
+    told.append([os.geteuid(), os.getegid(), sorted(os.getgroups()), rights.lent()])
+rights._program_readable = lambda: True
+rights.take_on(theirs)
+pip()
+with rights.as_root():
+    pip()
+print(json.dumps(told))
+"""
+
+
+@pytest.mark.realtime
+def test_a_child_has_no_way_back_to_root(theirs: Path) -> None:
+    """Real, effective, saved user of what is run; and a try that failed leaves root as it was."""
+    program = theirs.parent / "python"
+    program.write_text("#!/bin/sh\ngrep ^Uid: /proc/self/status; pwd; echo $1\nexit 1\n")
+    program.chmod(0o755)
+    command = [sys.executable, "-c", CHILDREN, str(theirs), str(program)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    failed, theirs_, roots = json.loads(done.stdout)
+    assert failed == [0, 0, [1, 2], False]
+    assert theirs_ == ["\t".join(["Uid:", *[str(NOBODY.pw_uid)] * 4]), "/", "-I"]
+    assert roots == ["\t".join(["Uid:", *["0"] * 4]), "/", "-I"]
+
+
+def test_whoever_can_exchange_a_link_on_the_way_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "roots/site").mkdir(parents=True)
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/link").symlink_to("../roots")
+    os.chown(tmp_path / "theirs", NOBODY.pw_uid, NOBODY.pw_gid)
+    (tmp_path / "straight").symlink_to(tmp_path / "roots")
+    (tmp_path / "through").symlink_to(tmp_path / "theirs/link")
+    (tmp_path / "round").symlink_to("round")
+    assert rights.changer(tmp_path / "straight/site") is rights.changer(tmp_path / "absent/site") is None
+    assert rights.changer(tmp_path / "through/site") == (NOBODY.pw_uid, NOBODY.pw_gid)
+    with pytest.raises(EdgeAgentError, match="without an end"):
+        rights.changer(tmp_path / "round/site")
+
+
+def test_a_snapshot_overwrites_nothing_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/gate.jpg").symlink_to(tmp_path / "precious")
+    order = Order(1, "gate", "snapshot", "done", 200, "", base64.b64encode(b"picture").decode())
+
+    def answered(options: object, body: object, keep: Callable[[Order], None]) -> int:
+        keep(order)
+        return 0
+
+    monkeypatch.setattr(fleet, "_order", answered)
+    assert fleet._snapshot(argparse.Namespace(out=tmp_path / "out", camera="", json=True)) == 0
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert (tmp_path / "out/gate.jpg").read_bytes() == b"picture"
 
 
 def test_a_tree_is_given_away_without_what_its_links_lead_to(tmp_path: Path) -> None:

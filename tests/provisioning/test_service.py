@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import json
 import shutil
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -214,6 +216,30 @@ async def test_what_the_broker_could_not_be_told_is_told_again(site: Site, monke
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await service.close()
+
+
+async def test_one_network_takes_the_places_of_nobody_else(site: Site) -> None:
+    """By connections that ask nothing; those in a handshake count as well."""
+    service, hung_up = Service(site, "127.0.0.1", 0), list[int]()
+    for number in range(100):
+        assert service._connection().come("2001:db8::1" if number else "192.0.2.1", partial(hung_up.append, number))
+    assert hung_up == list(range(1, 36))
+    await service.close()
+
+
+async def test_a_download_gives_way_to_nobody(site: Site) -> None:
+    async with served(site) as running:
+        (site.folder / "releases").mkdir()
+        with (site.folder / "releases" / f"{'0' * 64}.tar").open("wb") as file:
+            file.truncate(16 << 20)  # more than is buffered on the way to who does not read
+        context = ssl.create_default_context(cadata=site.authority.roots_pem)
+        plain = socket.create_connection(("127.0.0.1", running.service.port))
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        reader, writer = await asyncio.open_connection(sock=plain, ssl=context, server_hostname="127.0.0.1")
+        writer.write(f"GET /releases/{'0' * 64}.tar HTTP/1.1\r\nHost: site\r\n\r\n".encode())
+        assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+        assert [guest.requests for guest in running.service._guests._here] == [1]
+        writer.transport.abort()
 
 
 async def test_a_broker_that_sends_what_nobody_asked_for_changes_nothing(site: Site) -> None:

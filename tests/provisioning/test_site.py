@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import shutil
@@ -234,6 +235,7 @@ MANIFEST = {"backup.json": json.dumps({"edgeagent_site_backup": 1, "site": "home
         tar_of({**MANIFEST, "staged/plan.json": b'{"put": [["0", "../../new"]], "remove": ["../../old"]}'}),
         tar_of({**MANIFEST, "site.json": b""}, link=True),
     ],
+    ids=itertools.count(),  # an archive holds the time, by which two workers would name the tests differently
 )
 def test_what_is_no_backup_is_refused(data: bytes) -> None:
     with pytest.raises(EdgeAgentError, match="backup"):

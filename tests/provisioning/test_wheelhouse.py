@@ -93,6 +93,13 @@ def test_a_wheel_of_another_hash_is_refused(tmp_path: Path, lock: str) -> None:
     assert not (tmp_path / "out" / "requirements.txt").exists()
 
 
+def test_nothing_of_the_working_directory_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may be in a folder of anybody."""
+    (tmp_path / "pip.py").write_text("raise SystemExit('run by root')")
+    monkeypatch.chdir(tmp_path)
+    wheelhouse._pip("--version")
+
+
 def test_wrong_words(tmp_path: Path) -> None:
     with pytest.raises(EdgeAgentError, match=r"3\.11 or 3\.13"):
         wheelhouse.make(tmp_path / "out", pythons=["3.9"])
