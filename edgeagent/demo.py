@@ -112,14 +112,20 @@ def configuration(port: int, mqtt_port: int, ws_port: int, own: Path | None = No
         DeviceFault: A driver there, or all of them, cannot be used.
     """
     cameras = devices = ""
-    for name in folder.found(own) if own else ():
-        kind = registry.load(name, own)
+    # What is called like something of the demo's own gets another name here, and so another group than the rover's.
+    taken = {"test", "clip", "rover", "weather", "board", "drive"}
+    for driver in folder.found(own) if own else ():
+        kind = registry.load(driver, own)
+        name = driver
+        while name in taken:
+            name += "-2"
+        taken.add(name)
         if issubclass(kind, Camera):
-            cameras += f"  {name}: {{driver: {name}}}\n"
+            cameras += f"  {name}: {{driver: {driver}}}\n"
         else:
             # One wheel may not move it together with the rover.
             group = f", group: {name}" if issubclass(kind, Actuator) and kind.moves else ""
-            devices += f"  {name}: {{driver: {name}{group}}}\n"
+            devices += f"  {name}: {{driver: {driver}{group}}}\n"
     return f"""
 device: demo
 title: Demo

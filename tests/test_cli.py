@@ -66,6 +66,13 @@ def test_the_demo_shows_what_own_drivers_drive(tmp_path: Path) -> None:
     found = config.load(demo.configuration(8080, 1883, 9001, own), {}, config.Drivers.installed())
     assert {f"my-{kind}" for kind in skeleton.KINDS} == set(found.devices) - {"rover", "weather", "board"}
     assert found.devices["my-actuator"].group == "my-actuator"
+    for name, kind in (("rover", "actuator"), ("rover-2", "sensor"), ("weather", "sensor"), ("drive", "actuator")):
+        skeleton.write(name, kind, own)
+    found = config.load(demo.configuration(8080, 1883, 9001, own), {}, config.Drivers.installed())
+    drivers = {name: device.driver for name, device in found.devices.items()}
+    assert (drivers["rover"], drivers["rover-2"], drivers["rover-2-2"]) == ("sim-rover", "rover", "rover-2")
+    assert (drivers["weather"], drivers["weather-2"]) == ("sim-sensor", "weather")
+    assert found.devices["rover"].group not in {found.devices[name].group for name in ("rover-2", "drive-2")}
     own.chmod(0o777)
     with pytest.raises(DeviceFault, match="Drivers are not loaded"):
         demo.configuration(8080, 1883, 9001, own)

@@ -255,7 +255,8 @@ class Device:
     async def stop(self) -> None:
         """Emergency stop of everything that moves; anybody may. It stays stopped until `reset`.
 
-        Until it is answered this script's own leases send nothing: should the word be lost on its way, silence stops as well.
+        This script's own leases are halted, and until it is answered they send nothing: should the word be lost on its way, silence
+        stops as well.
         """
         session = await self._ready()
         held = list(self._leases.values())
@@ -272,15 +273,17 @@ class Device:
         session = await self._ready()
         await session.ask(lambda id: c.Reset(id=id))
 
-    def lease(self, group: str = "drive", *, wait_s: float | None = None, take: bool = False) -> Lease:
+    def lease(self, group: str = "drive", *, camera: str | None = None, wait_s: float | None = None, take: bool = False) -> Lease:
         """The right to move a group, for `async with`; see `Lease` for what it raises.
 
         Args:
             group: Which; `drive` unless the owner named it otherwise.
+            camera: By whose picture it is driven: one that stands still stops it. None for one whose `frames` are read already,
+                else one that is called like what moves, else the first.
             wait_s: How long to wait in the queue while somebody else has it; None for ever, 0 not at all.
             take: Take it from whoever has it; needs the right `admin`, or a holder who has fallen silent.
         """
-        return Lease(self, group, wait_s, take)
+        return Lease(self, group, wait_s, take, camera)
 
     async def drive(self, throttle: float, steer: float = 0.0, *, for_s: float = 0.5, wait: bool = False) -> None:
         """As `Lease.drive`, with the lease that this script has. Raises NoLease without one."""
@@ -352,6 +355,10 @@ class Device:
         if not wishes:
             self._wishes.pop(camera, None)
         self._wanted.set()
+
+    def _watched(self) -> list[str]:
+        """Cameras whose pictures the script itself reads."""
+        return [name for name, wishes in self._wishes.items() if name in self.cameras and any(wish != "least" for wish in wishes)]
 
     def _newest(self, camera: str) -> Line | None:
         """The camera's line, once a picture has come over it."""

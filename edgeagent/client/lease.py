@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["Lease"]
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -37,9 +36,9 @@ class Lease:
         ConnectionLost: No connection.
     """
 
-    def __init__(self, device: Device, group: str, wait_s: float | None, take: bool) -> None:
+    def __init__(self, device: Device, group: str, wait_s: float | None, take: bool, camera: str | None = None) -> None:
         self._device, self.group = device, group
-        self._wait_s, self._take = wait_s, take
+        self._wait_s, self._take, self._chosen = wait_s, take, camera
         self._session: Session | None = None
         self._wheel: Wheel | None = None
         self._pump: asyncio.Task[None] | None = None
@@ -111,9 +110,9 @@ class Lease:
             self._wheel.acknowledged(message, now)
 
     def hush(self, silent: bool) -> None:
-        """Send no set-points, for as long as a stop is on its way."""
+        """Send no set-points, for as long as a stop is on its way; it is halted in any case."""
         if self._wheel is not None:
-            self._wheel.silent = silent
+            self._wheel.hush(silent)
 
     def lost(self, sentence: str) -> None:
         """The connection has broken."""
@@ -137,20 +136,31 @@ class Lease:
             raise Refused(404, f"There is no group {self.group} here; there is {known}.")
         if device._holding(self.group) is not None:
             raise Busy("This script has the lease already.")
-        if group.max_age_ms > 0:
-            await self._look()
+        camera = self._eye()
+        if group.max_age_ms > 0 and camera is not None:
+            await self._look(camera)
         found = await self._obtain(session)
         self._wheel = Wheel(found, self._devices())
         device._leases[self.group] = self
         self._pump = asyncio.create_task(self._keep_sending(session, self._wheel), name=f"lease of {self.group}")
         await self._armed(self._wheel)
 
-    async def _look(self) -> None:
-        """Watch the first camera: who drives must see."""
+    def _eye(self) -> str | None:
+        """The camera to drive by: the chosen one; else, of those that are watched or of all, one that is called like what moves, or
+        the first."""
         device = self._device
-        camera = next(iter(device.cameras), None)
-        if camera is None:
-            return
+        if self._chosen is not None:
+            device._check_camera(self._chosen, "auto")
+            return self._chosen
+        cameras = [device.cameras[name] for name in device._watched()] or list(device.cameras.values())
+        for camera in cameras:
+            if any(each.name in camera.name or (each.title and each.title in camera.title) for each in self._devices()):
+                return camera.name
+        return cameras[0].name if cameras else None
+
+    async def _look(self, camera: str) -> None:
+        """Watch it: who drives must see."""
+        device = self._device
         device._watch(camera, "least")
         self._camera = camera
         if not await device._signal.until(lambda: device._newest(camera) is not None, _PICTURE_S):
@@ -163,14 +173,21 @@ class Lease:
         self._asked = True
         do = "take" if self._take else "request"
         value = await session.ask(lambda id: c.Lease(id=id, group=name, do=do))
+
         if value == "waiting" and self._wait_s is not None and self._wait_s <= 0:
             raise Busy(self._busy())
         timeout_s = self._wait_s if value == "waiting" else _SENTENCE_S * 10
-        if not await device._signal.until(lambda: session.lost.done() or device.groups[name].lease is not None, timeout_s):
+        if not await device._signal.until(lambda: session.lost.done() or self._granted is not None, timeout_s):
             raise Busy(self._busy())
         if session.lost.done():
             raise ConnectionLost(session.lost.result())
         return device.groups[name]
+
+    @property
+    def _granted(self) -> int | None:
+        """The number of our lease; one that was given back a moment ago may still be told as ours."""
+        lease = self._device.groups[self.group].lease
+        return lease if lease != self._device._told.released.get(self.group) else None
 
     def _busy(self) -> str:
         group = self._device.groups[self.group]
@@ -251,7 +268,14 @@ class Lease:
         if session is None or session.lost.done() or not self._asked or (wheel is not None and wheel.state == "lost"):
             return
         # Sent before anything is awaited: what follows may be cancelled.
-        do: Any = "release" if device.groups[self.group].lease is not None else "cancel"
+        lease = wheel.lease if wheel is not None else self._granted
+        do: Any = "release" if lease is not None else "cancel"
+        if lease is not None:
+            device._told.released[self.group] = lease
         job = device._spawn(session.ask(lambda id: c.Lease(id=id, group=self.group, do=do)))
-        with contextlib.suppress(ClientError):
+        try:
             await asyncio.shield(job)
+        except ConnectionLost:
+            device._told.released.pop(self.group, None)
+        except ClientError:
+            pass  # it was another's already

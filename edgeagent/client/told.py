@@ -49,6 +49,7 @@ class Told:
     Attributes:
         expected: How many devices it has.
         rights: What we may do.
+        released: The number of the lease that we gave back last, by group.
         values: The newest readings, by device and reading, with the agent's Unix time in ms.
     """
 
@@ -57,6 +58,7 @@ class Told:
     groups: dict[str, c.Group] = field(default_factory=dict)
     alarms: dict[tuple[str, str], c.Alarm] = field(default_factory=dict)
     values: dict[tuple[str, str], tuple[Value, float]] = field(default_factory=dict)
+    released: dict[str, int] = field(default_factory=dict)
     rights: frozenset[str] = frozenset()
     expected: int = 0
 
@@ -68,7 +70,7 @@ class Told:
 
     def begin(self, hello: Hello) -> None:
         """A new connection: what was known of the old one's devices and groups is void."""
-        self.devices, self.groups, self.alarms = {}, {}, {}
+        self.devices, self.groups, self.alarms, self.released = {}, {}, {}, {}
         self.rights = frozenset()
         self.hello(hello)
 

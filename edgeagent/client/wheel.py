@@ -55,8 +55,7 @@ class Wheel:
         self.round_trip_s: float | None = None
         self._axes = {device.name: {axis.name: axis for axis in device.axes} for device in devices if device.axes}
         self._wishes: dict[tuple[str, str], tuple[float, float]] = {}
-        self.silent = False
-        """Whether nothing is to be sent."""
+        self._silent = False
         self._seq = -1
         self._armed_seq = 0
         self._sent_at = -math.inf
@@ -110,11 +109,17 @@ class Wheel:
             self.state, self._armed_seq = "armed" if self._agent_armed else "arming", self._seq + 1
             self.error, self.explained = None, False
 
+    def hush(self, silent: bool) -> None:
+        """An emergency stop of our own is on its way: nothing is sent meanwhile, neutral alone after it, should it fail, too."""
+        if silent and self.state in ("arming", "armed"):
+            self._halt(FailSafe("stop", "This program has asked for the emergency stop."), told=False)
+        self._silent = silent
+
     # What is sent
 
     def point(self, now: float, picture: Picture | None) -> c.SetPoint | None:
         """The set-point to send now."""
-        if self.state == "lost" or self.silent:
+        if self.state == "lost" or self._silent:
             return None
         if self.state == "armed" and now - self._sent_at > self.expiry_s:
             # Whatever held us up, what was wanted before it is over; the agent has stopped by itself.

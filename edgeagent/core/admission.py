@@ -57,8 +57,9 @@ class Admission:
 
         Of those that are not connected the oldest of the origin that holds most places gives way to an origin that waits
         for none; then the oldest of all, once it had its time. So a flood of offers that never connect keeps nobody
-        out for long. Whoever is connected stays, unless his origin holds more than half of all places: then its oldest gives
-        way to an origin that has none. Since that one has others left, the two do not drive each other out in turn.
+        out for long. Whoever is connected stays, unless his origin holds more than half of all places: then its newest gives
+        way to an origin that has none, since whoever came first may be the one who drives. Since that one has others left, the two
+        do not drive each other out in turn.
         """
         places = list(places)
         if len(places) < self._config.max_viewers:
@@ -75,5 +76,5 @@ class Admission:
         of_all = Counter(place.origin for place in places)
         greediest, count = of_all.most_common(1)[0]
         if origin not in of_all and count > max(1, self._config.max_viewers // 2):
-            return next(place.peer for place in places if place.origin == greediest)
+            return next(place.peer for place in reversed(places) if place.origin == greediest)
         raise TryLater(503, f"All {self._config.max_viewers} places for viewers are taken; try again later.", 5.0)

@@ -56,7 +56,7 @@ from edgeagent.wire import messages as m
 _UNKNOWN = "There is no such session here; begin a new one."
 _FAILED = "The agent failed at this connection; try again."
 _CROWDED = (
-    "Every place was taken, most of them from where you are, and a viewer from elsewhere came: yours, the oldest, went to him."
+    "Every place was taken, most of them from where you are, and a viewer from elsewhere came: yours, the newest, went to him."
 )
 
 

@@ -110,7 +110,7 @@ class Guard:
         if scheme.lower() == "bearer" and (owner := self.try_token(given.strip(), request, now)) is not None:
             return owner
         # A cookie goes along by itself, so it counts only for our own page; it is too long to be guessed.
-        cookie = request.cookies.get(COOKIE, "").encode()
+        cookie = request.cookies.get(COOKIE, "").encode("utf-8", "replace")
         if not cookie or not self._from_here(request, own=True):
             return None
         return next((name for name, known in self._cookies.items() if _same(cookie, known.encode())), None)

@@ -71,6 +71,8 @@ export class Control {
   pulse = new Store({ count: 0 });
   /** Called for each answer to a set-point. @type {(ack: Ack, now: number) => void} */
   onack = () => {};
+  /** Called with each device that is told to do something. @type {(device: string) => void} */
+  oncommand = () => {};
   /** What the person typed in to operate, for the next connection; '' before. */
   token = '';
   #send;
@@ -253,6 +255,7 @@ export class Control {
 
   /** @param {string} device @param {string} command @param {Record<string, unknown>} args @param {number} now */
   command(device, command, args, now) {
+    this.oncommand(device);
     return this.request({ t: 'command', device, command, args }, now);
   }
 
@@ -308,6 +311,10 @@ export class Wheel {
     this.control = control;
     this.group = group;
     control.onack = (ack, now) => this.#acked(ack, now);
+    // Where a command has put it, it stays.
+    control.oncommand = (device) => {
+      for (const key of Object.keys(this.#held)) if (key.startsWith(`${device}.`)) delete this.#held[key];
+    };
   }
 
   /** @returns {DeviceInfo[]} those that move */
@@ -322,6 +329,10 @@ export class Wheel {
 
   get holds() {
     return Boolean(this.control.group(this.group)?.lease);
+  }
+
+  get #armed() {
+    return this.control.group(this.group)?.state === 'armed' && !this.control.stopping;
   }
 
   /** Whether all hands are off. */
@@ -352,6 +363,8 @@ export class Wheel {
       this.frozen = this.#starting = still;
       this.#held = {};
     }
+    // What ends the way to a place ends it for good: it stays where it was stopped.
+    if (!this.#armed) this.#held = {};
     this.#starting &&= still;
     if (still && !this.frozen && !this.hidden) this.control.halt(this.group, 'picture', now).catch(() => {});
     this.frozen = still;
@@ -391,13 +404,14 @@ export class Wheel {
   }
 
   /**
-   * Move an axis that no stick steers: a place stays where it is put, a speed lasts until it is let go.
+   * Move an axis that no stick steers: a place, while it is armed, stays where it is put; a speed lasts until it is let go.
    * @param {string} device @param {AxisInfo} axis @param {number} value its neutral one lets go
    */
   put(device, axis, value) {
     const key = `${device}.${axis.name}`;
-    if (axis.position) this.#held[key] = value;
-    else if (value === axis.neutral) delete this.#others[key];
+    if (axis.position) {
+      if (this.#armed) this.#held[key] = value;
+    } else if (value === axis.neutral) delete this.#others[key];
     else this.#others[key] = value;
   }
 
@@ -410,8 +424,9 @@ export class Wheel {
     return typeof value === 'number' ? value : null;
   }
 
-  /** Let what is held by a stick go back to the middle. */
+  /** Let what is held by a stick go back to the middle, while it is armed. */
   centre() {
+    if (!this.#armed) return;
     for (const device of this.devices) for (const axis of device.axes) if (axis.position && axis.role !== 'other') this.#held[`${device.name}.${axis.name}`] = axis.neutral;
   }
 

@@ -294,8 +294,7 @@ export class EdgeDrive extends HTMLElement {
     const path = event.composedPath();
     const target = /** @type {HTMLElement} */ (path[0]);
     const typing = target instanceof HTMLElement && target.matches('input:not([type=range], [type=checkbox]), select, textarea');
-    this.#keys.fast = event.shiftKey;
-    this.#keys.slow = event.ctrlKey;
+    if (this.#keys.modifiers(event)) this.#handsOff();
     if (event.altKey || event.metaKey) return;
     if (this.#levers.takes(event)) return event.stopPropagation();
     const driven = this.#somebodyDrives;
@@ -327,9 +326,8 @@ export class EdgeDrive extends HTMLElement {
 
   /** @param {KeyboardEvent} event */
   #keyup(event) {
-    this.#keys.fast = event.shiftKey;
-    this.#keys.slow = event.ctrlKey;
-    if (this.#keys.release(event.code)) this.#moved();
+    if (this.#keys.modifiers(event)) this.#handsOff();
+    else if (this.#keys.release(event.code)) this.#moved();
     // A focused button would be pressed by the space that has just stopped everything.
     if (event.code === 'Space' && this.#stopped) event.preventDefault();
     this.#capsShow();

@@ -94,6 +94,19 @@ export class Keys {
     return this.#down.delete(code);
   }
 
+  /**
+   * What an event of any key tells besides.
+   * @param {{shiftKey: boolean, ctrlKey: boolean, metaKey: boolean, key: string}} event
+   * @returns {boolean} whether nobody knows which keys are down: macOS tells of none that is let go while Cmd is held
+   */
+  modifiers({ shiftKey, ctrlKey, metaKey, key }) {
+    const lost = metaKey || key === 'Meta';
+    if (lost) this.clear();
+    this.fast = shiftKey;
+    this.slow = ctrlKey;
+    return lost;
+  }
+
   /** The window lost the keyboard: nobody knows which keys are down. */
   clear() {
     this.#down.clear();

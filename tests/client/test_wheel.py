@@ -140,13 +140,17 @@ def test_a_script_that_was_held_up_sends_nothing_of_before() -> None:
     assert "2.0 s" in str(wheel.error)
 
 
-def test_whoever_has_pressed_stop_is_silent() -> None:
+def test_whoever_has_pressed_stop_is_silent_and_moves_nothing_after_it() -> None:
     wheel = armed()
     wheel.set({"rover": {"throttle": 0.5}}, 0.1, 10.0)
-    wheel.silent = True
+    wheel.hush(True)
     assert wheel.point(0.2, None) is None
-    wheel.silent = False
-    assert wheel.point(0.24, None) is not None
+    wheel.hush(False)
+    assert values(wheel, 0.24) == {"rover": {}, "arm": {}}, "the stop may not have got through"
+    assert isinstance(wheel.error, FailSafe)
+    assert wheel.error.why == "stop"
+    wheel.told(group("stopped", why="stop", text="Ben has pressed the emergency stop."))
+    assert (wheel.explained, str(wheel.error)) == (True, "Ben has pressed the emergency stop.")
 
 
 def test_a_lost_lease_is_lost_for_good() -> None:

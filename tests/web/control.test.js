@@ -192,6 +192,48 @@ describe('the wheel', () => {
     assert.ok(agent.moved.at(-1).values.rover.pan > 40, 'it goes on from where it is');
   });
 
+  for (const end of /** @type {const} */ (['stop', 'lost stop', 'silence']))
+    test(`a place is given up for good: ${end}`, async () => {
+      const { agent, driver } = setup();
+      await driver.arm();
+      driver.wheel.hands.pan = 1;
+      driver.run(400);
+      driver.wheel.hands.pan = 0;
+      driver.run(100);
+      assert.ok(agent.moved.at(-1).values.rover.pan > 30);
+      if (end === 'silence') agent.tellGroup({ state: 'disarmed', why: 'silence' });
+      else {
+        agent.deaf = end === 'lost stop';
+        const stopped = driver.control.stop(agent.now);
+        driver.run(100);
+        driver.control.tick(agent.now + 5000);
+        await stopped.catch(() => {});
+        agent.deaf = false;
+        if (end === 'stop') await driver.control.reset(agent.now);
+        if (end === 'stop') driver.wheel.centre();
+      }
+      agent.moved.length = 0;
+      driver.run(400);
+      assert.equal(driver.state, 'armed');
+      assert.ok(agent.moved.length > 0);
+      for (const { values } of agent.moved) assert.deepEqual(values.rover, { throttle: 0, steer: 0 }, 'it stays where it was stopped');
+    });
+
+  test('a place is given up for a command of its device, and of no other', async () => {
+    const { agent, driver } = setup();
+    await driver.arm();
+    driver.wheel.hands.pan = 1;
+    driver.run(400);
+    driver.wheel.hands.pan = 0;
+    await driver.control.command('lamp', 'switch', { on: true }, agent.now);
+    driver.run(40);
+    assert.ok(agent.moved.at(-1).values.rover.pan > 30);
+    const done = driver.control.command('rover', 'home', {}, agent.now);
+    driver.run(40);
+    assert.deepEqual(agent.moved.at(-1).values.rover, { throttle: 0, steer: 0 }, 'it stays where the command has put it');
+    await done;
+  });
+
   test('what no stick steers is put: a place stays where it is put, a speed lasts until it is let go', async () => {
     const { agent, driver } = setup();
     const other = { title: '', minimum: -1, maximum: 1, neutral: 0, unit: '', role: /** @type {const} */ ('other') };

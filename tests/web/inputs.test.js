@@ -48,6 +48,19 @@ describe('keys', () => {
     assert.deepEqual(keys.hands(1001), still());
   });
 
+  test('no key is held across Cmd, during which macOS tells of no release', () => {
+    const none = { shiftKey: false, ctrlKey: false, metaKey: false, key: 'w' };
+    for (const event of [{ ...none, key: 'Meta' }, { ...none, metaKey: true, key: 'Meta' }, { ...none, metaKey: true, shiftKey: true, key: '$' }]) {
+      const keys = new Keys();
+      assert.equal(keys.modifiers({ ...none, shiftKey: true }), false);
+      keys.press('KeyW', 0);
+      assert.equal(keys.hands(1000).throttle, 1);
+      assert.equal(keys.modifiers(event), true);
+      assert.deepEqual(keys.hands(1000), still());
+      assert.equal(keys.fast, event.shiftKey);
+    }
+  });
+
   test('Shift is fast, Ctrl is slow, both directions are none', () => {
     const keys = new Keys();
     keys.press('ArrowUp', 0);
