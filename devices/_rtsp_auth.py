@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+# A line break in a name or a challenge must not split the header.
+_NO_CONTROL = dict.fromkeys(range(32))
 # A scheme, and after it or a comma: name=value, the value perhaps quoted. One header may hold several challenges.
 _PART = re.compile(r'(?:([\w-]+)[ \t]+)?([\w-]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))|([\w-]+)')
 
@@ -99,4 +101,5 @@ def _digest(values: dict[str, str], method: str, url: str, user: str, password: 
         fields["opaque"] = values["opaque"]
     if "algorithm" in values:
         bare += f", algorithm={algorithm}"
-    return "Digest " + ", ".join(f'{key}="{value}"' for key, value in fields.items()) + bare
+    reply = "Digest " + ", ".join(f'{key}="{value}"' for key, value in fields.items()) + bare
+    return reply.translate(_NO_CONTROL)

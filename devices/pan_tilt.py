@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["PanTilt"]
 
 from collections.abc import Mapping
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -26,6 +27,9 @@ class PanTilt(OnPins, Actuator, Sensor):
 
         pan: ServoOptions = Field(description="the servo that turns to the sides; positive is right")
         tilt: ServoOptions = Field(description="the servo that turns up and down; positive is up")
+        at_start: Literal["slack", "home"] = Field(
+            "slack", description="`slack`: no pulses, and so no motion, before it is first told where to look; `home`: go home"
+        )
 
     def __init__(self, name: str, options: Options) -> None:
         super().__init__(name, options)
@@ -50,7 +54,8 @@ class PanTilt(OnPins, Actuator, Sensor):
     def open(self) -> None:
         for servo in self._servos.values():
             servo.open()
-            servo.home()
+            if self._options.at_start == "home":
+                servo.home()
 
     def apply(self, values: Mapping[str, float]) -> None:
         for name, degrees in values.items():
@@ -69,6 +74,6 @@ class PanTilt(OnPins, Actuator, Sensor):
 
     @command(title="Look ahead")
     def home(self) -> None:
-        """Turn both to `home_deg`, where they stand after the start."""
+        """Turn both to `home_deg`."""
         for servo in self._servos.values():
             servo.home()

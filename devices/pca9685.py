@@ -96,7 +96,7 @@ class Pca9685(Actuator):
 
     def open(self) -> None:
         chip = self._chip = opened(self._options.bus, self._options.address, "PCA9685")
-        chip.write(_ALL_OFF, 0, _FULL)  # LEDs off, before anything else: it may have gone on since the last agent
+        self._all_off(chip)  # before anything else: it may have gone on since the last agent
         prescale = round(_OSCILLATOR_HZ / (_STEPS * self._options.frequency_hz)) - 1
         chip.write(_MODE1, _SLEEP)  # the frequency can only be set while the oscillator rests (datasheet 7.3.5)
         chip.write(_PRESCALE, prescale)
@@ -119,9 +119,23 @@ class Pca9685(Actuator):
         if self._chip is None:
             return
         with contextlib.suppress(Exception):
-            self._chip.write(_ALL_OFF, 0, _FULL)  # no pulses: an ESC stops, a servo goes slack
+            self._all_off(self._chip)
         self._chip.close()
         self._chip = None
+
+    def _all_off(self, chip: I2c) -> None:
+        """No pulses: an ESC stops, a servo goes slack, lights are dark."""
+        dark_high = {one.channel for one in self._options.channels.values() if one.kind == "light" and one.invert}
+        if not dark_high:
+            chip.write(_ALL_OFF, 0, _FULL)
+            return
+        # One channel after the other, since the register for all would light these up for a moment; and byte by byte, since the
+        # chip counts on by itself only after `open` has told it to. Off wins over on (datasheet 7.3.3).
+        for number in range(16):
+            register = _CHANNEL_0 + 4 * number
+            if number in dark_high:
+                chip.write(register + 1, _FULL)
+            chip.write(register + 3, 0 if number in dark_high else _FULL)
 
     def _set(self, channel: Channel, value: float) -> None:
         if self._chip is None:

@@ -29,6 +29,10 @@ from edgeagent.drivers import Actuator, Axis, DeviceFault, Reading, Readings, Se
 
 MAX_LINE = 1024
 """Bytes of one line; a longer one is left out."""
+_AHEAD_S = 0.02
+"""No set-point is written while the line is still busy for longer with what was written before: the next one is newer."""
+_BITS = 10
+"""A byte on the line: a start bit, eight, a stop bit."""
 _NO_LIBRARY = 'Serial ports need pyserial: `pip install "edgeagent[gpio]"` or `sudo apt install python3-serial`.'
 _Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
@@ -93,6 +97,8 @@ class SerialLine(Actuator, Sensor):
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._fault: DeviceFault | None = None
+        self._clock = time.monotonic
+        self._free_at = 0.0  # when the line has carried all that was written
 
     @property
     def readings(self) -> Mapping[str, Reading]:
@@ -134,12 +140,14 @@ class SerialLine(Actuator, Sensor):
             raise DeviceFault(_NO_LIBRARY, retry=False) from None
         options = self._options
         try:
-            self._port = serial.Serial(options.port, options.baud, timeout=options.alive_s, write_timeout=0.2, exclusive=True)
+            # Half of it: a read that has just missed its time comes round within half a period.
+            self._port = serial.Serial(options.port, options.baud, timeout=options.alive_s / 2, write_timeout=0.2, exclusive=True)
         except serial.SerialException as error:
             raise DeviceFault(f"The serial port {options.port} cannot be opened: {_reason(error)}") from None
         self._decoder = Decoder(self.readings)
         self._closing = threading.Event()
         self._fault = None
+        self._free_at = 0.0
         self._thread = threading.Thread(
             target=self._listen, args=(self._port, self._closing), name=f"{self.name}-serial", daemon=True
         )
@@ -160,7 +168,7 @@ class SerialLine(Actuator, Sensor):
                     raise DeviceFault(
                         f"The board on {self._options.port} has said nothing for {now - heard_at:.1f} s; is it running?"
                     )
-                if now - told_at >= self._options.alive_s:
+                if now - told_at >= self._options.alive_s and self._busy_s() < self._options.alive_s:
                     told_at = now
                     self._send({"alive": True})
         except DeviceFault as fault:
@@ -171,22 +179,35 @@ class SerialLine(Actuator, Sensor):
                 self._fault = DeviceFault(f"The board on {self._options.port} is gone: {_reason(error)}")
                 self.wake()
 
-    def _send(self, message: Mapping[str, Any]) -> None:
-        line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+    def _busy_s(self) -> float:
+        """How long the line still has to do. A port takes kilobytes at once: without this a slow line would carry old set-points
+        for seconds, and a stop behind them."""
+        return self._free_at - self._clock()
+
+    def _send(self, message: Mapping[str, Any], first: bytes = b"") -> None:
+        line = first + json.dumps(message, separators=(",", ":")).encode() + b"\n"
         port = self._port
         if port is None:
             return
         try:
             with self._writing:
+                self._free_at = max(self._free_at, self._clock()) + _BITS * len(line) / self._options.baud
                 port.write(line)
         except Exception as error:
             raise DeviceFault(f"The board on {self._options.port} takes nothing: {_reason(error)}") from None
 
     def apply(self, values: Mapping[str, float]) -> None:
-        self._send({name: round(value, 4) for name, value in values.items()})
+        if self._busy_s() < _AHEAD_S:
+            self._send({name: round(value, 4) for name, value in values.items()})
 
     def stop(self) -> None:
-        self._send({"stop": True})
+        port, first = self._port, b""
+        with contextlib.suppress(Exception):  # not every kind of port of pyserial's can
+            if port is not None and port.out_waiting:
+                port.reset_output_buffer()  # before the lock: this frees who waits to write, too
+                self._free_at = self._clock()
+                first = b"\n"  # ends what was cut off
+        self._send({"stop": True}, first)
 
     def read(self) -> Readings:
         if self._fault is not None:

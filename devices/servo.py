@@ -70,8 +70,8 @@ class Servo(OnPins, Actuator, Sensor):
 
     @command(title="Turn to")
     def turn(self, degrees: Annotated[float, Field(ge=-180, le=180, description="°")]) -> None:
-        """Turn to an angle; what is beyond the servo's reach ends there."""
-        self._servo.turn(degrees)
+        """Turn to an angle; what is beyond the servo's reach, or the owner's limits, ends there."""
+        self._servo.turn(self.within("angle", degrees))
 
     @command(title="Home")
     def home(self) -> None:

@@ -15,6 +15,7 @@ from edgeagent.config import AxisLimits, Config, DeviceConfig
 from edgeagent.core.arbiter_events import ArbiterConfig
 from edgeagent.core.ports import CapturedAt, ViewerChannels
 from edgeagent.core.principals import Principals, principal_of
+from edgeagent.core.telemetry import Intervals
 from edgeagent.desk import Desk
 from edgeagent.drivers import registry
 from edgeagent.drivers.device import Actuator, Driver, Sensor
@@ -22,6 +23,7 @@ from edgeagent.drivers.introduce import device_info
 from edgeagent.drivers.supervisor import Supervisor
 from edgeagent.keeper.client import Keeper, plain_options
 from edgeagent.wire import keeper as wire
+from edgeagent.wire.control import DeviceInfo
 
 _log = logging.getLogger(__name__)
 
@@ -55,9 +57,7 @@ class Controls:
         self.secrets = [secret for driver in drivers.values() for secret in driver.secrets()]
         self.desk = Desk(
             ArbiterConfig(
-                devices=tuple(
-                    device_info(d, title=config.devices[n].title, group=config.devices[n].group) for n, d in drivers.items()
-                ),
+                devices=tuple(_info(driver, config.devices[name]) for name, driver in drivers.items()),
                 expiry_s=control.expiry_ms / 1000,
                 max_picture_age_s=control.max_picture_age_ms / 1000 if config.cameras else 0.0,
             ),
@@ -68,6 +68,11 @@ class Controls:
                 local=principal_of("This computer", here) if here != "watch" else None,
             ),
             captured_at=captured_at,
+            intervals={
+                (name, reading): Intervals(own.min_interval_s, own.max_interval_s)
+                for name, device in config.devices.items()
+                for reading, own in device.telemetry.items()
+            },
         )
         local = {name: driver for name, driver in drivers.items() if name not in kept}
         intervals = {name: device.interval_s for name, device in config.devices.items() if device.interval_s and name in local}
@@ -103,6 +108,17 @@ def _tell(keeper: asyncio.Task[None]) -> None:
 
 def _made(name: str, device: DeviceConfig, folder: Path | None) -> Driver:
     return registry.load_device(device.driver, folder)(name, device.options)
+
+
+def _info(driver: Driver, device: DeviceConfig) -> DeviceInfo:
+    info = device_info(driver, title=device.title, group=device.group)
+    readings = []
+    for reading in info.readings:
+        own = device.telemetry.get(reading.name)
+        if own is not None and own.dead_band is not None:
+            reading = reading.model_copy(update={"dead_band": own.dead_band})
+        readings.append(reading)
+    return info.model_copy(update={"readings": readings})
 
 
 def _kept(name: str, device: DeviceConfig) -> wire.KeptDevice:

@@ -27,7 +27,7 @@ from edgeagent.core.gate import Gate
 from edgeagent.core.ports import CapturedAt, DeviceEvents, DevicePort, KeeperPort, ViewerChannels
 from edgeagent.core.principals import Principals
 from edgeagent.core.ratelimit import Rate, TokenBucket
-from edgeagent.core.telemetry import Batch, Telemetry, TelemetryPolicy
+from edgeagent.core.telemetry import Batch, Intervals, Key, Telemetry, TelemetryPolicy
 from edgeagent.errors import DeviceFault, PeerError
 from edgeagent.model import Principal, Right, Value
 from edgeagent.wire import control as c
@@ -96,6 +96,7 @@ class Desk:
         keeper: What owns the devices that move; None while there is none.
         local: Commands to all other devices.
         telemetry: How often readings are told.
+        intervals: How often single readings are, by device and reading, where the owner wants it otherwise.
         wall: Unix time in seconds.
     """
 
@@ -109,6 +110,7 @@ class Desk:
         keeper: KeeperPort | None = None,
         local: DevicePort | None = None,
         telemetry: TelemetryPolicy | None = None,
+        intervals: Mapping[Key, Intervals] | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.keeper = keeper
@@ -120,9 +122,10 @@ class Desk:
         self._wall = wall
         self._devices = {device.name: fit(device) for device in config.devices}
         self._arbiter = Arbiter(config)
-        self._telemetry = Telemetry(config.devices, telemetry)
+        self._telemetry = Telemetry(config.devices, telemetry, intervals)
         self._alarms = Alarms(config.devices)
         self._alarm_last: dict[tuple[str, str], c.Alarm] = {}
+        self._unread: dict[Key, str] = {}  # readings that let nothing move while nobody reads them, as sentences
         self._viewers: dict[str, _Viewer] = {}
         self._events: deque[e.Event] = deque()
         self._feeding = False
@@ -192,7 +195,7 @@ class Desk:
         v = self._viewers.get(name)
         if v is None:
             v = self._viewers[name] = _Viewer(name, Gate(_now()))
-            self._feed(e.ViewerCame(name))
+            self._feed(e.ViewerCame(name, channels=False))
         if v.principal != principal:
             v.principal = principal
             self._feed(e.SignedIn(name, principal))
@@ -323,6 +326,14 @@ class Desk:
         if self.also is not None:
             self.also.device(name, phase, changed.text)
         self._feed(e.DeviceChanged(name, phase, changed.text))
+        if info.moves:  # then that has stopped its own group, and no other
+            return
+        for reading in info.readings:
+            if reading.stop_below is not None:
+                title = f"{reading.title or reading.name} of {info.title or name}"
+                unread = f"{title} is not known, since that does not work; nothing may move."
+                self._unread[name, reading.name] = "" if phase == "live" else unread
+                self._power_changed(name, reading.name)
 
     def readings(self, values: Mapping[str, Mapping[str, Value]], at: float) -> None:
         """See `DeviceEvents`."""
@@ -336,11 +347,17 @@ class Desk:
             self._news = True
             for v in self._viewers.values():
                 v.alarms[key] = None
-            self._feed(e.PowerChanged(f"{alarm.device}.{alarm.key}", alarm.text if alarm.level == "danger" else ""))
+            self._power_changed(alarm.device, alarm.key)
         early_s = _EARLY_S if len(values) > 1 else 0.0
         due = self._readings_due()
         if changed or (due is not None and (self._timer is None or self._timer.when() > due or due <= _now() + early_s)):
             self._work(early_s)
+
+    def _power_changed(self, device: str, key: str) -> None:
+        """Tell the arbiter whether this reading lets anything move: somebody reads it, and it is not too low."""
+        alarm = self._alarm_last.get((device, key))
+        low = alarm.text if alarm is not None and alarm.on and alarm.level == "danger" else ""
+        self._feed(e.PowerChanged(f"{device}.{key}", self._unread.get((device, key)) or low))
 
     def stopped(self, device: str, why: str, at: float) -> None:
         """See `KeeperEvents`."""

@@ -331,7 +331,7 @@ class Plain(BaseModel, extra="forbid"):
 
 class Probe(Sensor):
     Options = Plain  # type: ignore[assignment]
-    readings: Mapping[str, Reading] = {}
+    readings: Mapping[str, Reading] = {"volts": Reading(), "door": Reading(kind="flag")}
 
     def open(self) -> None: ...
 
@@ -428,6 +428,14 @@ class TestDevices:
             ("{driver: rover, pin: 1, limits: {trottle: {top: 1}}}", "limits.trottle", "did you mean `throttle`?"),
             ("{driver: rover, pin: 1, limits: {throttle: {top: 2}}}", "limits.throttle.top", "write 1 or less"),
             ("{driver: rover, pin: 1, limits: {throttle: {topp: 1}}}", "limits.throttle.topp", "did you mean `top`?"),
+            ("{driver: probe, pin: 1, telemetry: {volt: {dead_band: 1}}}", "telemetry.volt", "did you mean `volts`?"),
+            ("{driver: probe, pin: 1, telemetry: {door: {dead_band: 1}}}", "telemetry.door.dead_band", "is no number"),
+            (
+                "{driver: probe, pin: 1, telemetry: {door: {min_interval_s: 0}}}",
+                "telemetry.door.min_interval_s",
+                "write 0.1 or more",
+            ),
+            ("{driver: lamp, pin: 1, telemetry: {on: {dead_band: 1}}}", "telemetry.on", "this driver has none"),
             ("{driver: shy, pin: 1}", "", "the driver fails with these options (KeyError)"),
             ("{driver: odd, pin: 1}", "", "the driver fails with these options (AttributeError)"),
             ("{driver: rtsp}", "driver", "this driver is a camera: move x from `devices:` to `cameras:`"),

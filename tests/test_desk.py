@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from edgeagent.config import Drivers, load
+from edgeagent.controls import Controls
 from edgeagent.core.arbiter_events import ArbiterConfig
 from edgeagent.core.principals import Principals
 from edgeagent.desk import Desk
@@ -397,6 +399,65 @@ async def test_devices_keeper_and_battery_stop_it() -> None:
         assert alarms[0].text == "Voltage of Battery is 9.9 V, below 10.0 V; nothing may move."
 
 
+async def test_the_owner_says_from_which_change_on_a_reading_is_told() -> None:
+    config = load(
+        """
+        devices:
+          air:
+            driver: sim-sensor
+            readings: [temperature, humidity]
+            telemetry: {temperature: {dead_band: 0.7, min_interval_s: 2, max_interval_s: 60}}
+        """,
+        {},
+        Drivers.installed(),
+    )
+    w = World()
+    controls = Controls(config, w, lambda viewer, mid, rtp: None)
+    desk = controls.desk
+    (air,) = desk.devices
+    assert {reading.name: reading.dead_band for reading in air.readings}["temperature"] == 0.7
+    w.desk = desk
+    anna = w.person("v1")
+    desk.device("air", "live", "")
+    told: dict[str, list[Any]] = {"temperature": [], "humidity": []}
+    for second in range(10):
+        desk.readings({"air": {"temperature": 20.0 + 0.4 * second, "humidity": 50.0 + 10 * (second % 2)}}, now())
+        await asyncio.sleep(1)
+    for message in anna.heard:
+        if isinstance(message, c.ReadingsMessage):
+            for name, value in message.values["air"].items():
+                told[name].append(value)
+    assert told["humidity"] == [50.0, 60.0] * 5
+    assert told["temperature"] == pytest.approx([20.0, 20.8, 21.6, 22.4, 23.2])
+    await desk.close()
+
+
+async def test_a_battery_that_nobody_reads_stops_it() -> None:
+    async with world() as w:
+        anna = w.anna()
+        await anna.drive()
+        w.desk.device("battery", "retrying", "Look at its cable.")
+        assert w.keeper.log[-1] == "stop"
+        await asyncio.sleep(0.06)
+        assert (anna.group.state, anna.group.why) == ("fault", "battery")
+        assert anna.group.text == "Voltage of Battery is not known, since that does not work; nothing may move."
+        w.desk.device("battery", "starting", "")
+        ack = await anna.hold(0, 0.1)
+        assert ack is not None and ack.why == "fault"
+        w.desk.device("battery", "live", "")
+        await anna.hold(0, 0.1)
+        assert anna.group.state == "armed"
+        w.desk.readings({"battery": {"voltage": 9.9}}, now())
+        w.desk.device("battery", "retrying", "Look at its cable.")
+        w.desk.device("battery", "live", "")
+        await anna.hold(0, 0.1)
+        assert anna.group.text == "Voltage of Battery is 9.9 V, below 10.0 V; nothing may move.", "as it was before"
+        w.desk.device("lamp", "retrying", "Look at its cable.")
+        w.desk.readings({"battery": {"voltage": 12.0}}, now())
+        await anna.hold(0, 0.1)
+        assert anna.group.state == "armed", "what nobody needs for driving may fail"
+
+
 async def test_the_agent_that_ends_stops_and_says_so() -> None:
     w = World()
     w.desk.up(True)
@@ -432,6 +493,10 @@ async def test_commands_find_their_way_and_their_answer() -> None:
             await asyncio.sleep(0)
             assert anna.answer(anna.id).code == code
         anna.ask(c.Lease, group="drive", do="request")
+        assert "let go of everything first" in anna.ask(c.Command, device="rover", command="horn").message
+        await anna.hold(0.6, 0.1)
+        assert anna.ask(c.Command, device="rover", command="horn").code == 409, "the sticks were never at rest"
+        await anna.hold(0, 0.5)
         anna.ask(c.Command, device="rover", command="horn")
         await asyncio.sleep(0)
         assert w.keeper.calls == [("rover", "horn", {})]
@@ -449,7 +514,7 @@ async def test_a_command_that_has_not_begun_does_not_follow_a_stop() -> None:
     """Both arrive in one packet: the stop is carried out at once, the command by a task of its own."""
     async with world() as w:
         anna = w.anna()
-        anna.ask(c.Lease, group="drive", do="request")
+        await anna.drive()
         anna.ask(c.Command, device="rover", command="horn")
         number = anna.id
         w.local.answer = "done"

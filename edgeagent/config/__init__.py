@@ -51,7 +51,7 @@ from edgeagent.errors import ConfigError, ConfigProblem, DeviceFault
 
 _COMMON = {
     "cameras": {"driver", "title"},
-    "devices": {"driver", "title", "group", "interval_s", "limits", "mqtt"},
+    "devices": {"driver", "title", "group", "interval_s", "limits", "telemetry", "mqtt"},
 }
 _DEFAULT_GROUP = "drive"
 
@@ -260,7 +260,7 @@ def _unfitting(
     try:
         driver = kind(name, options)
         axes = sorted(driver.axes) if isinstance(driver, Actuator) and moves else []
-        device_info(driver)  # what viewers are told of it, before anything is opened
+        readings = {reading.name: reading.kind for reading in device_info(driver).readings}  # and all else that viewers are told
     except DeviceFault as fault:
         return [*problems, ConfigProblem(path_text(path), redact(fault.message))]
     except Exception as error:  # a driver may fail in any way
@@ -274,6 +274,14 @@ def _unfitting(
         if axis not in axes:
             known = nearest(str(axis), axes) if axes else "this driver has none"
             problems.append(ConfigProblem(path_text((*path, "limits", str(axis))), f"there is no such axis; {known}"))
+    telling = common.get("telemetry")
+    for reading, own in telling.items() if isinstance(telling, dict) else ():
+        place = (*path, "telemetry", str(reading))
+        if reading not in readings:
+            known = nearest(str(reading), sorted(readings)) if readings else "this driver has none"
+            problems.append(ConfigProblem(path_text(place), f"there is no such reading; {known}"))
+        elif isinstance(own, dict) and own.get("dead_band") is not None and readings[reading] != "number":
+            problems.append(ConfigProblem(path_text((*place, "dead_band")), "leave it out: this reading is no number"))
     return problems
 
 

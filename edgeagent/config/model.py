@@ -16,6 +16,7 @@ __all__ = [
     "Media",
     "Mqtt",
     "Operator",
+    "Telling",
     "Tls",
     "WebRtc",
 ]
@@ -353,6 +354,19 @@ class AxisLimits(Section):
     """Seconds of rest before the axis goes the other way: for gears and motor bridges."""
 
 
+class Telling(Section):
+    """How often one reading is told to those who watch."""
+
+    dead_band: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """A change smaller than this, in the reading's unit, is not worth telling; the driver's own by default. Numbers only."""
+
+    min_interval_s: Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)] | None = None
+    """Shortest time between two values, in seconds; 0.1 by default."""
+
+    max_interval_s: Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)] | None = None
+    """It is told so often, in seconds, even where it does not change; 5 by default."""
+
+
 class DeviceConfig(Section):
     """One sensor or actuator. In the file the driver's options stand beside these keys."""
 
@@ -370,6 +384,9 @@ class DeviceConfig(Section):
 
     limits: Annotated[dict[Key, AxisLimits], Field(max_length=16)] = {}
     """By axis: dead zone, expo, top speed and more."""
+
+    telemetry: Annotated[dict[Key, Telling], Field(max_length=64)] = {}
+    """By reading: from which change on, and how often, it is told to those who watch."""
 
     mqtt: bool = False
     """Publish its readings on the broker, where all who may read there see them."""

@@ -25,7 +25,8 @@ A group of devices that move together obeys one viewer at a time, the holder of 
     any        AgentStopping                                         FREE         StopMoving(all); refuses everything from now on
 
 "held" is DISARMED or ARMED, or STOPPED or FAULT with a holder: a lease outlives both, set-points are then dropped. A command of a
-device that moves is watched like a set-point: where none follows it in time, the group is stopped. Whatever was dropped is counted.
+device that moves is refused unless the group is ARMED, where it has axes and its holder has channels to arm it by. Otherwise it is
+watched like a set-point: where none follows it in time, the group is stopped. Whatever was dropped is counted.
 """
 
 from __future__ import annotations
@@ -156,9 +157,9 @@ class Arbiter:
                     except PeerError as error:
                         self.counters.refused += 1
                         out.append(e.Answer(viewer, c.Refused(id=message.id, code=error.code, message=error.message)))
-            case e.ViewerCame(viewer):
+            case e.ViewerCame(viewer, channels):
                 silence_s = max(1.0, 1.5 * self._config.expiry_s)
-                self._viewers.setdefault(viewer, ArbiterViewer(viewer, Lateness(silence_s=silence_s)))
+                self._viewers.setdefault(viewer, ArbiterViewer(viewer, Lateness(silence_s=silence_s), channels))
             case e.SignedIn(viewer, principal):
                 if v := self._viewers.get(viewer):
                     self._signed_in(v, principal, now, out)
@@ -351,6 +352,9 @@ class Arbiter:
                 raise PeerError(409, self._state(g)[2])
             if trouble := self._trouble(g):
                 raise PeerError(503, trouble[1])
+            if v.channels and not g.armed and any(g.axes.values()):  # armed means a fresh picture, too
+                text = f"{device.title or device.name} moves, and is not armed: let go of everything first."
+                raise PeerError(409, f"{text} {g.text}".rstrip())
             g.heard = now
             if not g.armed:
                 g.commanded, g.until = True, now + self._config.expiry_s

@@ -65,9 +65,11 @@ class ArbiterConfig:
 
 @dataclass(slots=True, frozen=True)
 class ViewerCame:
-    """A viewer has opened the first of his channels."""
+    """A viewer has opened the first of his channels. `channels`: False for one without, like a home automation, who can send no
+    set-points and sees nothing, and so is not asked to be at neutral before a command of what moves."""
 
     viewer: str
+    channels: bool = True
 
 
 @dataclass(slots=True, frozen=True)

@@ -21,6 +21,7 @@ class ArbiterViewer:
 
     name: str
     lateness: Lateness
+    channels: bool = True
     principal: Principal = field(default_factory=Principal)
 
     @property

@@ -112,6 +112,10 @@ class Shaper:
         sign = math.copysign(1.0, -away if limits.invert else away)
         return self._within(sign * share * limits.top + limits.trim)
 
+    def limited(self, value: float) -> float:
+        """Where a value leads in the end, in the axis' unit: for what is no set-point, and so is not brought there by `step`."""
+        return self._value(self.target(value))
+
     def step(self, target: float, now: float) -> float:
         """Go on towards `target` (a share, from `target()`) and return what the axis is given now, in its unit."""
         limits = self._limits

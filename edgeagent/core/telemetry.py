@@ -13,7 +13,7 @@ whose channel was full is owed those readings: he gets their newest values, alon
 
 from __future__ import annotations
 
-__all__ = ["Batch", "Telemetry", "TelemetryCounters", "TelemetryPolicy", "as_told"]
+__all__ = ["Batch", "Intervals", "Telemetry", "TelemetryCounters", "TelemetryPolicy", "as_told"]
 
 import json
 import math
@@ -47,6 +47,14 @@ class TelemetryPolicy:
 
 
 @dataclass(slots=True, frozen=True)
+class Intervals:
+    """The owner's own for one reading, in seconds; None as the policy has it. `max_s` is at least `min_s`."""
+
+    min_s: float | None = None
+    max_s: float | None = None
+
+
+@dataclass(slots=True, frozen=True)
 class Batch:
     """Values of one message, by device and reading."""
 
@@ -70,15 +78,17 @@ class TelemetryCounters:
 @dataclass(slots=True)
 class _Entry:
     info: ReadingInfo
+    min_interval_s: float
+    max_interval_s: float
     value: Value | None = None
     told: Value | None = None
     told_at: float = -math.inf
     fresh: bool = False
 
-    def due(self, policy: TelemetryPolicy) -> float:
+    def due(self) -> float:
         if not self.fresh:
             return math.inf
-        return self.told_at + (policy.min_interval_s if self._changed() else policy.max_interval_s)
+        return self.told_at + (self.min_interval_s if self._changed() else max(self.min_interval_s, self.max_interval_s))
 
     def _changed(self) -> bool:
         if isinstance(self.value, float) and isinstance(self.told, float):
@@ -89,9 +99,17 @@ class _Entry:
 class Telemetry:
     """Readings of all devices. Time is an argument, in seconds; `flush` is due at `next_deadline()`."""
 
-    def __init__(self, devices: Iterable[DeviceInfo], policy: TelemetryPolicy | None = None) -> None:
-        self._policy = policy or TelemetryPolicy()
-        self._entries = {(device.name, info.name): _Entry(info) for device in devices for info in device.readings}
+    def __init__(
+        self, devices: Iterable[DeviceInfo], policy: TelemetryPolicy | None = None, intervals: Mapping[Key, Intervals] | None = None
+    ) -> None:
+        self._policy = policy = policy or TelemetryPolicy()
+        self._entries: dict[Key, _Entry] = {}
+        for device in devices:
+            for info in device.readings:
+                own = (intervals or {}).get((device.name, info.name), Intervals())
+                min_s = policy.min_interval_s if own.min_s is None else own.min_s
+                max_s = policy.max_interval_s if own.max_s is None else own.max_s
+                self._entries[device.name, info.name] = _Entry(info, min_s, max_s)
         self._owed: dict[str, set[Key]] = {}
         self._due = math.inf
         self._tick = -math.inf  # not before this time
@@ -118,7 +136,7 @@ class Telemetry:
                     self.counters.unfit += 1
                 else:
                     entry.value, entry.fresh = fit, True
-                    self._due = min(self._due, entry.due(self._policy))
+                    self._due = min(self._due, entry.due())
 
     def forget(self, device: str) -> None:
         """What this device last told says nothing any more."""
@@ -144,10 +162,10 @@ class Telemetry:
             return []
         told = []
         for key, entry in self._entries.items():
-            if entry.due(self._policy) <= now:
+            if entry.due() <= now:
                 entry.told, entry.told_at, entry.fresh = entry.value, now, False
                 told.append(key)
-        self._due = min((entry.due(self._policy) for entry in self._entries.values()), default=math.inf)
+        self._due = min((entry.due() for entry in self._entries.values()), default=math.inf)
         batches = self._batches(told)
         self.counters.batches += len(batches)
         return batches

@@ -98,7 +98,7 @@ def _of_options(model: type[BaseModel], given: BaseModel) -> list[str]:
         for name, field in described.items()
         if not field.get("description")
     ]
-    if taken := {"driver", "group", "interval_s", "limits"} & model.model_fields.keys():
+    if taken := {"driver", "group", "interval_s", "limits", "telemetry"} & model.model_fields.keys():
         problems.append(f"An option is called {' and '.join(sorted(taken))}, which stands for something else below every device.")
     if not any(isinstance(value, SecretStr) for value in vars(given).values()):
         try:

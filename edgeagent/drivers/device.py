@@ -213,6 +213,12 @@ class Actuator(Driver):
     """Whether it moves something: then set-points drive it, under a lease, and expire. False for what is switched by commands and
     stays as it is: lamps, relays."""
 
+    def __init__(self, name: str, options: Any) -> None:
+        super().__init__(name, options)
+        self.within: Callable[[str, float], float] = lambda axis, value: value
+        """Set by the keeper: where the owner's `limits` of an axis let a value lead. `apply` gets its values so; a command that
+        turns an axis to a value it was given asks first: `self.within("angle", degrees)`."""
+
     @property
     def axes(self) -> Mapping[str, Axis]:
         """What set-points move, known before it is open; none for what is switched."""

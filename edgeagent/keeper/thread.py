@@ -102,6 +102,7 @@ class DeviceThread:
         self._busy_until = math.inf  # of `apply`: its set-point's deadline
         self._busy_looks = 0
         self._apply: tuple[Mapping[str, float], float] | None = None
+        self._applied = False  # the last thing done was an `apply`
         self._orders: deque[Order] = deque()
         self._read_at = 0.0
         self._limits_s = {"open": max(OPEN_S, driver.timeout_s), "order": driver.timeout_s, "read": driver.timeout_s}
@@ -252,7 +253,8 @@ class DeviceThread:
                     self._changed.wait_for(lambda: self._closing, wait_s)
 
     def _serve(self) -> None:
-        """Carry out what is wanted, stops first, until something fails."""
+        """Carry out what is wanted until something fails: stops first, then set-points; but behind each of those comes one command
+        that waits or a read that is due, so that a slow `apply` does not keep a battery from being read while it drives."""
         self._read_at = self._clock()
         while True:
             job = self._next()
@@ -266,13 +268,17 @@ class DeviceThread:
                     return "stop", self._driver.stop
                 if self._closing:
                     raise _Closed
+                read_due = self._interval_s is not None and self._read_at <= now
                 if self._apply is not None:
                     values, until = self._apply
-                    self._apply = None
-                    if now < until:
-                        self._busy_until = until
+                    if now >= until:
+                        self._apply = None
+                        continue
+                    self._busy_until = until  # also of what goes before it
+                    if not (self._applied and (self._orders or read_due)):
+                        self._apply, self._applied = None, True
                         return "apply", functools.partial(self._driver.apply, values)
-                    continue
+                self._applied = False
                 if self._orders:
                     return "order", functools.partial(self._carry_out, self._orders.popleft())
                 wait_s = None

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -90,6 +90,10 @@ def _range_of(axis: object) -> AxisRange:
     return AxisRange(**{key: value for key, value in asdict(axis).items() if key in AxisRange.__slots__})  # type: ignore[call-overload]
 
 
+def _within(shapers: Mapping[str, Shaper]) -> Callable[[str, float], float]:
+    return lambda axis, value: shapers[axis].limited(value)
+
+
 class Worker:
     """One run of the keeper. `work` returns with the exit code, or the process ends without.
 
@@ -149,7 +153,9 @@ class Worker:
                 continue
             driver = item.kind(name, item.kind.Options.model_validate(item.kept.options))
             axes = {axis: _range_of(found) for axis, found in driver.axes.items()}
-            devices[name] = keeping.Kept(item.kept.group, axes, _limits_of(item.kept))
+            limits = _limits_of(item.kept)
+            devices[name] = keeping.Kept(item.kept.group, axes, limits)
+            driver.within = _within({axis: Shaper(range_, limits.get(axis)) for axis, range_ in axes.items()})
             self._threads[name] = DeviceThread(name, driver, self._told, interval_s=item.kept.interval_s)
         self._keeping = keeping.Keeping(devices, self._run, now)
         for thread in self._threads.values():

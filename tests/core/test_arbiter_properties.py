@@ -260,10 +260,12 @@ class Control(RuleBasedStateMachine):
 
     @rule(viewer=viewers, device=st.sampled_from(["rover", "tilt", "lamp", "ghost"]))
     def command(self, viewer: str, device: str) -> None:
+        group = MOVING[device].group if device in MOVING else ""
+        armed = bool(group) and self.arbiter.view(group, viewer).state == "armed"
         if self.ask(viewer, c.Command(id=self.next_id(), device=device, command="horn", args={})):
             assert self.here[viewer] != "watch"
             if device in MOVING:
-                group = MOVING[device].group
+                assert armed, "with neutral and a fresh picture, as for set-points"
                 assert self.arbiter.view(group, viewer).holder == viewer
                 assert not self.barred(group)
 

@@ -106,6 +106,9 @@ def test_by_the_numbers() -> None:
     assert shaper.step(shaper.target(10), 0.0) == 5
     assert shaper.step(shaper.target(-2), 0.1) == -1
     assert Shaper(AxisRange(), Limits(invert=True)).target(0.25) == -0.25
+    arm = Shaper(AxisRange(-90, 90, position=True), Limits(top=0.2, slew=0.1))
+    assert (arm.limited(90), arm.limited(-400), arm.limited(0)) == (18, -18, 0)
+    assert arm.output == 0
 
 
 def test_ramps() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeagent.core.alarms import Alarms
-from edgeagent.core.telemetry import Telemetry, TelemetryPolicy
+from edgeagent.core.telemetry import Intervals, Telemetry, TelemetryPolicy
 from edgeagent.wire.codec import encode
 from edgeagent.wire.control import ReadingInfo, ReadingsMessage
 from tests.support.control import BATTERY, LAMP, ROVER, device
@@ -153,3 +153,16 @@ def test_a_newcomer_is_told_what_is_on() -> None:
     alarms.update({"oven": {"heat": 230.0}})
     assert [alarm.text for alarm in alarms.on] == ["heat of Oven is 230 °C, above 200 °C."]
     assert alarms.update({"oven": {"heat": "hot"}}) == []
+
+
+def test_the_owner_says_how_often_one_reading_is_told() -> None:
+    own = {("station", "steps"): Intervals(min_s=2.0, max_s=1.0), ("station", "temperature"): Intervals(max_s=0.5)}
+    telemetry = Telemetry([STATION], intervals=own)
+    at: dict[str, list[float]] = {"steps": [], "temperature": [], "words": []}
+    for tick in range(51):
+        telemetry.update({"station": {"steps": tick, "temperature": 20.0, "words": "still"}})
+        for _, name in told(telemetry, tick / 10):
+            at[name].append(tick / 10)
+    assert at["steps"] == [0, 2, 4], "not more often, though it changes all the time"
+    assert at["temperature"] == [tick / 10 for tick in range(0, 51, 5)], "as a sign of life"
+    assert at["words"] == [0, 5], "as ever"

@@ -195,6 +195,10 @@ def test_a_servo_turns_and_holds(pins: Any) -> None:
     made.stop()
     made.apply({})
     assert pulse_us(pins.pin(12)) == pytest.approx(2500), "it holds"
+    made.within = lambda axis, degrees: degrees / 2
+    made.turn(60.0)
+    assert made.read() == {"angle": 30.0}, "the owner's limits hold for a command, too"
+    made.within = lambda axis, degrees: degrees
     made.turn(-200.0)
     assert pulse_us(pins.pin(12)) == pytest.approx(500) and made.read() == {"angle": -90.0}
     made.home()
@@ -209,8 +213,15 @@ def test_a_servo_turns_and_holds(pins: Any) -> None:
 
 
 def test_a_mount_turns_both_ways(pins: Any) -> None:
-    made = driver("pan-tilt", pan={"pin": 12, "invert": True}, tilt={"pin": 13, "min_deg": -30, "max_deg": 60, "home_deg": 15})
+    where = {"pan": {"pin": 12, "invert": True}, "tilt": {"pin": 13, "min_deg": -30, "max_deg": 60, "home_deg": 15}}
+    homing = driver("pan-tilt", **where, at_start="home")
+    homing.open()
+    assert homing.read() == {"pan": 0.0, "tilt": 15.0}
+    homing.close()
+    made = driver("pan-tilt", **where)
     made.open()
+    assert made.read() == {}, "nobody has asked for anything yet"
+    assert pins.pin(12).state == pins.pin(13).state == 0
     made.apply({"pan": 45.0, "tilt": 60.0})
     assert pulse_us(pins.pin(12)) == pytest.approx(1250) and pulse_us(pins.pin(13)) == pytest.approx(2000)
     made.home()

@@ -168,6 +168,29 @@ def test_servos_and_motors_on_one_chip() -> None:
     assert [chip.duty(channel) for channel in range(16)] == [0] * 16
 
 
+def test_a_light_that_is_dark_when_its_output_is_high_stays_dark(monkeypatch: pytest.MonkeyPatch) -> None:
+    channels = {"lamp": {"channel": 3, "kind": "light", "invert": True}, "wheel": {"channel": 4, "kind": "motor"}}
+    made = driver("pca9685", channels=channels)
+    made.open()
+    chip = FakeBus.chips["PCA9685", 0x40]
+    assert isinstance(chip, _Pca9685)
+    made.stop()
+    assert chip.duty(3) == 1.0
+    seen: list[float] = []
+    written = chip.written
+
+    def watched(register: int, data: bytes) -> None:
+        written(register, data)
+        seen.append(chip.duty(3))
+
+    monkeypatch.setattr(chip, "written", watched)
+    made.close()
+    made.open()
+    made.close()
+    assert set(seen) == {1.0}, "never lit for a moment"
+    assert [chip.duty(channel) for channel in range(16) if channel != 3] == [0] * 15
+
+
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgeagent.drivers import DeviceFault
@@ -101,11 +101,12 @@ def test_stale(header: str, expected: bool) -> None:
     assert is_stale([header]) is expected
 
 
+@example(text="", user='\n"')
 @given(st.text(alphabet='Digest ba,="\\\nsicrealmnonce\u00e9-', max_size=80), st.text(max_size=5))
 def test_any_challenge_is_read_and_no_answer_splits_a_header(text: str, user: str) -> None:
     for header in (text, f'Digest realm="{text}", nonce="{text}", qop="auth"', f"Basic {text}, Digest {text}"):
         reply = answer(header, user=user)
-        assert "\n" not in reply.replace(text, "").replace(user, "")
+        assert "\n" not in reply
 
 
 SDP = "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:track1\r\n"

@@ -91,6 +91,54 @@ def test_readings_come_and_axes_go(board: Board) -> None:
     made.close()
 
 
+class SlowPort:
+    """A port that takes whatever is written at once, and puts it on the line byte by byte, as a UART does."""
+
+    def __init__(self, baud: int) -> None:
+        self.now, self._sent_to, self._byte_s, self._waiting = 0.0, 0.0, 10 / baud, b""
+        self.told: list[tuple[float, bytes]] = []
+
+    def write(self, data: bytes) -> None:
+        self._waiting += data
+
+    @property
+    def out_waiting(self) -> int:
+        return len(self._waiting)
+
+    def reset_output_buffer(self) -> None:
+        self._waiting = b""
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        count = int((self.now - self._sent_to) / self._byte_s)
+        sent, self._waiting = self._waiting[:count], self._waiting[count:]
+        self._sent_to = self._sent_to + count * self._byte_s if self._waiting else self.now
+        self.told.append((self.now, sent))
+
+
+@pytest.mark.parametrize("flushes", [True, False])
+def test_on_a_slow_line_a_stop_waits_behind_no_old_set_points(flushes: bool) -> None:
+    """9600 baud carry a set-point of two axes in 30 to 45 ms; 50 come in a second."""
+    made = SerialLine("arduino", SerialLine.Options(port="/dev/null", baud=9600, axes=AXES))
+    made._port = port = SlowPort(9600)
+    made._clock = lambda: port.now
+    if not flushes:
+        port.reset_output_buffer = lambda: None  # type: ignore[method-assign]  # as an adapter that has taken it all
+    for number in range(500):
+        made.apply({"throttle": number / 500, "arm": 120.1234})
+        port.pass_time(0.02)
+    driven = b"".join(data for _, data in port.told).split(b"\n")[:-1]
+    assert len(driven) > 150, "the line is used"
+    assert json.loads(driven[-1])["throttle"] > 0.98, "what is carried is new"
+    stopped_at = port.now
+    made.stop()
+    port.told.clear()
+    while port.out_waiting:
+        port.pass_time(0.01)
+    assert port.now - stopped_at <= (0.03 if flushes else 0.1)
+    assert b"".join(data for _, data in port.told).endswith(b'\n{"stop":true}\n')
+
+
 def test_conforms(board: Board) -> None:
     assert_device_conforms(SerialLine, {"port": board.path, "readings": READINGS, "axes": AXES})
 

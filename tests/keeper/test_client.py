@@ -92,6 +92,7 @@ async def test_it_moves_ramps_reads_obeys_and_ends(bench: Bench, monkeypatch: py
         assert speeds == sorted(speeds) and len(set(speeds)) > 3
 
         assert await keeper.command("left", "add", {"a": 2, "b": 3}) == 5
+        assert await keeper.command("left", "reach", {"throttle": 1.0}) == 0.5, "no farther than a set-point"
         with pytest.raises(PeerError, match="a: write a whole number") as refused:
             await keeper.command("left", "add", {"a": "2", "b": 3})
         assert refused.value.code == 400

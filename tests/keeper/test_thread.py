@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 from pydantic import BaseModel
 
-from edgeagent.drivers import Actuator, Axis, command
+from edgeagent.drivers import Actuator, Axis, Reading, Readings, Sensor, command
 from edgeagent.keeper.thread import RESCUE_S, DeviceThread, Failed, Opened, Report
 from edgeagent.wire.keeper import Order
 from tests.support.procs import wait_until
@@ -117,3 +117,55 @@ def test_a_command_that_keeps_a_set_point_waiting_until_it_expires_has_failed(wo
     world.now += 0.11
     world.look()
     assert Failed("motor") in world.reports
+
+
+class Slow(Stuck, Sensor):
+    """It is read as well, and writes down what is done."""
+
+    interval_s = 0.5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[str] = []
+
+    @property
+    def readings(self) -> Mapping[str, Reading]:
+        return {"battery": Reading(stop_below=10.0)}
+
+    def read(self) -> Readings:
+        self.log.append("read")
+        return {"battery": 12.0}
+
+    def apply(self, values: Mapping[str, float]) -> None:
+        self.log.append("apply")
+        super().apply(values)
+
+    @command()
+    def horn(self) -> None:
+        self.log.append("horn")
+
+
+def test_set_points_that_come_faster_than_it_takes_them_keep_nothing_else_waiting() -> None:
+    now, reports, motor = [100.0], list[Report](), Slow()
+    thread = DeviceThread("motor", motor, reports.append, clock=lambda: now[0])
+    thread.start()
+    try:
+        wait_until(lambda: motor.log == ["read"], "the first reading")
+        thread.apply({"throttle": 1.0}, now[0] + 60)
+        assert motor.inside.wait(30)
+        now[0] += 1.0  # it is to be read again
+        thread.order(Order(run=0, id=1, device="motor", command="horn"))
+        again, motor.inside = motor.go, threading.Event()
+        motor.go = threading.Event()
+        thread.apply({"throttle": 0.9}, now[0] + 60)
+        again.set()
+        assert motor.inside.wait(30)
+        assert motor.log == ["read", "apply", "horn", "apply"]
+        thread.apply({"throttle": 0.8}, now[0] + 60)
+        motor.go.set()
+        wait_until(lambda: len(motor.log) == 6, "the third")
+        assert motor.log[4:] == ["read", "apply"]
+    finally:
+        motor.go.set()
+        thread.close()
+        assert thread.ended(30)

@@ -115,6 +115,10 @@ class Recorder(Actuator, Sensor):
         return a + b
 
     @command()
+    def reach(self, throttle: float) -> float:
+        return self.within("throttle", throttle)
+
+    @command()
     def break_down(self) -> None:
         raise DeviceFault("The recorder broke down.")
 
