@@ -15,7 +15,6 @@ __all__ = ["Service"]
 
 import asyncio
 import contextlib
-import ipaddress
 import json
 import logging
 import resource
@@ -29,6 +28,7 @@ from typing import TypeVar
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
+from edgeagent.core.network import network_of
 from edgeagent.errors import EdgeAgentError, PeerError
 from edgeagent.http.guests import Guest, Guests
 from edgeagent.http.secure import SecureListener
@@ -279,7 +279,7 @@ class Service:
         return web.json_response({"ok": True})
 
     async def _request(self, request: web.Request) -> web.Response:
-        answer = await self.answer(await _body(request), _source(request), "https")
+        answer = await self.answer(await _body(request), network_of(request.remote or ""), "https")
         status = e.Refused.model_validate_json(answer).code if answer.startswith("{") else 200
         return web.Response(status=status, text=answer, content_type="application/json" if status != 200 else "application/jose")
 
@@ -336,17 +336,6 @@ async def _body(request: web.Request) -> bytes:
 
 def _refusal(code: int, message: str) -> web.Response:
     return web.Response(status=code, text=e.plain_refusal(code, message), content_type="application/json")
-
-
-def _source(request: web.Request) -> str:
-    """Who shares a limit: an IPv4 address, or the network of an IPv6 one, of which a household has many addresses."""
-    try:
-        address = ipaddress.ip_address(request.remote or "")
-    except ValueError:
-        return ""
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(address.ipv4_mapped or ipaddress.IPv6Network((address, 64), strict=False))
-    return str(address)
 
 
 def _shown_certificate(request: web.Request) -> tuple[str, str] | None:

@@ -6,7 +6,6 @@ __all__ = ["HttpDoor", "HttpOptions"]
 
 import asyncio
 import errno
-import ipaddress
 import json
 import logging
 import socket
@@ -25,7 +24,7 @@ from edgeagent.errors import DeviceFault, EdgeAgentError, PeerError
 from edgeagent.http.guard import Guard, Refused, is_own
 from edgeagent.http.guests import Guest, Guests
 from edgeagent.http.metrics import Metric, render
-from edgeagent.http.names import Names
+from edgeagent.http.names import Names, is_loopback
 from edgeagent.http.pages import Pages, content_security_policy
 from edgeagent.http.problems import problem, problem_of
 from edgeagent.http.secure import SecureListener
@@ -108,7 +107,7 @@ class HttpDoor:
         self._health = health
         self._metrics = metrics
         self._ticket = ticket
-        local_only = options.token is None and _is_loopback(options.host)
+        local_only = options.token is None and is_loopback(options.host)
         # The pages that are allowed are the owner's own, and so are their hosts.
         hosts = [urlsplit(origin).hostname or "" for origin in options.cors]
         names = Names([*options.names, *hosts, socket.gethostname()], self._certified)
@@ -404,15 +403,6 @@ def _from_own_page(request: web.Request) -> bool:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _sentence(options: HttpOptions, error: OSError) -> str:

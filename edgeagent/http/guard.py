@@ -16,7 +16,7 @@ from aiohttp.typedefs import LooseHeaders
 from edgeagent.core.ratelimit import KeyedBuckets, Rate, TokenBucket
 from edgeagent.errors import PeerError
 from edgeagent.http.guests import network_of
-from edgeagent.http.names import Names, is_local, name_of
+from edgeagent.http.names import Names, is_local, is_loopback, name_of
 
 COOKIE = "edgeagent"
 VIEWER = ""
@@ -123,7 +123,7 @@ class Guard:
         forwarded = any(name in _PROXIES or name.startswith("x-forwarded-") for name in names)
         # nginx, where nobody told it otherwise, says nothing, calls us 127.0.0.1, and speaks what no browser has for long.
         forwarded = forwarded or request.version < (1, 1)
-        return not forwarded and is_local(f"[{remote}]" if ":" in remote else remote) and is_local(request.host)
+        return not forwarded and is_loopback(remote) and is_local(request.host)
 
     def require(self, request: web.Request, now: float) -> None:
         """Raise Refused (401, 429) where the request is not authorized."""

@@ -10,27 +10,22 @@ from __future__ import annotations
 __all__ = ["Guest", "Guests", "network_of"]
 
 import asyncio
-import ipaddress
 from collections.abc import Callable
+
+from edgeagent.core import network
+from edgeagent.http.names import is_loopback
 
 FIRST_REQUEST_S = 10.0
 """How long a connection may take for its first request."""
 FROM_ONE = 32
 """Connections from one network; a browser opens six, and more people may share an address."""
+_OF_MANY = frozenset({"::/64", "fe80::/64"})  # loopback, and all link-local addresses of all machines
 
 
 def network_of(address: str) -> str:
-    """Who shares one limit: an IPv4 address, or the /64 of an IPv6 one, since a single machine may use each address in it."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(ip, ipaddress.IPv4Address):
-        return str(ip)
-    if ip.ipv4_mapped is not None:
-        return str(ip.ipv4_mapped)
-    # Link-local ones are all of one /64.
-    return str(ip if ip.is_loopback or ip.is_link_local else ipaddress.ip_network((ip, 64), strict=False))
+    """Who shares one limit: as `core.network.network_of`, but loopback and link-local addresses by themselves."""
+    found = network.network_of(address)
+    return address.partition("%")[0] if found in _OF_MANY else found
 
 
 class Guests:
@@ -50,16 +45,16 @@ class Guests:
 
     def let_in(self, guest: Guest, address: str) -> bool:
         """Take one more, at the cost of another where that must be; False where there is no room."""
-        network = network_of(address)
-        own = [other for other, theirs in self._here.items() if theirs == network]
-        crowded = len(own) >= self._from_one and not _is_loopback(network)
+        origin = network_of(address)
+        own = [other for other, theirs in self._here.items() if theirs == origin]
+        crowded = len(own) >= self._from_one and not is_loopback(origin)
         if crowded or len(self._here) >= self._most:
             idle = next((other for other in (own if crowded else self._here) if not other.requests), None)
             if idle is None:
                 return False
             idle.leave()
             idle.hang_up()
-        self._here[guest] = network
+        self._here[guest] = origin
         return True
 
     def seen(self, guest: Guest) -> None:
@@ -150,10 +145,3 @@ class Guest(asyncio.Protocol):
     def resume_writing(self) -> None:
         if self._inner is not None:
             self._inner.resume_writing()
-
-
-def _is_loopback(network: str) -> bool:
-    try:
-        return ipaddress.ip_address(network).is_loopback
-    except ValueError:
-        return False

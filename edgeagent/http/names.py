@@ -8,7 +8,7 @@ the certificate, and those that the owner wrote down.
 
 from __future__ import annotations
 
-__all__ = ["Names", "is_local", "name_of"]
+__all__ = ["Names", "is_local", "is_loopback", "name_of"]
 
 import ipaddress
 from collections.abc import Callable, Collection
@@ -47,12 +47,15 @@ def name_of(host: str) -> str:
 
 
 def is_local(host: str) -> bool:
-    """Whether this stands for the asking machine itself."""
+    """Whether this stands for the asking machine itself; `host` as in the header."""
     name = name_of(host)
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
+    return name.endswith(".localhost") or is_loopback(name)
+
+
+def is_loopback(name: str) -> bool:
+    """Whether a bare name or address, without brackets or port, is this machine's own."""
     address = _address(name)
-    return address is not None and address.is_loopback
+    return name == "localhost" or (address is not None and address.is_loopback)
 
 
 def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["Peer", "PeerStats"]
 
 import asyncio
-import ipaddress
 import logging
 import math
 import secrets
@@ -20,6 +19,7 @@ from aiortc.rtcdtlstransport import RTCDtlsFingerprint, RTCDtlsParameters
 from aiortc.rtcsctptransport import RTCSctpCapabilities
 
 from edgeagent.core.bitrate import LATE_QUEUE_S, LAYERED_START_BPS, QUEUE_S, START_BPS, Estimator
+from edgeagent.core.network import network_of
 from edgeagent.core.ports import PeerEvents
 from edgeagent.core.sharing import Wish, shares
 from edgeagent.core.silence import SilenceWatch, Verdict
@@ -571,15 +571,6 @@ class Peer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def network_of(address: str) -> str:
-    """What stands for a viewer's network: the address, of IPv6 its /64."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    return str(ip) if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))
 
 
 def alike(flow: Flow, told: Flow | None) -> bool:
