@@ -23,6 +23,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeagent import files
 from edgeagent.errors import EdgeAgentError
 
 if TYPE_CHECKING:
@@ -132,30 +133,12 @@ def _refuse_shared(path: Path, mode: int) -> None:
 
 def write_private(path: Path, data: bytes | str) -> None:
     """Put a file of mode 0600 in place, whole, and on disk before this returns."""
-    _write(path, data, 0o600)
+    files.write(path, data)
 
 
 def write_public(path: Path, data: bytes | str) -> None:
     """The same for what everybody may read (0644)."""
-    _write(path, data, 0o644)
-
-
-def _write(path: Path, data: bytes | str, mode: int) -> None:
-    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
-    finally:
-        new.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    files.write(path, data, 0o644)
 
 
 def _der(tag: int, *parts: bytes) -> bytes:

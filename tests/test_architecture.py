@@ -21,13 +21,14 @@ from tests.support import require
 
 ROOT = Path(__file__).parents[1]
 
-EVERYONE = {"edgeagent", "model", "errors"}  # `edgeagent` itself: the version
+EVERYONE = {"edgeagent", "model", "errors", "files"}  # `edgeagent` itself: the version
 SHELL = EVERYONE | {"core", "wire"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "edgeagent": set(),
     "model": set(),
     "errors": set(),
+    "files": set(),  # written whole
     "v4l2": EVERYONE,  # the kernel's interface to cameras and encoders
     "board": EVERYONE,  # how the board fares
     "board_sources": EVERYONE | {"board"},

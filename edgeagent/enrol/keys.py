@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["certificate_request", "check_issued", "load", "new", "pem", "pin_of", "read_private", "write"]
+__all__ = ["certificate_request", "check_issued", "load", "new", "pem", "pin_of", "read_private", "sync", "write"]
 
 import base64
 import hashlib
 import os
-import secrets
 import stat
 from pathlib import Path
 
 from joserfc.jwk import ECKey
 
 from edgeagent.errors import EdgeAgentError, PeerError
+from edgeagent.files import sync, write
 from edgeagent.wire import seal
 
 
@@ -56,29 +56,6 @@ def read_private(path: Path) -> bytes:
             return file.read()
     except OSError as error:
         raise EdgeAgentError(f"{path} cannot be read: {error.strerror or error}.") from None
-
-
-def write(path: Path, data: bytes | str) -> None:
-    """Put a file of mode 0600 in place, whole or not at all, and on disk before this returns."""
-    new_path = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with open(os.open(new_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new_path, path)
-    finally:
-        new_path.unlink(missing_ok=True)
-    sync(path.parent)
-
-
-def sync(folder: Path) -> None:
-    """Have what was renamed in a folder on disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def certificate_request(tls: ECKey) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["GivenCertificate", "Loaded", "OwnCertificate", "Source"]
 
 import os
-import secrets
 import socket
 import ssl
 import stat
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from edgeagent import files
 from edgeagent.errors import EdgeAgentError
 from edgeagent.tls import own
 from edgeagent.tls.certificate import Certificate, examine, fingerprint_of_key, of_pem, server_context, shortly
@@ -116,7 +116,7 @@ class OwnCertificate:
         data = own.make(key or own.new_key(), self._device, names, self._wall())
         try:
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write(self._file, data)
+            files.write(self._file, data)
         except OSError as error:
             raise EdgeAgentError(
                 f"The agent's own certificate cannot be kept in {self._file}: {error.strerror or error}. Let its user write there, "
@@ -193,16 +193,3 @@ class GivenCertificate:
             except OSError:
                 signs.append(None)
         return tuple(signs)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Put a file of mode 0600 in place, whole or not at all."""
-    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
-    finally:
-        new.unlink(missing_ok=True)
