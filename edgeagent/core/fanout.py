@@ -40,7 +40,8 @@ class FramePort(Protocol):
     def size(self) -> int: ...
     @property
     def timestamp(self) -> int: ...
-    def __len__(self) -> int: ...
+    @property
+    def count(self) -> int: ...
 
 
 F = TypeVar("F", bound=FramePort)
@@ -83,6 +84,18 @@ class Pacer:
 
     def spent(self, size: int) -> None:
         self._tokens -= size
+
+    def spend(self, size: int, now: float) -> bool:
+        """Pay for a burst that may leave at once, if it may. The same as `ready_at` and `spent`, for each frame of each viewer."""
+        tokens = self._tokens
+        if now > self._at:
+            tokens += (now - self._at) * self.rate_bps / 8
+        self._tokens = tokens = tokens if tokens < self.depth else self.depth
+        self._at = now
+        if tokens < 0 or size > self.depth:
+            return False
+        self._tokens = tokens - size
+        return True
 
 
 @dataclass(slots=True)
@@ -130,11 +143,10 @@ class ViewerQueue(Generic[F]):
 
     def straight(self, frame: F, now: float) -> bool:
         """Whether a live frame may leave at once and whole, as nearly all do; it is then counted and paid for, and not queued."""
-        if self.waiting or self._entries or self.thin_bps is not None:
+        if self.waiting or self._entries or self.thin_bps is not None or frame.count > MAX_BURST:
             return False
-        if len(frame) > MAX_BURST or frame.size > self.pacer.depth or self.pacer.ready_at(now) > now:
+        if not self.pacer.spend(frame.size, now):
             return False
-        self.pacer.spent(frame.size)
         self.queued += 1
         return True
 
@@ -199,12 +211,12 @@ class ViewerQueue(Generic[F]):
         entry = self._entries[0]
         if entry.thinned and not entry.sent:
             self._stamp(entry)
-        together = max(1, self.pacer.depth * len(entry.frame) // max(1, entry.frame.size))
-        first, end = entry.sent, min(len(entry.frame), entry.sent + min(MAX_BURST, together))
-        size = entry.frame.size * (end - first) // max(1, len(entry.frame))
+        together = max(1, self.pacer.depth * entry.frame.count // max(1, entry.frame.size))
+        first, end = entry.sent, min(entry.frame.count, entry.sent + min(MAX_BURST, together))
+        size = entry.frame.size * (end - first) // max(1, entry.frame.count)
         self.pacer.spent(size)
         entry.sent = end
-        if end == len(entry.frame):
+        if end == entry.frame.count:
             self._entries.popleft()
             self._bytes -= entry.frame.size
             if not self._entries:

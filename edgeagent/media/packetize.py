@@ -25,6 +25,7 @@ class Packets:
 
     Attributes:
         payloads: RTP payloads in sending order.
+        count: How many they are.
         runs: `(first, end)` index pairs; within a run all payloads have the size of its first, but the last may be shorter.
         size: Bytes of all payloads.
         frame: What they were cut from.
@@ -32,26 +33,32 @@ class Packets:
         epoch: Counts the restarts of its source: time stamps are comparable within one epoch only.
     """
 
-    __slots__ = ("epoch", "frame", "payloads", "runs", "size", "timestamp")
+    __slots__ = ("count", "epoch", "frame", "payloads", "runs", "size", "timestamp")
 
     def __init__(self, frame: EncodedFrame, payloads: list[bytes], epoch: int) -> None:
         self.frame = frame
         self.timestamp = frame.timestamp
         self.payloads = payloads
+        self.count = len(payloads)
         self.epoch = epoch
-        self.size = sum(map(len, payloads))
-        self.runs = equal_runs(payloads)
+        sizes = list(map(len, payloads))
+        self.size = sum(sizes)
+        self.runs = equal_runs(sizes)
 
-    def __len__(self) -> int:
-        return len(self.payloads)
+    def runs_of(self, first: int, end: int) -> list[tuple[int, int]]:
+        """Those of payloads `first` to `end`."""
+        return [(max(first, low), min(end, high)) for low, high in self.runs if low < end and high > first]
 
 
-def equal_runs(payloads: list[bytes]) -> list[tuple[int, int]]:
+def equal_runs(sizes: list[int]) -> list[tuple[int, int]]:
+    """`Packets.runs` of payloads of these sizes in bytes."""
+    if sizes and sizes[-1] <= sizes[0] and sizes[:-1].count(sizes[0]) == len(sizes) - 1:  # nearly every picture: one NAL unit, cut
+        return [(0, len(sizes))]
     runs: list[tuple[int, int]] = []
     first = 0
-    for i in range(1, len(payloads) + 1):
-        ended = i == len(payloads) or len(payloads[i]) > len(payloads[first])
-        if ended or len(payloads[i - 1]) < len(payloads[first]):
+    for i in range(1, len(sizes) + 1):
+        ended = i == len(sizes) or sizes[i] > sizes[first]
+        if ended or sizes[i - 1] < sizes[first]:
             runs.append((first, i))
             first = i
     return runs
@@ -61,39 +68,41 @@ def packetize(frame: EncodedFrame, epoch: int = 0) -> Packets:
     """Cut an access unit. Parameter sets travel together in one STAP-A."""
     payloads: list[bytes] = []
     small: list[bytes] = []
-
-    def flush() -> None:
-        if len(small) == 1:
-            payloads.append(small[0])
-        elif small:
-            nri = max(nal[0] & 0x60 for nal in small)
-            payloads.append(bytes([nri | STAP_A]) + b"".join(len(nal).to_bytes(2, "big") + nal for nal in small))
-        small.clear()
-
     for nal in split_nals(frame.data):
-        if not nal or (kind := nal[0] & 0x1F) in LEFT_OUT:
+        if (kind := nal[0] & 0x1F) in LEFT_OUT:
             continue
         if kind in (SPS, PPS) and len(nal) < 400 and sum(map(len, small)) + len(nal) + 2 * len(small) + 3 <= MAX_PAYLOAD:
-            small.append(bytes(nal))
+            small.append(nal)
             continue
-        flush()
+        if small:
+            payloads.append(together(small))
+            small = []
         if len(nal) <= MAX_PAYLOAD:
-            payloads.append(bytes(nal))
+            payloads.append(nal)
         else:
             payloads += fragment(nal)
-    flush()
+    if small:
+        payloads.append(together(small))
     return Packets(frame, payloads, epoch)
 
 
-def fragment(nal: bytes | memoryview) -> list[bytes]:
+def together(nals: list[bytes]) -> bytes:
+    """Small NAL units in one STAP-A (RFC 6184, 5.7.1), or the only one by itself."""
+    if len(nals) == 1:
+        return nals[0]
+    nri = max(nal[0] & 0x60 for nal in nals)
+    return bytes([nri | STAP_A]) + b"".join([len(nal).to_bytes(2, "big") + nal for nal in nals])
+
+
+def fragment(nal: bytes) -> list[bytes]:
     """FU-A fragments (RFC 6184, 5.8) of equal size, the last at most one byte per fragment shorter than the others."""
     head = nal[0]
     indicator, kind = (head & 0xE0) | FU_A, head & 0x1F
-    body = memoryview(nal)[1:]
-    count = -(-len(body) // (MAX_PAYLOAD - 2))
-    size = -(-len(body) // count)
+    length = len(nal) - 1
+    count = -(-length // (MAX_PAYLOAD - 2))
+    size = -(-length // count)
     middle = bytes([indicator, kind])
-    cut = [middle + body[i : i + size] for i in range(0, len(body), size)]
+    cut = [middle + nal[i : i + size] for i in range(1, length + 1, size)]
     cut[0] = bytes([indicator, kind | 0x80]) + cut[0][2:]
     cut[-1] = bytes([indicator, kind | 0x40]) + cut[-1][2:]
     return cut

@@ -47,6 +47,7 @@ PINNED = {"aiortc": "1.16.0", "aioice": "0.13.0", "pylibsrtp": "1.0.0"}
 SOCKET_BUFFER = 1 << 20
 MAX_RUN = 64
 """Packets that are encrypted in one go."""
+LENGTH_BYTES = _ffi.sizeof("int") if _ffi else 4
 MAX_RELAY_BYTES, MAX_RELAY_TASKS = 128 * 1024, 256
 MAX_SCTP_WAITING, MAX_SCTP_MISORDERED = 192 * 1024, 512
 """Bytes of unfinished messages (ours end at 64 kB), and chunks received out of order."""
@@ -292,8 +293,10 @@ class SrtpContext:
     _base = _ffi.from_buffer("char[]", BUFFER)
     _lengths = _ffi.new("int[]", MAX_RUN)
     _each_length: ClassVar[list[Any]] = list(map(_lengths.__add__, range(MAX_RUN)))
-    _stride = 0
-    _packets: ClassVar[list[Any]] = []  # where they begin that lie `_stride` bytes apart: the same for all viewers of a frame
+    # Of the run at hand, which is the same for all viewers of a frame: its layout, where its packets begin, and their lengths.
+    _run = (0, 0, 0, 0)
+    _packets: ClassVar[list[Any]] = []
+    _sizes = _ffi.new("int[]", MAX_RUN)
 
     def __init__(self, dtls: RTCDtlsTransport) -> None:
         self._session = dtls._tx_srtp  # keeps the C object alive
@@ -317,13 +320,20 @@ class SrtpContext:
         Raises:
             pylibsrtp.Error: libsrtp refused one.
         """
-        cls, size = SrtpContext, stride - self.tag
-        if stride != cls._stride or count > len(cls._packets):
-            cls._stride, cls._packets = stride, [cls._base + place * stride for place in range(count)]
-        cls._lengths[0:count] = [size] * (count - 1) + [total - (count - 1) * stride - self.tag]
-        refused = map(self._protect, repeat(self._srtp), cls._packets, cls._each_length[:count])
+        cls = SrtpContext
+        run = (count, stride, total, self.tag)
+        if run != cls._run:
+            cls._lay_out(*run)
+        _ffi.memmove(cls._lengths, cls._sizes, count * LENGTH_BYTES)
+        refused = map(self._protect, repeat(self._srtp), cls._packets, cls._each_length)
         if status := next(filter(None, refused), 0):
             raise pylibsrtp.Error(pylibsrtp.ERRORS[status])
+
+    @classmethod
+    def _lay_out(cls, count: int, stride: int, total: int, tag: int) -> None:
+        cls._sizes[0:count] = [stride - tag] * (count - 1) + [total - (count - 1) * stride - tag]
+        cls._packets = [cls._base + place * stride for place in range(count)]
+        cls._run = (count, stride, total, tag)
 
     def protect_rtcp(self, packet: bytes) -> bytes:
         """Encrypt a compound RTCP packet (SRTCP)."""
@@ -348,7 +358,7 @@ class Route:
 
     def follow(self) -> bool:
         """Look up the nominated pair; false while there is none."""
-        pair = self._connection.pair
+        pair = self._connection._nominated.get(1)
         if pair is self._pair:
             return pair is not None
         self._pair = pair

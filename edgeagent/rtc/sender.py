@@ -299,19 +299,20 @@ class VideoSender:
         writer = self._writer
         if writer is None or self.paused or self._muted:
             return
-        if packets.frame.layer != self.layer:
-            if packets.frame.layer != self._next_layer or not packets.frame.keyframe:
+        frame = packets.frame
+        if frame.layer != self.layer:
+            if frame.layer != self._next_layer or not frame.keyframe:
                 return
             self._take_next_layer()
         now = self._loop.time()
         if not writer.pending and self.queue.straight(packets, now):
-            writer.write(packets, 0, len(packets), self._timestamp(packets, packets.timestamp), now)
+            writer.write(packets, 0, packets.count, self._timestamp(packets, packets.timestamp), now)
             if writer.pending:
                 self._retry(now)
             if now >= self._report_at:
                 self._report()
             return
-        if self.queue.push(packets, packets.frame.keyframe):
+        if self.queue.push(packets, frame.keyframe):
             self.stream.request_keyframe(self.layer)
         self._pump()
 
@@ -346,8 +347,8 @@ class VideoSender:
         """
         if first:
             return self._newest & 0xFFFFFFFF
-        source = (self.stream.name, packets.frame.layer, packets.epoch)
-        captured_at = packets.frame.captured_at
+        frame = packets.frame
+        source, captured_at = (self.stream.name, frame.layer, packets.epoch), frame.captured_at
         if source != self._source:
             passed = max(0.001, captured_at - self._last_captured_at)
             self._offset = self._last_timestamp + int(passed * CLOCK_RATE) - media_time

@@ -11,6 +11,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from edgeagent.media.packetize import Packets
@@ -19,7 +20,7 @@ from edgeagent.rtc.private import Route, SrtpContext
 log = logging.getLogger(__name__)
 
 SOL_UDP, UDP_SEGMENT = 17, 103  # linux/udp.h; Python has no names for them
-HISTORY_PACKETS = 4096
+HISTORY_PACKETS, HISTORY_S = 4096, 2.0
 SRTP_WINDOW = 1000
 """How far back a packet may be sent again under its own number: libsrtp's replay window is 1024."""
 MAX_BLOCKED = 8
@@ -50,6 +51,16 @@ class Sent(NamedTuple):
     at: float
     head: bytes
     number: int
+
+
+_sent: Callable[[tuple[int, Packets, int, int, int, float, bytes, int]], Sent] = partial(tuple.__new__, Sent)
+"""`Sent` of its fields, without the call in Python that `Sent(…)` takes for each frame of each viewer."""
+
+
+@lru_cache(maxsize=2048)
+def _segments(stride: int) -> tuple[tuple[int, int, bytes]]:
+    """The ancillary data that has the kernel cut what is sent into datagrams of `stride` bytes."""
+    return ((SOL_UDP, UDP_SEGMENT, struct.pack("=H", stride)),)
 
 
 class TransportNumbers:
@@ -138,18 +149,23 @@ class RtpWriter:
         """Send payloads `first` to `end` of a frame; `timestamp` is the RTP time stamp, 32 bits."""
         payloads, head = packets.payloads, self._head(self.payload_type, timestamp, self.ssrc, now)
         number = self._transport.next if self._transport is not None else 0
-        self._remember(Sent(self._sequence, packets, first, end, timestamp, now, head, number))
-        for run_first, run_end in packets.runs:
-            low, high = max(first, run_first), min(end, run_end)
-            if low < high:
-                total = self._send_run(head, payloads[low:high], self._sequence, high == len(payloads))
-                self._sequence += high - low
-                self.packets += high - low
-                self.octets += total - (high - low) * (self._header + self.srtp.tag)
+        history = self._history
+        history.append(_sent((self._sequence, packets, first, end, timestamp, now, head, number)))
+        self._history_packets += end - first
+        while self._history_packets > HISTORY_PACKETS or now - history[0].at > HISTORY_S:
+            gone = history.popleft()
+            self._history_packets -= gone.end - gone.first
+        whole = packets.count
+        for low, high in packets.runs if end - first == whole else packets.runs_of(first, end):
+            count = high - low
+            total = self._send_run(head, payloads if count == whole else payloads[low:high], self._sequence, high == whole)
+            self._sequence += count
+            self.packets += count
+            self.octets += total - count * (self._header + self.srtp.tag)
 
     def _head(self, payload_type: int, timestamp: int, ssrc: int, now: float) -> bytes:
         """The header of packets that leave together, but for their numbers."""
-        first = self._first | abs_send_time(now) if self._timed else self._first
+        first = self._first | int(now * (1 << 18)) & 0xFF_FFFF if self._timed else self._first  # `abs_send_time`
         head = HEADER.pack(self._flags | payload_type, 0, timestamp, ssrc, first, self._second)[: self._fixed]
         return head[:16] + self._playout + head[16:] if self._playout else head
 
@@ -178,7 +194,9 @@ class RtpWriter:
             buffer[(count - 1) * stride + 1] |= 0x80
         total = end + srtp.tag
         srtp.protect_run(count, stride, total)
-        self._send(total, stride)
+        view = view[:total]
+        if self.pending or (sent := self._try(view, total, stride)) < total:
+            self._block(view[0 if self.pending else sent :], stride)
         return total
 
     def repair(self, sequence: int, now: float, max_age_s: float) -> int:
@@ -233,16 +251,13 @@ class RtpWriter:
                 self.pending.appendleft((data[sent:], stride))
                 return
 
-    def _send(self, total: int, stride: int) -> None:
-        """Send `total` bytes of the shared buffer as packets of `stride` bytes, the last may be shorter."""
-        view = SrtpContext.VIEW[:total]
-        sent = 0 if self.pending else self._try(view, total, stride)
-        if sent < total:
-            self.blocked += 1
-            if len(self.pending) < MAX_BLOCKED:
-                self.pending.append((bytes(view[sent:]), stride))
-            else:
-                self.failed += 1  # the receiver asks for it again
+    def _block(self, data: memoryview, stride: int) -> None:
+        """Keep what there is no room for."""
+        self.blocked += 1
+        if len(self.pending) < MAX_BLOCKED:
+            self.pending.append((bytes(data), stride))
+        else:
+            self.failed += 1  # the receiver asks for it again
 
     def _try(self, data: bytes | memoryview, total: int, stride: int) -> int:
         """Send what there is room for; returns the bytes that are done with, sent or given up."""
@@ -260,7 +275,7 @@ class RtpWriter:
             if total <= stride:
                 sock.sendto(data, route.address)
             elif route.gso:
-                sock.sendmsg((data,), ((SOL_UDP, UDP_SEGMENT, struct.pack("=H", stride)),), 0, route.address)
+                sock.sendmsg((data,), _segments(stride), 0, route.address)
             else:
                 while done < total:
                     sock.sendto(data[done : done + stride], route.address)
@@ -275,15 +290,6 @@ class RtpWriter:
                 return self._try(data, total, stride)
             self.failed += 1  # unreachable for the moment: ICE consent and RTCP silence decide what becomes of it
         return total
-
-    def _remember(self, sent: Sent) -> None:
-        self._history.append(sent)
-        self._history_packets += sent.end - sent.first
-        while self._history_packets > HISTORY_PACKETS or sent.at - self._history[0].at > 2.0:
-            gone = self._history.popleft()
-            self._history_packets -= gone.end - gone.first
-            if not self._history:
-                break
 
 
 def udp_segment_supported() -> bool:

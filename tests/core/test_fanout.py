@@ -22,9 +22,6 @@ class Frame:
     def size(self) -> int:
         return self.count * 1000
 
-    def __len__(self) -> int:
-        return self.count
-
 
 def drain(queue: ViewerQueue[Frame], now: float) -> list[tuple[Frame, int, int, int]]:
     out = []
@@ -140,7 +137,7 @@ def test_whatever_happens_packets_are_in_order_bounded_and_begin_with_a_keyframe
             burst = queue.pop(now)
             if burst is None:
                 continue
-            assert 0 <= burst.first < burst.end <= len(burst.frame)
+            assert 0 <= burst.first < burst.end <= burst.frame.count
             if fresh and burst.first == 0:
                 assert burst.frame.keyframe
                 fresh = False

@@ -27,7 +27,8 @@ class Frame:
     timestamp: int
     keyframe: bool
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
         return self.size // 1000
 
 
@@ -109,7 +110,7 @@ class Viewer:
                 self.free_at = start + 8000 / self.link_bps
                 self._arrivals.append((self._sequence, self.free_at + 0.01))
             self._sequence += 1
-        if burst.end == len(burst.frame) and self._whole:
+        if burst.end == burst.frame.count and self._whole:
             self.show(burst.frame, burst.timestamp)
 
     def show(self, frame: Frame, timestamp: int) -> None:

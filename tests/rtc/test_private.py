@@ -29,26 +29,26 @@ def relay_has_no_socket(route: Route) -> bool:
 
 
 def test_the_route_follows_the_nominated_pair_to_a_relay_and_back() -> None:
-    connection: Any = SimpleNamespace(pair=None)
+    connection: Any = SimpleNamespace(_nominated={})
     route = Route(connection)
     assert not route.follow()
     with bind_udp("127.0.0.1", None) as first, bind_udp("127.0.0.1", None) as second:
-        connection.pair = pair("host", first, ("127.0.0.1", 1))
+        connection._nominated[1] = pair("host", first, ("127.0.0.1", 1))
         assert route.follow() and route.sock is not None
         assert route.sock.getsockname() == first.getsockname()
         assert route.sock.fileno() != first.fileno()
         kept = route.sock
-        connection.pair = relayed = pair("relay", None, ("192.0.2.1", 2))
+        connection._nominated[1] = relayed = pair("relay", None, ("192.0.2.1", 2))
         assert route.follow()
         assert relay_has_no_socket(route)
         route.send_slow(b"x")
         assert relayed.sent == [(b"x", ("192.0.2.1", 2))]
-        connection.pair = pair("host", second, ("127.0.0.1", 3))
+        connection._nominated[1] = pair("host", second, ("127.0.0.1", 3))
         assert route.follow() and route.address == ("127.0.0.1", 3)
         assert route.sock is not None and route.sock.getsockname() == second.getsockname()
-        connection.pair = pair("host", first, ("127.0.0.1", 4))
+        connection._nominated[1] = pair("host", first, ("127.0.0.1", 4))
         assert route.follow() and route.sock is kept
-        connection.pair = None
+        connection._nominated.clear()
         assert not route.follow()
         route.close()
         assert kept.fileno() == -1
