@@ -1,7 +1,7 @@
 """Run the benches: `python -m tests.bench [--quick] [--out FOLDER] [NAME …]`; without names, all of them.
 
 Each prints a table and writes `<name>.json`. Compare ratios within one run; absolute figures are the machine's.
-MediaMTX and go2rtc are measured too where `mediamtx` or `go2rtc` is on the PATH.
+MediaMTX and go2rtc are measured too where `mediamtx` or `go2rtc` is on the PATH. It ends with 1 where a figure misses its target.
 """
 
 from __future__ import annotations
@@ -39,11 +39,16 @@ def main() -> int:
         print("building the clients", flush=True)
         clients = gobuild.whep_count(go), gobuild.go2rtc(go)
     context = Context(args.quick, *clients, args.runs, tuple(filter(None, args.rows.split(","))), args.alone, args.out)
+    missed: list[str] = []
     for name in names:
         report = importlib.import_module(f"tests.bench.{name}").run(context)
         print(report.table(), flush=True)
         print(f"-> {report.save(args.out, quick=args.quick)}", flush=True)
-    return 0
+        missed += [f"{name}: {goal.name}" for goal in report.goals if goal.met is False]
+    if args.quick or not missed:
+        return 0
+    print("Missed:", *missed, sep="\n  ")
+    return 1
 
 
 if __name__ == "__main__":
