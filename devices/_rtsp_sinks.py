@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["Encoding", "NeedsEncoding", "PassThrough", "Rendition", "Tick", "sprop"]
+__all__ = ["Encoding", "NeedsEncoding", "PassThrough", "Rendition", "Tick", "has_picture", "sprop"]
 
-import logging
-import threading
-from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
 
-from edgeagent.drivers import CameraIO, DeviceFault, EncodedFrame, ParameterSets, StreamInfo, VideoEncoder, h264
+from edgeagent.drivers import CameraIO, DeviceFault, EncodedFrame, ParameterSets, StreamInfo, h264
 from edgeagent_devices._rtp import AccessUnit
 from edgeagent_devices._rtsp_wire import Video
-
-_log = logging.getLogger(__name__)
 
 _TICKS_PER_S = 90_000
 _AHEAD_S = 3.0  # by which one time stamp may run ahead of the clock: bursts, cameras with a picture each second or two
 _BEHIND_S = 5.0  # by which one may stay behind it: a network that stood still
-_ENOUGH = 0.75  # of a token: what comes a little early is on time
-_MAX_TOKENS = 4.0  # stamps may come in steps of some pictures
-_MAX_WAITING = 300  # access units
-_MAX_WAITING_BYTES = 16_000_000
 
 
 class Tick:
-    """Makes media time of a layer's time stamps: from 0 on, always increasing, going on evenly when the camera sets its clock."""
+    """Makes media time of a stream's time stamps: from 0 on, always increasing, going on evenly when the camera sets its clock."""
 
     def __init__(self) -> None:
         self._reorder = 0
@@ -69,16 +60,20 @@ class NeedsEncoding(DeviceFault):
 class PassThrough:
     """Hands H.264 on as it is, with parameter sets before each keyframe."""
 
-    def __init__(self, io: CameraIO, video: Video, layer: str, tick: Tick) -> None:
-        self._io, self._fps, self._layer, self._tick = io, video.fps, layer, tick
-        tick.begin()
+    def __init__(self, io: CameraIO, video: Video, layer: str) -> None:
+        self._io, self._fps, self._layer = io, video.fps, layer
         self._sets = sprop(video)
         self._sps = b""
         self._info: StreamInfo | None = None
         self._playing = False
 
-    def take(self, unit: AccessUnit) -> bool:
+    def take(self, unit: AccessUnit, ticks: int | None, now: float) -> bool:
         """Hand over one access unit; whether it was one that can be shown.
+
+        Args:
+            unit: In decoding order.
+            ticks: Its media time; None where it holds no picture.
+            now: `CameraIO.now()` when it came.
 
         Raises:
             NeedsEncoding: Browsers do not show it.
@@ -88,7 +83,7 @@ class PassThrough:
         self._sets = self._sets.merged(own)
         if h264.contains_b_slice(unit.nals):
             raise NeedsEncoding("The camera sends B-frames, which browsers do not show. Set B-frames to 0 or off in the camera.")
-        if not any(0 < h264.nal_type(nal) <= h264.IDR for nal in unit.nals):
+        if ticks is None:
             return False
         data = h264.join_nals(unit.nals)
         if unit.keyframe:
@@ -98,8 +93,7 @@ class PassThrough:
             self._describe()
             self._playing = True
         if self._playing:
-            now = self._io.now()
-            self._io.emit(EncodedFrame(data, unit.keyframe, self._tick.of(unit.timestamp, now), now, self._layer))
+            self._io.emit(EncodedFrame(data, unit.keyframe, ticks, now, self._layer))
         return self._playing
 
     def close(self) -> None:
@@ -139,147 +133,60 @@ class Rendition:
 
 
 class Encoding:
-    """Decodes and encodes one layer on a thread of its own, so that the session goes on meanwhile.
+    """Decodes once and encodes one layer or two, on a thread of its own, so that the session goes on meanwhile.
 
     Args:
         io: The camera's.
         video: Of the SDP.
-        layer: That is made.
-        tick: The layer's.
-        rendition: How.
+        layers: How each is made, best first.
         name: The camera's, for the log and the thread.
         extradata: Parameter sets of the SDP in Annex B form.
     """
 
-    def __init__(
-        self, io: CameraIO, video: Video, layer: str, tick: Tick, rendition: Rendition, *, name: str, extradata: bytes
-    ) -> None:
-        from edgeagent_devices._transcode import Transcoder
+    def __init__(self, io: CameraIO, video: Video, layers: Mapping[str, Rendition], *, name: str, extradata: bytes) -> None:
+        from edgeagent_devices._reencode import Reencoder, Reencoders
+        from edgeagent_devices._transcode import Codec, Transcoder
+        from edgeagent_devices._transcode_thread import TranscodeThread
 
-        codecs: dict[str, Literal["h264", "hevc", "mjpeg"]] = {"H264": "h264", "H265": "hevc", "JPEG": "mjpeg"}
-        fps = min(video.fps, rendition.fps) if video.fps else 0.0
-        self._io, self._layer, self._name = io, layer, name
-        self._transcoder = Transcoder(
-            _ThinnedIO(io, rendition.fps), codecs[video.codec], bitrate=rendition.bitrate, fps=fps, extradata=extradata,
-            layer=layer, name=name, max_size=rendition.size,
-        )  # fmt: skip
-        self._codec, self._tick = video.codec, tick
-        tick.begin(reorder_s=1.0)
+        codecs: dict[str, Codec] = {"H264": "h264", "H265": "hevc", "JPEG": "mjpeg"}
+        colorspace = "smpte170m" if video.codec == "JPEG" else ""
+        encoders = [
+            Reencoder(
+                io, bitrate=how.bitrate, fps=video.fps, layer=layer, max_size=how.size, max_fps=how.fps, colorspace=colorspace
+            )
+            for layer, how in layers.items()
+        ]  # fmt: skip
+        for encoder in encoders:
+            encoder.offer()
+        transcoder = Transcoder(io, codecs[video.codec], Reencoders(io, encoders, name=name), extradata=extradata, name=name)
+        self._codec = video.codec
         self._sets: list[bytes] = []
-        self._waiting: deque[tuple[bytes, int, float]] = deque()
-        self._waiting_bytes = 0
-        self._skipping = False
-        self._changed = threading.Condition()
-        self._closed = False
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name=f"camera-{name}-{layer}", daemon=True)
-        self._thread.start()
+        self._thread = TranscodeThread(transcoder, name=name, layer=encoders[0].layer)
 
-    def take(self, unit: AccessUnit) -> bool:
-        """Queue one access unit; one that finds no room is left out, with all up to the next keyframe.
+    def take(self, unit: AccessUnit, ticks: int | None, now: float) -> bool:
+        """Queue one access unit; whether it holds a picture. Arguments as for `PassThrough.take`.
 
         Raises:
             DeviceFault: The decoder or the encoder failed.
         """
-        now = self._io.now()
-        with self._changed:
-            if self._error:
-                raise self._error
-        if not _has_picture(self._codec, unit.nals):  # parameter sets by themselves: they belong to what follows
+        if ticks is None:  # parameter sets by themselves: they belong to what follows
             self._sets = unit.nals
             return False
         nals, self._sets = [*self._sets, *unit.nals], []
         data = nals[0] if self._codec == "JPEG" else h264.join_nals(nals)
-        with self._changed:
-            full = len(self._waiting) >= _MAX_WAITING or self._waiting_bytes > _MAX_WAITING_BYTES
-            if full or (self._skipping and not unit.keyframe):
-                if not self._skipping:
-                    _log.warning(
-                        "camera %s: the encoder is too slow for its %s picture; parts are left out", self._name, self._layer
-                    )
-                self._skipping = True
-                return True
-            self._skipping = False
-            self._waiting.append((data, self._tick.of(unit.timestamp, now), now))
-            self._waiting_bytes += len(data)
-            self._changed.notify()
+        self._thread.take(data, ticks, now, keyframe=unit.keyframe)
         return True
 
     def close(self) -> None:
         """Drop what waits, and wait until nothing is handed over any more."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-        self._thread.join()
-        self._transcoder.close()
-
-    def _run(self) -> None:
-        try:
-            while (item := self._next()) is not None:
-                if not self._transcoder.feed(*item) and not self._io.wanted(self._layer):
-                    self._io.alive()
-        except BaseException as error:  # raised where the owner of this sink sees it
-            with self._changed:
-                self._error = error
-
-    def _next(self) -> tuple[bytes, int, float] | None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._waiting)
-            if self._closed:
-                return None
-            item = self._waiting.popleft()
-            self._waiting_bytes -= len(item[0])
-            return item
+        self._thread.close()
 
 
-def _has_picture(codec: str, nals: list[bytes]) -> bool:
+def has_picture(codec: str, nals: list[bytes]) -> bool:
+    """Whether an access unit holds more than parameter sets and the like."""
     match codec:
         case "H264":
             return any(0 < nal[0] & 0x1F <= h264.IDR for nal in nals)
         case "H265":
             return any(nal[0] >> 1 & 0x3F < 32 for nal in nals)
     return True
-
-
-class _ThinnedIO:
-    """A `CameraIO` whose encoder leaves out pictures above a frame rate."""
-
-    def __init__(self, io: CameraIO, fps: float) -> None:
-        self._io, self._fps = io, fps
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._io, name)
-
-    def encoder(self, *, fps: float, **settings: Any) -> VideoEncoder:
-        return _Thinned(self._io.encoder(fps=min(fps, self._fps), **settings), self._fps)
-
-
-class _Thinned:
-    """An encoder that is given no more than so many pictures a second on average: each takes a token, time brings them."""
-
-    def __init__(self, encoder: VideoEncoder, fps: float) -> None:
-        self._encoder, self._per_tick = encoder, fps / _TICKS_PER_S
-        self._tokens = 1.0
-        self._at: int | None = None
-        self._captured_at = 0.0
-        self._keyframe = False
-
-    def encode(self, frame: Any, *, timestamp: int, captured_at: float, keyframe: bool = False) -> list[EncodedFrame]:
-        elapsed = timestamp - self._at if self._at is not None else 0
-        self._tokens = min(_MAX_TOKENS, self._tokens + elapsed * self._per_tick)
-        self._at = timestamp
-        self._captured_at = max(
-            self._captured_at, captured_at
-        )  # a picture that others refer to came before those it is shown after
-        self._keyframe |= keyframe
-        if self._tokens < _ENOUGH:
-            return []
-        self._tokens -= 1
-        keyframe, self._keyframe = self._keyframe, False
-        return self._encoder.encode(frame, timestamp=timestamp, captured_at=self._captured_at, keyframe=keyframe)
-
-    def set_bitrate(self, bps: int) -> None:
-        self._encoder.set_bitrate(bps)
-
-    def close(self) -> None:
-        self._encoder.close()

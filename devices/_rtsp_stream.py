@@ -8,17 +8,18 @@ import logging
 import time
 from dataclasses import dataclass
 
-from edgeagent.drivers import CameraIO, DeviceFault, h264
+from edgeagent.drivers import CameraIO, DeviceFault, StreamInfo, h264
 from edgeagent_devices import _rtp_h264, _rtp_h265, _rtp_jpeg
 from edgeagent_devices._rtp import AccessUnit, Depacketizer
 from edgeagent_devices._rtsp_session import Session, Stopped, Trust
-from edgeagent_devices._rtsp_sinks import Encoding, NeedsEncoding, PassThrough, Rendition, Tick, sprop
+from edgeagent_devices._rtsp_sinks import Encoding, NeedsEncoding, PassThrough, Rendition, Tick, has_picture, sprop
 from edgeagent_devices._rtsp_wire import Address, Video
 
 _log = logging.getLogger(__name__)
 
 MAIN, SUB, LOW = "main", "sub", "low"
 _NO_PICTURE_S = 12.0
+_REORDERED_S = 1.0  # by which time stamps may go back where there may be B-frames
 _CODECS: dict[str, type[Depacketizer]] = {
     "H264": _rtp_h264.Depacketizer,
     "H265": _rtp_h265.Depacketizer,
@@ -61,7 +62,7 @@ class Stream:
         self._markers_lie = False
         self._encode = False
         self._warned = False
-        self._ticks = {layer: Tick(), LOW: Tick()}
+        self._tick = Tick()
 
     def play(self, io: CameraIO) -> None:
         """Deliver the stream's pictures until `io.stopping`.
@@ -97,7 +98,7 @@ class Stream:
             playing = False
             for packet in session.packets():
                 for unit in depacketizer.feed(packet):
-                    if self._hand_over(unit, sinks):
+                    if self._hand_over(io, video, unit, sinks):
                         shown_at, playing = time.monotonic(), True
                 if time.monotonic() - shown_at > _NO_PICTURE_S:
                     raise DeviceFault(_no_picture(playing))
@@ -115,12 +116,14 @@ class Stream:
                         self._name, depacketizer.lost, self.layer,
                     )  # fmt: skip
 
-    def _hand_over(self, unit: AccessUnit, sinks: list[PassThrough | Encoding]) -> bool:
+    def _hand_over(self, io: CameraIO, video: Video, unit: AccessUnit, sinks: list[PassThrough | Encoding]) -> bool:
         """Give every sink the unit; whether the first, the stream's own, could use it. Another that fails is left out."""
-        shown = sinks[0].take(unit)
+        now = io.now()
+        ticks = self._tick.of(unit.timestamp, now) if has_picture(video.codec, unit.nals) else None
+        shown = sinks[0].take(unit, ticks, now)
         for sink in sinks[1:]:
             try:
-                sink.take(unit)
+                sink.take(unit, ticks, now)
                 continue
             except DeviceFault as fault:
                 _log.warning("camera %s: its small picture is left out. %s", self._name, fault)
@@ -128,20 +131,23 @@ class Stream:
                 _log.exception("camera %s: its small picture is left out", self._name)
             sinks.remove(sink)
             sink.close()
+            io.describe(StreamInfo(absent=True), LOW)
         return shown
 
     def _add_sinks(self, sinks: list[PassThrough | Encoding], io: CameraIO, video: Video) -> None:
-        def encoding(layer: str, rendition: Rendition) -> Encoding:
-            return Encoding(
-                io, video, layer, self._ticks[layer], rendition, name=self._name, extradata=_extradata(video)
-            )  # fmt: skip
-
-        if self._settings.encoded and (self._encode or video.codec != "H264"):
-            sinks.append(encoding(self.layer, self._settings.encoded))
+        """The stream's own layer and the small one: one decoder serves both where both are encoded here."""
+        settings = self._settings
+        layers: dict[str, Rendition] = {}
+        encode = settings.encoded if self._encode or video.codec != "H264" else None
+        if encode:
+            layers[self.layer] = encode
         else:
-            sinks.append(PassThrough(io, video, self.layer, self._ticks[self.layer]))
-        if self._settings.low:
-            sinks.append(encoding(LOW, self._settings.low))
+            sinks.append(PassThrough(io, video, self.layer))
+        if settings.low:
+            layers[LOW] = settings.low
+        self._tick.begin(reorder_s=_REORDERED_S if encode else 0.0)
+        if layers:
+            sinks.append(Encoding(io, video, layers, name=self._name, extradata=_extradata(video)))
 
 
 def _extradata(video: Video) -> bytes:

@@ -1,4 +1,4 @@
-"""What browsers cannot be shown as it comes is decoded once and encoded once: H.265, H.264 with B-frames, MJPEG, raw pictures.
+"""What browsers cannot be shown as it comes is decoded once, for all layers: H.265, H.264 with B-frames, MJPEG.
 
 No picture is held back that could be shown: the decoder has one thread and is fed whole access units. A board that is too
 slow leaves out pictures: first decoded ones are not encoded, then only keyframes are decoded; the delay stays bounded. While nobody
@@ -7,27 +7,25 @@ watches, nothing is decoded: the access units since the last keyframe are kept, 
 
 from __future__ import annotations
 
-__all__ = ["Reencoder", "Transcoder"]
+__all__ = ["Codec", "Transcoder"]
 
-import dataclasses
 import logging
-import statistics
 from bisect import insort
 from collections import deque
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from edgeagent.drivers import CameraIO, DeviceFault, StreamInfo, VideoEncoder, h264, stream_info
+from edgeagent.drivers import CameraIO, DeviceFault, h264
+from edgeagent_devices._reencode import Reencoders
 
 if TYPE_CHECKING:
     from av import VideoFrame
 
 _log = logging.getLogger(__name__)
 
+Codec: TypeAlias = Literal["h264", "hevc", "mjpeg"]
+
 _TICKS_PER_S = 90_000
-_FPS_UNKNOWN = 30.0
-_MEASURED = 30  # intervals that a frame rate is measured by
-_FPS_FIT = 1.25  # by which the rate may leave the one that the encoder was made for
 _LATE_S = 0.4  # behind by more: pictures are decoded and not encoded
 _HOPELESS_S = 1.5  # behind by more: only keyframes are decoded
 _CAUGHT_UP_S = 0.15
@@ -36,159 +34,28 @@ _CREEP = 0.002  # seconds a second by which the source's clock may go slow
 _AT_LEAST_S = 1.0  # between pictures that are shown, however late they are
 _SAY_AGAIN_S = 600.0
 _BLIND_S = 10.0  # of units without one picture
-_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
-_COLORSPACES = {1: "bt709", 5: "bt470bg", 6: "smpte170m"}  # AVColorSpace, as libav's option writes it
 _MAX_KEPT_BYTES = 8 << 20
 _MAX_KEPT = 900
 _MAX_REORDERED = 17  # pictures a decoder holds back at most, and one
 
 
-class Reencoder:
-    """Encodes the pictures of one layer: size, rate, keyframes and bitrate as the agent wishes.
-
-    Args:
-        io: The camera's.
-        bitrate: bit/s while the agent has no wish.
-        fps: Nominal frames a second, 0 where unknown. Measured anyway; the encoder is made anew where it was wrong.
-        layer: Name of the layer.
-        max_size: Larger pictures are scaled down into this box, upright ones into the turned box.
-        colorspace: What pictures are in that do not say it, as libav writes it; "" leaves it to the browser.
-    """
-
-    def __init__(
-        self,
-        io: CameraIO,
-        *,
-        bitrate: int,
-        fps: float = 0.0,
-        layer: str = "main",
-        max_size: tuple[int, int] = (1920, 1080),
-        colorspace: str = "",
-    ) -> None:
-        self._io, self._bitrate, self._layer, self._max_size = io, bitrate, layer, max_size
-        self._colorspace = colorspace
-        self._fps = fps or _FPS_UNKNOWN
-        self._intervals: deque[int] = deque(maxlen=_MEASURED)
-        self._seen: int | None = None
-        self._last = -1
-        self._size = (0, 0)
-        self._encoder: VideoEncoder | None = None
-        self._rested = False
-        self._info: StreamInfo | None = None
-
-    @property
-    def wanted(self) -> bool:
-        """Whether somebody watches."""
-        return self._io.wanted(self._layer)
-
-    def take(self, picture: VideoFrame, timestamp: int, captured_at: float) -> int:
-        """Encode and hand over one picture, unless nobody watches; returns how many frames were handed over.
-
-        Args:
-            picture: Of any size and pixel format.
-            timestamp: 90 kHz; lifted where it does not increase.
-            captured_at: `CameraIO.now()` of the picture.
-        """
-        self._measure(timestamp)
-        if not self.wanted:
-            self._io.alive()
-            self.rest()
-            return 0
-        encoder = self._fitting_encoder(picture)
-        encoder.set_bitrate(self._io.target_bitrate(self._layer) or self._bitrate)
-        keyframe = self._io.take_keyframe_request(self._layer) or self._rested
-        self._rested = False
-        self._last = max(self._last + 1, timestamp)
-        picture = _limited(picture, self._size)
-        frames = encoder.encode(picture, timestamp=self._last, captured_at=captured_at, keyframe=keyframe)
-        for frame in frames:
-            if frame.keyframe:
-                self._describe(frame.data)
-            self._io.emit(frame)
-        return len(frames)
-
-    def rest(self) -> None:
-        """Nobody watches; the next picture begins with a keyframe."""
-        self._rested = True
-
-    def close(self) -> None:
-        """End the encoder; `take` makes another."""
-        if self._encoder:
-            self._encoder.close()
-            self._encoder = None
-
-    def _fitting_encoder(self, picture: VideoFrame) -> VideoEncoder:
-        size = fitted((picture.width, picture.height), self._max_size)
-        measured = self._measured_fps()
-        misfit = measured and not 1 / _FPS_FIT < measured / self._fps < _FPS_FIT
-        if misfit:
-            self._fps = measured
-        if self._encoder and (misfit or size != self._size):
-            self.close()
-        if self._encoder is None:
-            self._size = size
-            bitrate = self._io.target_bitrate(self._layer) or self._bitrate
-            colorspace = _COLORSPACES.get(int(picture.colorspace), self._colorspace)
-            self._encoder = self._io.encoder(
-                width=size[0],
-                height=size[1],
-                fps=self._fps,
-                bitrate=bitrate,
-                layer=self._layer,
-                options={"color_range": "tv"} | ({"colorspace": colorspace} if colorspace else {}),
-            )
-        return self._encoder
-
-    def _measure(self, timestamp: int) -> None:
-        if self._seen is not None and timestamp > self._seen:
-            self._intervals.append(timestamp - self._seen)
-        self._seen = timestamp
-
-    def _measured_fps(self) -> float:
-        if len(self._intervals) < _MEASURED:
-            return 0.0
-        return min(120.0, max(1.0, _TICKS_PER_S / statistics.fmean(self._intervals)))
-
-    def _describe(self, data: bytes) -> None:
-        info = stream_info(data, round(self._fps, 2))
-        info = dataclasses.replace(info, encoded=True) if info else None
-        if info and info != self._info:
-            self._info = info
-            self._io.describe(info, self._layer)
-
-
 class Transcoder:
-    """Decodes access units and encodes the pictures; arguments beyond these as for `Reencoder`.
+    """Decodes access units and encodes the pictures.
 
     Args:
         io: The camera's.
         codec: What comes.
+        layers: That are made of the pictures.
         extradata: Parameter sets from outside the stream, in Annex B form.
         name: The camera's, for the log.
-        others: Further layers of the same pictures.
 
     Raises:
         DeviceFault: This installation cannot decode it.
     """
 
-    def __init__(
-        self,
-        io: CameraIO,
-        codec: Literal["h264", "hevc", "mjpeg"],
-        *,
-        bitrate: int,
-        fps: float = 0.0,
-        extradata: bytes = b"",
-        layer: str = "main",
-        name: str = "",
-        max_size: tuple[int, int] = (1920, 1080),
-        others: Sequence[Reencoder] = (),
-    ) -> None:
-        self._io, self._codec, self._name = io, codec, name
+    def __init__(self, io: CameraIO, codec: Codec, layers: Reencoders, *, extradata: bytes = b"", name: str = "") -> None:
+        self._io, self._codec, self._layers, self._name = io, codec, layers, name
         self._decoder = _open_decoder(codec, extradata)
-        colorspace = "smpte170m" if codec == "mjpeg" else ""
-        main = Reencoder(io, bitrate=bitrate, fps=fps, layer=layer, max_size=max_size, colorspace=colorspace)
-        self._encoders = (main, *others)
         self._lag = Lag()
         self._stamps = _Stamps()
         self._kept: list[tuple[bytes, int, float]] = []
@@ -210,7 +77,7 @@ class Transcoder:
         """
         lag_s = self._lag.of(timestamp, self._io.now())
         keyframe = self._codec == "mjpeg" or starts_here(self._codec, data)
-        if not any(encoder.wanted for encoder in self._encoders):
+        if not self._layers.wanted:
             self._keep(data, timestamp, captured_at, keyframe)
             return 0
         count = self._catch_up(keyframe)
@@ -223,7 +90,7 @@ class Transcoder:
             if self._holding and now - self._emitted_at < _AT_LEAST_S:
                 continue
             self._emitted_at = now
-            count += self._encode(picture, at, captured)
+            count += self._layers.take(picture, at, captured)
         if self._io.now() - self._pictured_at > _BLIND_S:
             raise DeviceFault("The camera's video cannot be decoded.")
         return count
@@ -231,17 +98,12 @@ class Transcoder:
     def close(self) -> None:
         """Drop what is in flight."""
         self._kept.clear()
-        for encoder in self._encoders:
-            encoder.close()
-
-    def _encode(self, picture: VideoFrame, timestamp: int, captured_at: float) -> int:
-        return sum(encoder.take(picture, timestamp, captured_at) for encoder in self._encoders)
+        self._layers.close()
 
     def _keep(self, data: bytes, timestamp: int, captured_at: float, keyframe: bool) -> None:
         """Nobody watches: keep what the next picture depends on."""
         self._io.alive()
-        for encoder in self._encoders:
-            encoder.rest()
+        self._layers.rest()
         self._pictured_at = self._io.now()
         if keyframe:
             self._kept, self._kept_bytes = [], 0
@@ -258,7 +120,7 @@ class Transcoder:
         if not kept or keyframe:
             return 0
         newest = deque((picture for unit in kept for picture in self._pictures(*unit)), maxlen=1)
-        return sum(self._encode(*picture) for picture in newest)
+        return sum(self._layers.take(*picture) for picture in newest)
 
     def _judge(self, lag_s: float, keyframe: bool) -> None:
         """Decide what to leave out."""
@@ -367,17 +229,3 @@ def _open_decoder(codec: str, extradata: bytes) -> Any:
     except (av.FFmpegError, ValueError) as error:
         raise DeviceFault(f"This installation cannot decode {codec.upper()} ({error}).", retry=False) from error
     return decoder
-
-
-def _limited(picture: VideoFrame, size: tuple[int, int]) -> VideoFrame:
-    """The picture with the levels that video has, 16 to 235: JPEG has all 256, and browsers would show too much contrast."""
-    if picture.color_range != _FULL_RANGE and not picture.format.name.startswith("yuvj"):
-        return picture
-    return picture.reformat(*size, "yuv420p", src_color_range="JPEG", dst_color_range="MPEG")
-
-
-def fitted(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
-    """An even size of the same shape within the box, the box turned for an upright picture."""
-    (width, height), (long, short) = size, (max(box), min(box))
-    scale = min(1.0, long / max(width, height), short / min(width, height))
-    return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)

@@ -1,6 +1,7 @@
 """Driver `file`: a clip, looped in real time.
 
-H.264 that browsers can show goes through untouched; everything else is decoded and encoded. Time runs on over the loop.
+H.264 that browsers can show goes through untouched; everything else is decoded and encoded, with a small rendition for bad
+connections. Time runs on over the loop.
 """
 
 from __future__ import annotations
@@ -25,11 +26,10 @@ from edgeagent.drivers import (
     EncodedFrame,
     ParameterSets,
     StreamInfo,
-    VideoEncoder,
     h264,
     stream_info,
 )
-from edgeagent_devices._transcode import fitted
+from edgeagent_devices._reencode import LARGEST, Reencoders, fitted, layers_of
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -41,10 +41,9 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _SCANNED = 900  # packets looked at before a clip is passed through; a B-frame later on still ends that
-_LARGEST = (1920, 1080)  # larger pictures are scaled down when they have to be encoded
-_KEYFRAME_S = 2.0  # between keyframes of what is encoded here
 _AHEAD = 30  # pictures read at once
 _LATE_S = 0.25  # by which a picture may be late before it is left out
+_AT_LEAST_S = 1.0  # between pictures that are shown, however late they are
 _LOST_S = 1.0  # by which the clip may be late (a suspended machine) before its clock is set anew
 
 
@@ -69,8 +68,8 @@ class FileCamera(Camera):
 
     @property
     def capabilities(self) -> Capabilities:
-        """Nothing can be asked of a clip."""
-        return Capabilities()
+        """Nothing can be asked of a clip that goes through; `StreamInfo` tells of one that is encoded, else takes back `low`."""
+        return Capabilities(layers=("main", "low"))
 
     def run(self, io: CameraIO) -> None:
         """Play until `io.stopping`."""
@@ -80,7 +79,7 @@ class FileCamera(Camera):
         with _open(path) as container:
             plan = _examine(container, path)
         _log.info("camera %s: %s, %s", self.name, path, "encoded: " + plan.reason if plan.reason else "passed through")
-        player = _Player(io, plan, self.options.bitrate)
+        player = _Player(io, plan, self.options.bitrate, self.name)
         container = _open(path)
         try:
             while not io.stopping.is_set():
@@ -121,16 +120,18 @@ class _Plan:
 class _Player:
     """Plays one pass of a clip after the other on a clock that runs on."""
 
-    def __init__(self, io: CameraIO, plan: _Plan, bitrate: int) -> None:
-        self._io, self._plan, self._bitrate = io, plan, bitrate
+    def __init__(self, io: CameraIO, plan: _Plan, bitrate: int, name: str) -> None:
+        self._io, self._plan, self._bitrate, self._name = io, plan, bitrate, name
         self._began = io.now()
         self._offset = 0.0  # media time at which this pass began
         self._last = -1.0 / plan.fps
         self._timestamp = -1
         self._info: StreamInfo | None = None
-        self._encoder: VideoEncoder | None = None
+        self._layers: Reencoders | None = None
         self._turner: _Turner | None = None
-        self._keyframe_at = 0.0
+        self._shown_at = self._began
+        if not plan.reason:
+            io.describe(StreamInfo(absent=True), "low")
 
     def play(self, container: InputContainer, path: Path) -> None:
         """Play one pass."""
@@ -145,8 +146,8 @@ class _Player:
             raise DeviceFault(f"The file {path.name} holds no picture that can be shown.")
 
     def close(self) -> None:
-        if self._encoder:
-            self._encoder.close()
+        if self._layers:
+            self._layers.close()
 
     def _pass_through(self, container: InputContainer, stream: VideoStream) -> None:
         for media_s, unit in _ahead(_timed(_access_units(container, stream, self._plan), self._plan.fps)):
@@ -160,23 +161,17 @@ class _Player:
             self._io.emit(EncodedFrame(unit.data, unit.keyframe, self._tick(), self._io.now()))
 
     def _encode(self, container: InputContainer, stream: VideoStream) -> None:
+        if self._layers is None:
+            size, fps = self._plan.size, self._plan.fps
+            self._layers = layers_of(self._io, size, fps=fps, bitrate=self._bitrate, name=self._name)
         for media_s, picture in _timed(_pictures(container, stream), self._plan.fps):
             if not self._wait_for(media_s):
                 return
             now = self._io.now()
-            if now - self._began - self._last > _LATE_S and self._last < self._keyframe_at + _KEYFRAME_S:
+            if now - self._began - self._last > _LATE_S and now - self._shown_at < _AT_LEAST_S:
                 continue  # this machine is too slow for the clip
-            keyframe = self._last >= self._keyframe_at + _KEYFRAME_S or self._encoder is None
-            if keyframe:
-                self._keyframe_at = self._last
-            frame = self._turn(picture)
-            width, height = self._plan.size
-            if self._encoder is None:
-                self._encoder = self._io.encoder(width=width, height=height, fps=self._plan.fps, bitrate=self._bitrate)
-            for encoded in self._encoder.encode(frame, timestamp=self._tick(), captured_at=now, keyframe=keyframe):
-                if encoded.keyframe:
-                    self._describe(stream_info(encoded.data, self._plan.fps))
-                self._io.emit(encoded)
+            self._shown_at = now
+            self._layers.take(self._turn(picture), self._tick(), now)
 
     def _wait_for(self, media_s: float) -> bool:
         """Wait until a picture of this pass is due; false where the camera is to stop."""
@@ -281,7 +276,7 @@ def _examine(container: InputContainer, path: Path) -> _Plan:
         raise DeviceFault(f"The file {path.name} holds no picture that can be decoded.")
     plan.turn = -round(getattr(first, "rotation", 0) / 90) * 90 % 360
     size = (first.height, first.width) if plan.turn in (90, 270) else (first.width, first.height)
-    plan.size = fitted(size, _LARGEST)
+    plan.size = fitted(size, LARGEST)
     plan.reason = _reason_to_encode(stream, plan, sent)
     return plan
 

@@ -1,7 +1,8 @@
 """Driver `v4l2`: USB cameras.
 
-H.264 of the camera goes through untouched; MJPEG and raw pictures are encoded once. The camera is found by a name that stays
-when it gets another number; where it is pulled out, the agent says so and goes on when it is back.
+H.264 of the camera goes through untouched; MJPEG and raw pictures are encoded here, with a small rendition for bad connections;
+of H.264 there is one where `transcode` allows it. The camera is found by a name that stays when it gets another number; where it
+is pulled out, the agent says so and goes on when it is back.
 
 The node is read through the kernel's interface directly, not through libav's demuxer: that probes for seconds, blocks in the
 kernel where `stopping` cannot reach it, and hides the time stamps, the lost pictures and the reasons of failures.
@@ -36,6 +37,7 @@ from edgeagent.drivers import (
     stream_info,
     v4l2,
 )
+from edgeagent_devices._reencode import LARGEST, Reencoder, Reencoders, fitted, layers_of
 from edgeagent_devices._v4l2_find import look, resolve
 from edgeagent_devices._v4l2_modes import RAW, Mode, Offer, choose, offers, summary
 from edgeagent_devices._v4l2_stream import Captured, NoBandwidth, Stream, fault_of, set_controls
@@ -73,6 +75,10 @@ class V4l2Camera(Camera):
         fps: float = Field(default=30, ge=1, le=120, description="Pictures a second")
         format: Literal["auto", "h264", "mjpeg", "yuyv"] = Field(default="auto", description="What the camera shall send")
         bitrate: Bitrate = Field(default=3_000_000, description="bit/s of what is encoded here, like 3M")
+        transcode: bool = Field(
+            default=False,
+            description="Of a camera's own H.264, also make a small picture here while somebody with a bad connection watches",
+        )
         controls: dict[str, int | str] = Field(
             default_factory=dict,
             max_length=40,
@@ -89,11 +95,13 @@ class V4l2Camera(Camera):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What is certain before the camera was asked; `StreamInfo.encoded` says the rest."""
+        """What is certain before the camera was asked; `StreamInfo` says the rest, and takes back `low` where there is none."""
         options = self.options
-        if options.format not in ("mjpeg", "yuyv"):  # H.264 may come, and then there is no other layer
+        if options.format == "h264" and not options.transcode:
             return Capabilities()
-        can = Renditions(*(options.size or _USUAL), options.fps, options.bitrate).capabilities
+        can = Renditions(*fitted(options.size or _USUAL, LARGEST), options.fps, options.bitrate).capabilities
+        if options.format not in ("mjpeg", "yuyv"):  # H.264 may come
+            return Capabilities(layers=can.layers)
         return can if options.size else dataclasses.replace(can, sizes=())
 
     def run(self, io: CameraIO) -> None:
@@ -167,9 +175,10 @@ class V4l2Camera(Camera):
             sink.close()
 
     def _sink(self, io: CameraIO, stream: Stream, mode: Mode) -> _PassThrough | _Encoding:
+        low = "low" in self.capabilities.layers
         if mode.offer.kind == "h264":
-            return _PassThrough(io, mode.fps)
-        return _Encoding(io, stream, mode, self.options, self.name, low="low" in self.capabilities.layers)
+            return _PassThrough(io, mode, small=_Small(io, mode, self.options, self.name) if low else None)
+        return _Encoding(io, stream, mode, self.options, self.name, low=low)
 
 
 class _Unfit(Exception):
@@ -193,8 +202,8 @@ class _Clock:
 class _PassThrough:
     """H.264 as the camera encoded it."""
 
-    def __init__(self, io: CameraIO, fps: float) -> None:
-        self._io, self._fps, self._clock = io, fps, _Clock()
+    def __init__(self, io: CameraIO, mode: Mode, *, small: _Small | None) -> None:
+        self._io, self._fps, self._small, self._clock = io, mode.fps, small, _Clock()
         self._sets = ParameterSets()
         self._head: list[bytes] = []
         self._info: StreamInfo | None = None
@@ -224,10 +233,14 @@ class _PassThrough:
         if keyframe:
             self._opened_at = self._io.now()
             self._describe(data)
-        self._io.emit(EncodedFrame(data, keyframe, self._clock(captured.captured_at), captured.captured_at))
+        frame = EncodedFrame(data, keyframe, self._clock(captured.captured_at), captured.captured_at)
+        self._io.emit(frame)
+        if self._small:
+            self._small.take(frame)
 
     def close(self) -> None:
-        """Nothing is held."""
+        if self._small:
+            self._small.close()
 
     def _describe(self, data: bytes) -> None:
         sps = h264.parse_sps(ParameterSets.of(h264.split_nals(data)).sps[-1])
@@ -239,28 +252,58 @@ class _PassThrough:
             self._io.describe(info)
 
 
+class _Small:
+    """The small rendition of H.264 that goes through, decoded on a thread of its own; none where the owner has not allowed it."""
+
+    def __init__(self, io: CameraIO, mode: Mode, options: V4l2Camera.Options, name: str) -> None:
+        from edgeagent_devices._transcode import Transcoder
+        from edgeagent_devices._transcode_thread import TranscodeThread
+
+        self._io, self._name = io, name
+        self._thread: TranscodeThread | None = None
+        can = Renditions(mode.offer.width, mode.offer.height, mode.fps, options.bitrate).capabilities
+        if not options.transcode or "low" not in can.layers:
+            io.describe(StreamInfo(absent=True), "low")
+            return
+        low = Reencoder(io, bitrate=can.bitrates[-1], fps=mode.fps, layer="low", max_size=can.sizes[-1])
+        low.offer(can.sizes[-1])
+        transcoder = Transcoder(io, "h264", Reencoders(io, [low], name=name), name=name)
+        self._thread = TranscodeThread(transcoder, name=name, layer="low")
+
+    def take(self, frame: EncodedFrame) -> None:
+        """Take a frame that was passed through; a failure costs no other picture."""
+        if not self._thread:
+            return
+        try:
+            self._thread.take(frame.data, frame.timestamp, frame.captured_at, keyframe=frame.keyframe)
+            return
+        except DeviceFault as fault:
+            _log.warning("camera %s: its small picture is left out. %s", self._name, fault)
+        except Exception:  # a bug there must not cost the picture that is passed through
+            _log.exception("camera %s: its small picture is left out", self._name)
+        self.close()
+        self._io.describe(StreamInfo(absent=True), "low")
+
+    def close(self) -> None:
+        if self._thread:
+            self._thread.close()
+            self._thread = None
+
+
 class _Encoding:
     """MJPEG or raw pictures, encoded here, and where `low` is true in a small layer, too."""
 
     def __init__(self, io: CameraIO, stream: Stream, mode: Mode, options: V4l2Camera.Options, name: str, *, low: bool) -> None:
-        from edgeagent_devices._transcode import Reencoder, Transcoder
+        from edgeagent_devices._transcode import Transcoder
 
         self._offer, self._stride, self._clock = mode.offer, stream.bytes_per_line, _Clock()
         self._interval_s = 1 / options.fps if mode.fps > options.fps * _FASTER else 0.0
         self._slack_s = 0.5 / mode.fps
         self._due = float("-inf")
         fps = min(mode.fps, options.fps) if self._interval_s else mode.fps
-        self._transcoder: Transcoder | None = None
-        self._reencoders: list[Reencoder] = []
-        bitrate, colorspace = options.bitrate, "smpte170m"
-        can = Renditions(mode.offer.width, mode.offer.height, fps, bitrate).capabilities
-        if low:
-            size, rate = can.sizes[-1], can.bitrates[-1]
-            self._reencoders.append(Reencoder(io, bitrate=rate, fps=fps, layer="low", max_size=size, colorspace=colorspace))
-        if mode.offer.kind == "mjpeg":
-            self._transcoder = Transcoder(io, "mjpeg", bitrate=bitrate, fps=fps, name=name, others=self._reencoders)
-        else:
-            self._reencoders.insert(0, Reencoder(io, bitrate=bitrate, fps=fps, colorspace=colorspace))
+        size = mode.offer.width, mode.offer.height
+        self._layers = layers_of(io, size, fps=fps, bitrate=options.bitrate, name=name, low=low, colorspace="smpte170m")
+        self._transcoder = Transcoder(io, "mjpeg", self._layers, name=name) if mode.offer.kind == "mjpeg" else None
 
     def take(self, captured: Captured) -> None:
         """Encode one picture, unless the camera is faster than wanted."""
@@ -272,13 +315,12 @@ class _Encoding:
         if self._transcoder:
             self._transcoder.feed(captured.data, timestamp, at)
         elif picture := raw_picture(captured.data, self._offer, self._stride):
-            for encoder in self._reencoders:
-                encoder.take(picture, timestamp, at)
+            self._layers.take(picture, timestamp, at)
 
     def close(self) -> None:
-        for part in (self._transcoder, *self._reencoders):
-            if part:
-                part.close()
+        if self._transcoder:
+            self._transcoder.close()
+        self._layers.close()
 
 
 def raw_picture(data: bytes, offer: Offer, stride: int) -> VideoFrame | None:

@@ -314,7 +314,7 @@ class Agent:
                     viewers=hub.viewers,
                     layers=[
                         LayerState(name=layer, width=width, height=height)
-                        for layer, (width, height) in ((layer, hub.size(layer)) for layer in hub.capabilities.layers)
+                        for layer, (width, height) in ((layer, hub.size(layer)) for layer in hub.offered)
                     ],
                 )
             )
@@ -345,7 +345,7 @@ class Agent:
     async def still(self, name: str) -> bytes:
         """A small JPEG of the smallest layer, for one message of MQTT; raises as `snapshot`."""
         hub = self.hubs[name]
-        frames = await hub.gop(hub.capabilities.layers[-1])
+        frames = await hub.gop(hub.offered[-1])
         return await asyncio.to_thread(jpeg.still, frames)
 
     def health(self) -> dict[str, Any]:

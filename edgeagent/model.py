@@ -66,6 +66,9 @@ class StreamInfo:
         profile_level_id: Six hex digits of the SPS (RFC 6184, 8.1), "" while unknown.
         encoded: Whether the layer is encoded here although the camera's capabilities do not promise it: keyframe requests and
             bitrate wishes of this layer are then honoured as if `keyframe_on_demand` and `live_bitrate` were true.
+        bitrate: The highest rate of a layer that is encoded here, in bit/s; 0 where only measuring tells.
+        absent: The open camera turned out not to have this layer (H.264 that goes through untouched has no small rendition). It is
+            offered to nobody until it is described anew.
     """
 
     width: int = 0
@@ -73,6 +76,8 @@ class StreamInfo:
     fps: float = 0.0
     profile_level_id: str = ""
     encoded: bool = False
+    bitrate: int = 0
+    absent: bool = False
 
 
 class CameraPhase(enum.StrEnum):
@@ -111,7 +116,8 @@ class Capabilities:
         keyframe_on_demand: `CameraIO.take_keyframe_request` is honoured, within a frame or two.
             Where false, the hub keeps the current GOP and replays it to a newcomer.
         live_bitrate: `CameraIO.target_bitrate` is honoured without a restart and without an IDR.
-        layers: Names of the renditions, best first.
+        layers: Names of the renditions, best first. Where only the open camera tells whether there is one, name it, and let
+            `StreamInfo.absent` take it back.
         bitrates: The highest rate of each layer in bit/s, as the owner set it; 0, or a shorter list, where only measuring tells.
         always_on: The source is kept open when nobody watches (an IP camera that takes long to open).
         sizes: Width and height that each layer is planned to have; (0, 0), or a shorter list, where only opening the camera tells.

@@ -33,6 +33,7 @@ __all__ = [
     "VideoEncoder",
     "command",
     "h264",
+    "picture_rate",
     "stamp",
     "stream_info",
     "v4l2",
@@ -42,6 +43,7 @@ from edgeagent import v4l2
 from edgeagent.core import h264, stamp
 from edgeagent.core.backoff import Backoff
 from edgeagent.core.h264 import ParameterSets, Sps
+from edgeagent.core.layers import picture_rate
 from edgeagent.drivers.camera import Camera, CameraIO, Capabilities, Found, VideoEncoder
 from edgeagent.drivers.describe import stream_info
 from edgeagent.drivers.device import Actuator, Axis, Driver, Reading, Readings, Sensor, command

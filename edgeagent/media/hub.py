@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["Hub", "SourcePort", "Subscriber", "Viewer"]
 
 import asyncio
-import functools
 import logging
 from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol
@@ -135,6 +134,12 @@ class Hub:
     def viewers(self) -> int:
         return sum(len(layer.subscribers) for layer in self.layers.values())
 
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """Names of the layers, best first, without those that the open camera turned out not to have."""
+        found = tuple(name for name, layer in self.layers.items() if not layer.info.absent)
+        return found or self.capabilities.layers[:1]
+
     def info(self, layer: str = "main") -> StreamInfo:
         return self.layers[layer].info
 
@@ -152,7 +157,7 @@ class Hub:
 
     def best_bps(self) -> float:
         """What the best layer takes at most, in bit/s; `UNKNOWN_BPS` while it is neither set nor measured."""
-        return self._facts(0, self.capabilities.layers).max_bps
+        return self._facts(0, self.offered).max_bps
 
     def watch(self, viewer: Viewer, usable_bps: float | None, wish: str = "auto") -> Share:
         """Let the hub choose the layer of a viewer, who attaches to it himself; `demand` says more, `unwatch` ends it."""
@@ -188,7 +193,7 @@ class Hub:
             self._replan_timer.cancel()
             self._replan_timer = None
         now = asyncio.get_running_loop().time()
-        names = [name for name in self.capabilities.layers if not self._silent(self.layers[name], now)] or self.capabilities.layers
+        names = [name for name in self.offered if not self._silent(self.layers[name], now)] or self.offered
         rates, shares = plan([self._facts(place, names) for place in range(len(names))], self._wants)
         for name, layer in self.layers.items():
             self._set_rate(name, layer, rates.get(name))
@@ -209,7 +214,7 @@ class Hub:
         if bps is None:
             if not layer.subscribers or layer.target_bps is None:
                 return
-            bps = self._facts(self.capabilities.layers.index(name), self.capabilities.layers).max_bps
+            bps = self._facts(0, (name,)).max_bps
         if layer.target_bps is None or abs(bps - layer.target_bps) > 0.02 * layer.target_bps:
             layer.target_bps = int(bps)
             self._source.set_bitrate(name, int(bps))
@@ -227,7 +232,7 @@ class Hub:
         name = names[place]
         known = self.capabilities.bitrates
         index = self.capabilities.layers.index(name)
-        most = float(known[index]) if index < len(known) else 0.0
+        most = float(self.layers[name].info.bitrate or (known[index] if index < len(known) else 0))
         live = self._live(name)
         if not most:
             most = self.layers[name].measured_bps or UNKNOWN_BPS / 4**index
@@ -340,21 +345,38 @@ class Hub:
     def on_info(self, layer: str, info: StreamInfo) -> None:
         """Take what a layer delivers (on the loop)."""
         state = self.layers.get(layer)
-        if state is not None and info != state.info:
-            state.info = info
-            self._changed()
+        if state is None or info == state.info:
+            return
+        before, state.info = state.info, info
+        if info.absent:
+            for waiter in [one for one in state.subscribers if isinstance(one, NewestGop)]:
+                self._take_instead(waiter)
+        if (before.absent, before.encoded, before.bitrate) != (info.absent, info.encoded, info.bitrate) and self._wants:
+            self._replan()
+        self._changed()
+
+    def _take_instead(self, waiter: NewestGop) -> None:
+        """What it waits for does not exist."""
+        layer, waiter.layer = waiter.layer, self.offered[-1]
+        waiter.state = self.layers[waiter.layer]
+        self.attach(waiter, waiter.layer)
+        self.detach(waiter, layer)
+        self.request_keyframe(waiter.layer)
 
     async def gop(self, layer: str = "main", timeout_s: float = 5.0) -> list[EncodedFrame]:
         """Frames from a keyframe to the newest, at most `RECENT_S` old; starts the camera for it where it is off.
 
+        Where there turns out to be no such layer, they are of the smallest that there is.
+
         Raises:
             DeviceFault: The camera gave no picture in `timeout_s`.
         """
+        layer = layer if layer in self.offered else self.offered[-1]
         state = self.layers[layer]
         now = asyncio.get_running_loop().time()
         if state.gop and now - state.gop[-1].frame.captured_at < RECENT_S:
             return [p.frame for p in state.gop]
-        waiter = NewestGop(state, functools.partial(self.request_keyframe, layer))
+        waiter = NewestGop(layer, state, self.request_keyframe)
         self.attach(waiter, layer)
         try:
             if not state.gop:
@@ -364,7 +386,7 @@ class Hub:
         except TimeoutError:
             raise DeviceFault(self.status.text or f"The camera {self.name} gave no picture in {timeout_s:.0f} s.") from None
         finally:
-            self.detach(waiter, layer)
+            self.detach(waiter, waiter.layer)
 
     async def close(self) -> None:
         """Stop the camera and wait until it has stopped."""
@@ -412,8 +434,8 @@ class Hub:
 class NewestGop:
     """A subscriber that waits for the next frame that can be decoded, and keeps what it takes for that."""
 
-    def __init__(self, layer: Layer, ask: Callable[[], None]) -> None:
-        self._layer, self._ask = layer, ask
+    def __init__(self, layer: str, state: Layer, ask: Callable[[str], None]) -> None:
+        self.layer, self.state, self._ask = layer, state, ask
         self.frames: asyncio.Future[list[EncodedFrame]] = asyncio.get_running_loop().create_future()
 
     def deliver(self, packets: Packets) -> None:
@@ -421,10 +443,10 @@ class NewestGop:
             return
         if packets.frame.keyframe:
             self.frames.set_result([packets.frame])
-        elif self._layer.gop:
-            self.frames.set_result([kept.frame for kept in self._layer.gop])
+        elif self.state.gop:
+            self.frames.set_result([kept.frame for kept in self.state.gop])
         else:
-            self._ask()
+            self._ask(self.layer)
 
     def left_out(self) -> None:
         self.frames.cancel()

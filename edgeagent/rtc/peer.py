@@ -189,7 +189,7 @@ class Peer:
     def _new_sender(self, stream: StreamPort, chosen: VideoFormat) -> VideoSender:
         """Its estimate begins low where the viewer will tell what gets through; who only counts packets gets all there is."""
         if self._estimator is None:
-            start_bps = START_BPS if len(stream.capabilities.layers) == 1 else LAYERED_START_BPS
+            start_bps = START_BPS if len(stream.offered) == 1 else LAYERED_START_BPS
             self._estimator = Estimator(start_bps if chosen.transport_cc_id else None)
         estimate = self._estimator.estimate_bps
         return VideoSender(stream, chosen, cname=self.sid, ntp=self._ntp, estimate_bps=estimate, on_failure=self._failed)
@@ -477,7 +477,8 @@ class Peer:
         senders = list(self.senders.values())
         parts: list[float | None] = [None] * len(senders)
         if estimate is not None:
-            parts[:] = shares(estimate, [Wish(s.wanted_bps, s.stream.capabilities.live_bitrate) for s in senders])
+            wishes = [Wish(s.wanted_bps, s.stream.capabilities.live_bitrate or s.stream.info().encoded) for s in senders]
+            parts[:] = shares(estimate, wishes)
         for sender, part in zip(senders, parts, strict=True):
             uplink = self._settings.uplink.share_bps(sender)
             limited = uplink is not None and (part is None or uplink < part)

@@ -446,7 +446,7 @@ class VideoSender:
 
     def flow(self, mid: str, kbps: int) -> Flow:
         """How this stream is sent, for the viewer's page."""
-        layers = self.stream.capabilities.layers
+        layers = self.stream.offered
         estimate = None if self.estimate_bps is None else int(self.estimate_bps / 1000)
         limit: Limit = "none"
         if self.paused or self._muted:

@@ -57,7 +57,7 @@ class Sessions:
         wall: Callable[[], float] = time.time,
         max_openings: int = 8,
     ) -> None:
-        self._machine = SessionMachine(config)
+        self._machine = SessionMachine(config, drives=lambda peer: self._viewers.drives(viewer_name(peer)))
         self._make_peer = make_peer
         self._viewers: ViewerEvents = viewers or _NoDesk()
         self._on_closed = on_closed
@@ -300,6 +300,8 @@ class _NoDesk:
     def opened(self, viewer: str, label: str) -> None: ...
     def message(self, viewer: str, label: str, text: bytes | str) -> None: ...
     def closed(self, viewer: str) -> None: ...
+    def drives(self, viewer: str) -> bool:
+        return False
 
 
 class _PeerEvents:

@@ -38,6 +38,8 @@ class StreamPort(Protocol):
 
     @property
     def capabilities(self) -> Capabilities: ...
+    @property
+    def offered(self) -> Sequence[str]: ...
 
 
 @dataclass(slots=True)

@@ -85,13 +85,15 @@ class OwnCertificate:
         self._certificate: Certificate | None = None
 
     def load(self) -> Loaded:
-        """The one that is kept, or a new one."""
+        """The one that is kept, or a new one. Where a new one is due and cannot be kept (a full disk), the old one does for now:
+        the agent must come up all the same, and `look` goes on trying."""
         key, certificate = self._kept()
-        return (
-            self._loaded(key, certificate, "there was none")
-            if certificate is None
-            else self._renewed(key, certificate) or (self._in_use(certificate))
-        )
+        if certificate is None:
+            return self._loaded(key, certificate, "there was none")
+        try:
+            return self._renewed(key, certificate) or self._in_use(certificate)
+        except EdgeAgentError:
+            return self._in_use(certificate)
 
     def look(self) -> Loaded | None:
         """A new one, where it is time for it."""

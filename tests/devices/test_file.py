@@ -98,25 +98,31 @@ def test_encoding_conforms(tmp_path: Path) -> None:
     assert_conforms(camera(make_clip(tmp_path / "clip.mkv", *NOT_READY["mpeg4"])), make_encoder)
 
 
-def test_keyframes_of_what_is_encoded_come_every_two_seconds(tmp_path: Path) -> None:
-    clip = make_clip(tmp_path / "clip.mkv", *NOT_READY["mpeg4"], fps=10, seconds=3)
-    frames = frames_of(clip, 45).frames
-    keys = [frame.timestamp / 90_000 for frame in frames if frame.keyframe]
-    assert len(keys) >= 3
-    assert all(1.9 < after - before < 2.3 for before, after in pairwise(keys))
-
-
-def test_the_rate_of_what_is_encoded_is_the_owners(tmp_path: Path) -> None:
+def test_what_is_encoded_has_a_small_layer_and_the_owners_rate(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mkv", *NOT_READY["mjpeg"], size="640x480", seconds=1)
+    assert camera(clip).capabilities.layers == ("main", "low")
     asked: dict[str, Any] = {}
 
     def factory(**settings: Any) -> Any:
-        asked.update(settings)
+        asked[settings["layer"]] = settings
         return make_encoder(**settings)
 
-    frames_of(clip, 5, factory, bitrate="700k")
-    assert asked["bitrate"] == 700_000
-    assert (asked["width"], asked["height"], asked["fps"]) == (640, 480, 30)
+    recording = frames_of(clip, 10, factory, bitrate="700k")
+    assert {layer: (how["width"], how["fps"], how["max_bitrate"]) for layer, how in asked.items()} == {
+        "main": (640, 30, 700_000), "low": (320, 30, 247_487)
+    }  # fmt: skip
+    for layer, width in (("main", 640), ("low", 320)):
+        frames = [frame for frame in recording.frames if frame.layer == layer]
+        assert {picture.width for picture in pictures(frames)} == {width}
+        assert (recording.infos[layer].encoded, recording.infos[layer].bitrate) == (True, asked[layer]["max_bitrate"])
+
+
+def test_what_goes_through_or_is_small_has_no_small_layer(tmp_path: Path) -> None:
+    ready = frames_of(make_clip(tmp_path / "clip.mp4", size="640x480"), 5, no_encoder)
+    small = frames_of(make_clip(tmp_path / "clip.mkv", *NOT_READY["mpeg4"]), 5)
+    for recording in (ready, small):
+        assert recording.infos["low"].absent and not recording.infos["main"].absent
+        assert {frame.layer for frame in recording.frames} == {"main"}
 
 
 @pytest.mark.parametrize(("size", "shown"), [("321x241", (320, 240)), ("2560x1440", (1920, 1080)), ("1088x2400", (870, 1920))])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from fractions import Fraction
 from itertools import pairwise
 
@@ -16,7 +17,7 @@ from edgeagent.drivers.conformance import Recording
 from edgeagent.media.encoder import make_encoder
 from edgeagent_devices._rtp import AccessUnit
 from edgeagent_devices._rtp_h264 import Depacketizer
-from edgeagent_devices._rtsp_sinks import Encoding, NeedsEncoding, PassThrough, Rendition, Tick
+from edgeagent_devices._rtsp_sinks import Encoding, NeedsEncoding, PassThrough, Rendition, Tick, has_picture
 from edgeagent_devices._rtsp_wire import Video
 from tests.devices.test_rtp_h264 import PT, feed, packets
 
@@ -119,13 +120,18 @@ def encoded(codec: str, count: int, **options: str) -> list[AccessUnit]:
     return [AccessUnit(split_nals(bytes(packet)), packet.pts or 0, packet.is_keyframe) for packet in made]
 
 
+def hand(sink: Encoding | PassThrough, unit: AccessUnit, codec: str = "H264") -> None:
+    """As `Stream` does, with time stamps that need no correction."""
+    sink.take(unit, unit.timestamp if has_picture(codec, unit.nals) else None, time.monotonic())
+
+
 def test_b_frames_are_not_passed_through() -> None:
     units = encoded("libx264", 20, bf="2", **{"x264-params": "b-adapt=0"})
     recording = Recording(make_encoder)
-    sink = PassThrough(recording, VIDEO, "main", Tick())
+    sink = PassThrough(recording, VIDEO, "main")
     with pytest.raises(NeedsEncoding, match="B-frames"):
         for unit in units:
-            sink.take(unit)
+            hand(sink, unit)
 
 
 @pytest.mark.parametrize(
@@ -140,10 +146,10 @@ def test_reordered_pictures_are_encoded_in_their_order(codec: str, name: str, pa
     assert any(after.timestamp < before.timestamp for before, after in pairwise(units)), "there are B-frames"
     recording = Recording(make_encoder)
     video = Video(name, PT, "", "", {}, 30.0)
-    sink = Encoding(recording, video, "main", Tick(), Rendition((640, 360), 60.0, 500_000), name="gate", extradata=b"")
+    sink = Encoding(recording, video, {"main": Rendition((640, 360), 60.0, 500_000)}, name="gate", extradata=b"")
     try:
         for number, unit in enumerate(units):
-            sink.take(unit)
+            hand(sink, unit, name)
             recording.wait_for(number - 6, 10)  # no faster than it can be encoded
         recording.wait_for(30, 10)
     finally:
@@ -167,13 +173,13 @@ def test_parameter_sets_that_come_alone_reach_the_decoder_of_a_newcomer() -> Non
     assert [nal[0] & 0x1F for nal in units[0].nals] == [7, 8]
     recording = Recording(make_encoder)
     recording.unwanted.add("low")
-    sink = Encoding(recording, VIDEO, "low", Tick(), Rendition((320, 240), 30.0, 100_000), name="gate", extradata=b"")
+    sink = Encoding(recording, VIDEO, {"low": Rendition((320, 240), 30.0, 100_000)}, name="gate", extradata=b"")
     try:
         for unit in units[:15]:
-            sink.take(unit)
+            hand(sink, unit)
         recording.unwanted.clear()
         for unit in units[15:]:
-            sink.take(unit)
+            hand(sink, unit)
         assert recording.wait_for(10, 20)
     finally:
         sink.close()
@@ -201,12 +207,12 @@ def test_a_slow_encoder_holds_no_more_than_it_may_and_the_session_goes_on(caplog
     keyframe, rest = units[0], units[1]
     stuck = Stuck()
     recording = Recording(lambda **_: stuck)
-    sink = Encoding(recording, VIDEO, "low", Tick(), Rendition((320, 240), 30.0, 100_000), name="gate", extradata=b"")
+    sink = Encoding(recording, VIDEO, {"low": Rendition((320, 240), 30.0, 100_000)}, name="gate", extradata=b"")
     try:
-        sink.take(keyframe)
+        hand(sink, keyframe)
         for number in range(1000):
-            sink.take(AccessUnit(rest.nals, (number + 1) * STEP, False))
-        assert len(sink._waiting) <= 300
+            hand(sink, AccessUnit(rest.nals, (number + 1) * STEP, False))
+        assert len(sink._thread._waiting) <= 300
         assert caplog.text.count("the encoder is too slow for its low picture") == 1
     finally:
         stuck.go.set()
@@ -218,10 +224,10 @@ def test_a_failure_of_the_encoder_is_raised_where_the_session_is() -> None:
         raise DeviceFault("The video encoder does not start.")
 
     recording = Recording(refuses)
-    sink = Encoding(recording, VIDEO, "low", Tick(), Rendition((320, 240), 30.0, 100_000), name="gate", extradata=b"")
+    sink = Encoding(recording, VIDEO, {"low": Rendition((320, 240), 30.0, 100_000)}, name="gate", extradata=b"")
     (unit, *_) = encoded("libx264", 4, bf="0")
-    sink.take(unit)
-    sink._thread.join(20)
+    hand(sink, unit)
+    sink._thread._thread.join(20)
     with pytest.raises(DeviceFault, match="does not start"):
-        sink.take(unit)
+        hand(sink, unit)
     sink.close()

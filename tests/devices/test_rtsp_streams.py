@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from edgeagent.drivers import DeviceFault, EncodedFrame, VideoEncoder
 from edgeagent.drivers.conformance import Recording, assert_conforms, record
 from edgeagent.media.encoder import make_encoder
-from edgeagent_devices import _rtsp_several
+from edgeagent_devices import _rtsp_several, _transcode
 from edgeagent_devices.rtsp import RtspCamera
 from tests.support.rtsp import RtspServer, raw_clip
 from tests.support.tls import TlsDoor
@@ -214,11 +214,26 @@ def test_h265_is_encoded_here_by_all_the_rules(clips: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize("clip", ["h265", "mjpeg"])
-def test_what_browsers_cannot_show_is_encoded_here(clips: dict[str, Path], clip: str) -> None:
+def test_what_browsers_cannot_show_is_encoded_here(clips: dict[str, Path], clip: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoders: list[str] = []
+    opened = _transcode._open_decoder
+
+    def count(codec: str, extradata: bytes) -> Any:
+        decoders.append(codec)
+        return opened(codec, extradata)
+
+    monkeypatch.setattr(_transcode, "_open_decoder", count)
+
+    def script(it: Recording) -> None:
+        it.wait_for(10, WAIT_S, "main")
+        it.wait_for(10, WAIT_S, "low")
+
     with RtspServer(clips[clip], options=("--fps", "10")) as server:
-        recording = run(camera(server.url, transcode=True), lambda it: it.wait_for(10, WAIT_S, "main"))
+        recording = run(camera(server.url, transcode=True), script)
     assert recording.error is None
-    assert recording.infos["main"].encoded
+    assert len(decoders) == 1, "one for both layers"
+    assert len(of(recording, "low")) >= 10
+    assert recording.infos["main"].encoded and recording.infos["low"].encoded
     pictures = decoded(of(recording, "main"))
     assert len(pictures) >= 10
     assert {(picture.width, picture.height) for picture in pictures} == {(320, 240)}

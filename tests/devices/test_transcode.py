@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import io
 import itertools
+import random
 import subprocess
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -16,10 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeagent.core.h264 import contains_b_slice, parse_sps, split_nals
-from edgeagent.drivers import DeviceFault, EncodedFrame
+from edgeagent.drivers import DeviceFault, EncodedFrame, picture_rate
 from edgeagent.drivers.conformance import Recording
 from edgeagent.media.encoder import X264Encoder
-from edgeagent_devices._transcode import Lag, Reencoder, Transcoder, starts_here
+from edgeagent_devices._reencode import Reencoder, Reencoders, layers_of
+from edgeagent_devices._transcode import Lag, Transcoder, starts_here
 from tests.support.components import require
 
 FPS = 30
@@ -52,7 +55,9 @@ class Rig(Recording):
         self, *, width: int, height: int, fps: float, bitrate: int, layer: str = "main", options: dict[str, str] | None = None
     ) -> X264Encoder:
         self.made.append((width, height, fps, bitrate))
-        return X264Encoder(width=width, height=height, fps=fps, bitrate=bitrate, layer=layer, options=options)
+        made = super().encoder(width=width, height=height, fps=fps, bitrate=bitrate, layer=layer, options=options)
+        assert isinstance(made, X264Encoder)
+        return made
 
 
 @functools.cache
@@ -66,6 +71,10 @@ def units(kind: str, size: str = "320x240", count: int = 45) -> list[tuple[bytes
     with av.open(io.BytesIO(clip), "r") as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]
         return [(bytes(packet), round((packet.pts or 0) * float(packet.time_base or 0) * 90_000)) for packet in packets]
+
+
+def transcoder_of(rig: Rig, codec: Any, *, bitrate: int = 600_000, fps: float = FPS, name: str = "") -> Transcoder:
+    return Transcoder(rig, codec, Reencoders(rig, [Reencoder(rig, bitrate=bitrate, fps=fps)], name=name), name=name)
 
 
 def feed(transcoder: Transcoder, rig: Rig, items: list[tuple[bytes, int]], offset: int = 0) -> Iterator[int]:
@@ -83,7 +92,7 @@ def decoded(frames: list[EncodedFrame]) -> list[av.VideoFrame]:
 @pytest.mark.parametrize(("kind", "held"), [("h265", 0), ("mjpeg", 0), ("h265 b-frames", 2), ("h264 b-frames", 2)])
 def test_no_picture_is_held_back_beyond_its_b_frames(kind: str, held: int) -> None:
     rig = Rig()
-    transcoder = Transcoder(rig, CODECS[kind][0], bitrate=600_000, fps=FPS)  # type: ignore[arg-type]
+    transcoder = transcoder_of(rig, CODECS[kind][0])
     done = 0
     for fed, count in enumerate(feed(transcoder, rig, units(kind)), 1):
         done += count
@@ -103,7 +112,7 @@ def test_no_picture_is_held_back_beyond_its_b_frames(kind: str, held: int) -> No
 @pytest.mark.parametrize("kind", ["h264 b-frames", "h265 b-frames"])
 def test_b_frames_that_are_stamped_in_order_of_decoding_keep_their_rate(kind: str) -> None:
     rig = Rig()
-    transcoder = Transcoder(rig, CODECS[kind][0], bitrate=600_000)  # type: ignore[arg-type]
+    transcoder = transcoder_of(rig, CODECS[kind][0], fps=0)
     stamps = [FRAME * number for number in range(90)]
     items = [(data, stamp) for (data, _), stamp in zip(units(kind) * 2, stamps, strict=True)]
     assert sum(feed(transcoder, rig, items)) >= 86
@@ -116,18 +125,21 @@ def test_b_frames_that_are_stamped_in_order_of_decoding_keep_their_rate(kind: st
 
 def test_the_capture_time_stays_with_its_picture() -> None:
     rig = Rig()
-    transcoder = Transcoder(rig, "h264", bitrate=600_000, fps=FPS)
+    transcoder = transcoder_of(rig, "h264")
     captured = {}
     for data, timestamp in units("h264 b-frames"):
         rig.time += 1 / FPS
         captured[timestamp] = rig.time
         transcoder.feed(data, timestamp, rig.time)
-    assert all(frame.captured_at == captured[frame.timestamp] for frame in rig.frames)
+    latest = 0.0  # what a picture refers to came before it, though it is shown later
+    for frame in rig.frames:
+        latest = max(latest, captured[frame.timestamp])
+        assert frame.captured_at == latest
 
 
 def test_keyframes_and_rates_as_wished() -> None:
     rig = Rig()
-    transcoder = Transcoder(rig, "hevc", bitrate=600_000, fps=FPS)
+    transcoder = transcoder_of(rig, "hevc")
     list(feed(transcoder, rig, units("h265")[:20]))
     rig.keyframe_wanted.add("main")
     list(feed(transcoder, rig, units("h265")[20:]))
@@ -140,7 +152,7 @@ def test_keyframes_and_rates_as_wished() -> None:
 
 def test_damage_is_concealed() -> None:
     rig = Rig()
-    transcoder = Transcoder(rig, "h264", bitrate=600_000, fps=FPS)
+    transcoder = transcoder_of(rig, "h264")
     items = units("h264 b-frames")
     broken = [(data[: len(data) // 2] if index % 7 == 3 else data, at) for index, (data, at) in enumerate(items) if index % 11 != 5]
     list(feed(transcoder, rig, broken))
@@ -152,7 +164,7 @@ def test_damage_is_concealed() -> None:
 def test_rubbish_does_no_harm(items: list[bytes]) -> None:
     rig = Rig()
     for codec in ("h264", "hevc", "mjpeg"):
-        transcoder = Transcoder(rig, codec, bitrate=600_000)
+        transcoder = transcoder_of(rig, codec, fps=0)
         list(feed(transcoder, rig, [(data, index * FRAME) for index, data in enumerate(items)]))
         transcoder.close()
     assert not rig.frames
@@ -160,14 +172,14 @@ def test_rubbish_does_no_harm(items: list[bytes]) -> None:
 
 def test_what_can_never_be_decoded_is_a_fault() -> None:
     rig = Rig()
-    transcoder = Transcoder(rig, "hevc", bitrate=600_000)
+    transcoder = transcoder_of(rig, "hevc", fps=0)
     with pytest.raises(DeviceFault, match="cannot be decoded"):
         list(feed(transcoder, rig, [(b"\0\0\0\1\x02\x01rubbish", index * FRAME) for index in range(11 * FPS)]))
 
 
 def test_nothing_is_done_while_nobody_watches_and_then_the_newest_picture_comes_at_once() -> None:
     rig = Rig()
-    transcoder = Transcoder(rig, "hevc", bitrate=600_000, fps=FPS)
+    transcoder = transcoder_of(rig, "hevc")
     rig.unwanted.add("main")
     list(feed(transcoder, rig, units("h265")[:25]))
     assert not rig.frames and not rig.made
@@ -182,7 +194,7 @@ def test_nothing_is_done_while_nobody_watches_and_then_the_newest_picture_comes_
 
 def test_who_comes_again_begins_with_a_keyframe() -> None:
     rig = Rig()
-    transcoder = Transcoder(rig, "mjpeg", bitrate=600_000, fps=FPS)
+    transcoder = transcoder_of(rig, "mjpeg")
     list(feed(transcoder, rig, units("mjpeg")[:5]))
     rig.unwanted.add("main")
     list(feed(transcoder, rig, units("mjpeg")[5:10]))
@@ -193,7 +205,7 @@ def test_who_comes_again_begins_with_a_keyframe() -> None:
 
 def test_a_slow_board_leaves_out_pictures_and_recovers(caplog: pytest.LogCaptureFixture) -> None:
     rig = Rig()
-    transcoder = Transcoder(rig, "hevc", bitrate=600_000, fps=FPS, name="gate")
+    transcoder = transcoder_of(rig, "hevc", name="gate")
     items = [(data, at + lap * 45 * FRAME) for lap in range(4) for data, at in units("h265")]
     list(feed(transcoder, rig, items[:30]))
     assert len(rig.frames) == 30
@@ -226,17 +238,117 @@ def test_large_pictures_are_made_smaller(size: tuple[int, int], encoded: tuple[i
     assert (sps.width, sps.height) == encoded
 
 
-def test_another_size_or_rate_makes_another_encoder() -> None:
+def test_another_size_or_a_rate_that_lasts_makes_another_encoder() -> None:
     rig = Rig()
     encoder = Reencoder(rig, bitrate=600_000, fps=FPS)
-    for index in range(40):  # in the dark a webcam halves its rate
+    for index in range(130):  # in the dark a webcam halves its rate
         encoder.take(grey(320, 240), index * 2 * FRAME, 100)
     assert [(made[0], round(made[2])) for made in rig.made] == [(320, 30), (320, 15)]
-    assert [index for index, frame in enumerate(rig.frames) if frame.keyframe] == [0, 30]
-    encoder.take(grey(640, 480), 80 * FRAME, 100)
+    assert [index for index, frame in enumerate(rig.frames) if frame.keyframe] == [0, 120]
+    encoder.take(grey(640, 480), 260 * FRAME, 100)
     assert rig.made[-1][:2] == (640, 480)
     assert (rig.infos["main"].width, rig.infos["main"].fps) == (640, 15)
     encoder.close()
+
+
+def test_where_a_keyframe_is_due_anyway_the_encoder_is_made_for_the_rate_at_once() -> None:
+    rig = Rig()
+    encoder = Reencoder(rig, bitrate=600_000, fps=FPS)
+    for index in range(60):
+        if index == 50:
+            rig.keyframe_wanted.add("main")
+        encoder.take(grey(320, 240), index * 2 * FRAME, 100)
+    assert [round(made[2]) for made in rig.made] == [30, 15]
+    assert [index for index, frame in enumerate(rig.frames) if frame.keyframe] == [0, 50]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_machine_that_stalls_costs_no_keyframe(seed: int) -> None:
+    rig, chance = Rig(), random.Random(seed)
+    encoder = Reencoder(rig, bitrate=600_000, fps=FPS)
+    at = 0
+    for _ in range(250):
+        at += FRAME + (round(chance.uniform(0.1, 4) * 90_000) if chance.random() < 0.1 else 0)
+        encoder.take(grey(32, 32), at, 100)
+    assert [frame.keyframe for frame in rig.frames].count(True) == 1
+    assert len(rig.made) == 1
+
+
+def test_the_bitrate_is_kept_whatever_number_of_pictures_comes() -> None:
+    told: list[int] = []
+
+    class Told(X264Encoder):
+        def set_bitrate(self, bps: int) -> None:
+            told.append(bps)
+            super().set_bitrate(bps)
+
+    rig = Rig()
+    rig.encoder = Told  # type: ignore[method-assign]
+    rig.bitrate = 300_000
+    encoder = Reencoder(rig, bitrate=1_000_000, fps=FPS)
+    for index in range(60):
+        encoder.take(grey(64, 64), index * FRAME, 100)
+    assert told == [300_000], "an encoder is told nothing twice"
+    for index in range(60):  # half as many: each may take twice as much
+        encoder.take(grey(64, 64), (60 + index * 2) * FRAME, 100)
+    assert 540_000 < told[-1] <= 600_000
+    rig.bitrate = 900_000
+    encoder.take(grey(64, 64), 181 * FRAME, 100)
+    assert told[-1] == 1_000_000, "and no more than the encoder was made for"
+    assert [frame.keyframe for frame in rig.frames].count(True) == 1
+
+
+def test_a_rate_that_climbs_makes_no_keyframe() -> None:
+    rig = Rig()
+    rig.bitrate = 200_000
+    encoder = Reencoder(rig, bitrate=3_000_000, fps=FPS)
+    for index in range(60):
+        rig.bitrate = 200_000 + 10_000 * index
+        encoder.take(grey(64, 64), index * FRAME, 100)
+    assert [frame.keyframe for frame in rig.frames].count(True) == 1
+
+
+def test_too_low_a_rate_for_all_pictures_takes_fewer_and_so_does_a_limit() -> None:
+    rig = Rig()
+    rig.bitrate = 100_000
+    encoder = Reencoder(rig, bitrate=3_000_000, fps=FPS)
+    for index in range(90):
+        encoder.take(grey(640, 480), index * FRAME, 100)
+    enough = picture_rate(640, 480, FPS, 100_000)
+    assert enough < FPS
+    assert len(rig.frames) == pytest.approx(3 * enough, abs=3)
+    rig = Rig()
+    encoder = Reencoder(rig, bitrate=3_000_000, fps=FPS, max_fps=10)
+    for index in range(90):
+        encoder.take(grey(64, 64), index * FRAME, 100)
+    assert len(rig.frames) == pytest.approx(30, abs=3)
+    assert [made[2] for made in rig.made] == [10]
+
+
+def test_a_small_layer_that_fails_costs_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig()
+    layers = layers_of(rig, (640, 480), fps=FPS, bitrate=600_000, name="gate")
+    assert {layer: (info.width, info.encoded) for layer, info in rig.infos.items()} == {"main": (640, True), "low": (320, True)}
+    make = rig.encoder
+
+    def refuses(*, layer: str, **how: Any) -> X264Encoder:
+        if layer == "low":
+            raise DeviceFault("The video encoder does not start.")
+        return make(layer=layer, **how)
+
+    rig.encoder = refuses  # type: ignore[method-assign,assignment]
+    for index in range(3):
+        layers.take(grey(640, 480), index * FRAME, 100)
+    assert [frame.layer for frame in rig.frames] == ["main"] * 3
+    assert rig.infos["low"].absent
+    assert caplog.text.count("camera gate: its small picture is left out. The video encoder does not start.") == 1
+
+
+def test_a_small_picture_has_no_smaller_one() -> None:
+    rig = Rig()
+    layers_of(rig, (320, 240), fps=FPS, bitrate=600_000, name="gate").take(grey(320, 240), 0, 100)
+    assert rig.infos["low"].absent and not rig.infos["main"].absent
+    assert [made[:2] for made in rig.made] == [(320, 240)]
 
 
 def test_full_range_becomes_what_browsers_expect() -> None:
@@ -248,7 +360,7 @@ def test_full_range_becomes_what_browsers_expect() -> None:
     halves[:, 160:] = 255
     picture = av.VideoFrame.from_ndarray(halves, "rgb24").reformat(format="yuvj422p")
     jpeg = b"".join(map(bytes, [*encoder.encode(picture), *encoder.encode(None)]))
-    Transcoder(rig, "mjpeg", bitrate=1_000_000, fps=FPS).feed(jpeg, 0, 100)
+    transcoder_of(rig, "mjpeg", bitrate=1_000_000).feed(jpeg, 0, 100)
     (shown,) = decoded(rig.frames)
     luma = shown.to_ndarray(format="yuv420p")
     assert abs(int(luma[120, 80]) - 16) <= 2 and abs(int(luma[120, 240]) - 235) <= 2

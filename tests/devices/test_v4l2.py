@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import functools
 import itertools
+import logging
 import subprocess
+import threading
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -19,10 +22,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from edgeagent import v4l2
+from edgeagent.core.camera_life import LifePolicy
 from edgeagent.core.h264 import join_nals, nal_type, split_nals
 from edgeagent.drivers import DeviceFault, EncodedFrame
 from edgeagent.drivers.conformance import Recording, assert_conforms
+from edgeagent.drivers.runner import CameraRunner
 from edgeagent.media.encoder import X264Encoder
+from edgeagent.model import CameraPhase, CameraStatus
 from edgeagent_devices._v4l2_find import NO_PERMISSION, UsbCamera, UsbCameras, look, resolve
 from edgeagent_devices._v4l2_modes import RAW, Mode, Offer, choose, summary
 from edgeagent_devices.v4l2 import V4l2Camera, raw_picture
@@ -51,10 +57,10 @@ class Board:
         monkeypatch.setattr(V4l2Camera, "root", root)
 
     def plug(self, number: int, device: Device, *links: str) -> None:
-        (self.root / f"dev/video{number}").touch()
         self.devices[f"video{number}"] = device
         for link in links:
             (self.root / link.lstrip("/")).symlink_to(f"../../video{number}")
+        (self.root / f"dev/video{number}").touch()  # last: a driver may look round at any moment
 
     def unplug(self, number: int) -> None:
         (self.root / f"dev/video{number}").unlink()
@@ -393,9 +399,78 @@ def test_pictures_of_a_camera_that_is_encoded_here_have_a_small_layer_while_some
     assert run.opened["low"] == one.capabilities.bitrates[1]
 
 
-def test_where_h264_may_come_there_is_one_layer(board: Board) -> None:
-    assert camera().capabilities.layers == camera(format="h264").capabilities.layers == ("main",)
+def test_what_is_certain_before_the_camera_is_open(board: Board) -> None:
+    assert camera(format="h264").capabilities.layers == ("main",)
+    for one in (camera(), camera(format="h264", transcode=True)):
+        assert one.capabilities.layers == ("main", "low")
+        assert not one.capabilities.live_bitrate and not one.capabilities.bitrates, "H.264 may come"
+    assert camera(size="320x240").capabilities.layers == ("main",)
     assert camera(format="mjpeg").capabilities.sizes == ()
+
+
+@pytest.mark.parametrize("formats", [[C920[0]], [C920[1]]])
+def test_pictures_of_any_format_that_are_encoded_here_have_a_small_layer(board: Board, formats: list[Format]) -> None:
+    device = webcam(*formats)
+    board.plug(0, device)
+    run = Run(device, 20)
+    run.unwanted.clear()
+    camera(size="640x480", bitrate="1M").run(run)
+    assert [frame.layer for frame in run.frames] == ["main", "low"] * 10
+    told = {layer: (info.width, info.encoded, info.bitrate) for layer, info in run.infos.items()}
+    assert told == {"main": (640, True, 1_000_000), "low": (320, True, 353_553)}
+
+
+def test_h264_that_goes_through_has_no_small_layer_unless_the_owner_allows_it(board: Board) -> None:
+    device = webcam(H264)
+    board.plug(0, device)
+    run = Run(device, 20)
+    run.unwanted.clear()
+    camera().run(run)
+    assert run.infos["low"].absent and not run.infos["main"].encoded
+    assert {frame.layer for frame in run.frames} == {"main"}
+
+    made = threading.Event()
+
+    class Both(Run):
+        def emit(self, frame: EncodedFrame) -> None:
+            if frame.layer == "low":
+                made.set()
+            super().emit(frame)
+
+    def give_time() -> None:
+        made.wait(60)
+
+    device.number = 0
+    device.at[20] = give_time  # the stand-in's pictures come at once; the thread that decodes needs some
+    both = Both(device, 40)
+    both.unwanted.clear()
+    camera(transcode=True).run(both)
+    assert (both.infos["low"].width, both.infos["low"].encoded, both.infos["main"].encoded) == (640, True, False)
+    low = [frame for frame in both.frames if frame.layer == "low"]
+    assert low[0].keyframe
+    assert {frame.timestamp for frame in low} <= {frame.timestamp for frame in both.frames if frame.layer == "main"}
+    assert {picture.width for picture in decoded(low)} == {640}
+
+
+def test_a_small_picture_of_h264_that_fails_costs_no_other(board: Board, caplog: pytest.LogCaptureFixture) -> None:
+    class Refusing(Run):
+        def encoder(self, **_: Any) -> Any:
+            raise DeviceFault("The video encoder does not start.")
+
+    def wait_for_the_end_of_its_thread() -> None:
+        for thread in threading.enumerate():
+            if thread.name == "camera-desk-low":
+                thread.join(60)
+
+    device = webcam(H264)
+    device.at[20] = wait_for_the_end_of_its_thread
+    board.plug(0, device)
+    run = Refusing(device, 40)
+    run.unwanted.clear()
+    camera(transcode=True).run(run)
+    assert [frame.layer for frame in run.frames] == ["main"] * 40
+    assert run.infos["low"].absent
+    assert caplog.text.count("camera desk: its small picture is left out. The video encoder does not start.") == 1
 
 
 def test_h264_goes_through_untouched(board: Board) -> None:
@@ -552,6 +627,51 @@ def test_unplugged_while_running_and_replugged_under_another_number(board: Board
     run = Run(again, 5)
     usb.run(run)
     assert len(run.frames) == 5 and run.frames[0].keyframe
+
+
+@pytest.mark.realtime
+async def test_the_picture_returns_by_itself_when_the_camera_is_plugged_in_again(
+    board: Board, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the agent's own runner, as in a home; on the kernel's own devices in tests/vm."""
+    frames: list[EncodedFrame] = []
+    said: list[CameraStatus] = []
+    told = asyncio.Event()
+
+    def note(kept: list[Any], item: Any) -> None:
+        kept.append(item)
+        told.set()
+
+    async def until(condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(60):
+            while not condition():
+                told.clear()
+                await told.wait()
+
+    board.plug(0, webcam(H264, kind=RealTimeCamera), BY_ID)
+    runner = CameraRunner(
+        camera(device=BY_ID),
+        on_frame=lambda frame: note(frames, frame),
+        on_status=lambda status: note(said, status),
+        on_info=lambda layer, info: None,
+        encoder_factory=X264Encoder,
+        policy=LifePolicy(start_s=60, stall_s=60, retry_min_s=0.02, retry_max_s=0.05),
+    )
+    runner.start()
+    try:
+        await until(lambda: len(frames) > 5)
+        board.unplug(0)
+        await until(lambda: "HD_Pro_Webcam" in said[-1].text and "is not plugged in" in said[-1].text)
+        before = len(frames)
+        board.plug(4, webcam(H264, kind=RealTimeCamera), BY_ID)
+        await until(lambda: said[-1].phase is CameraPhase.LIVE and len(frames) > before + 5)
+    finally:
+        await runner.stop()
+    lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert sum("was unplugged" in line for line in lines) == 1
+    assert sum("is not plugged in" in line for line in lines) == 1, "once, not with each try"
+    assert sum("the picture is back after" in line for line in lines) == 1
+    assert len(lines) == 3
 
 
 def test_it_stops_within_a_moment_though_the_camera_is_silent(board: Board) -> None:

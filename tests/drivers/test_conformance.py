@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgeagent.core.h264 import IDR, join_nals, nal_type, split_nals
-from edgeagent.drivers import Camera, CameraIO, Capabilities, DeviceFault, EncodedFrame, StreamInfo
+from edgeagent.drivers import Camera, CameraIO, Capabilities, DeviceFault, EncodedFrame, StreamInfo, conformance
 from edgeagent.drivers.conformance import assert_conforms, problems_of
 from edgeagent.media.encoder import make_encoder
 
@@ -27,6 +27,7 @@ class Rig(Camera):
         super().__init__("rig", None)
         self.change, self.can = change, can or Capabilities()
         self.info: StreamInfo | None = StreamInfo(64, 64, FPS)
+        self.absent: tuple[str, ...] = ()
         self.obeys = True
         self.due: list[int] = []  # keyframes so many frames after the rate was first changed
         self.returns = True
@@ -40,16 +41,19 @@ class Rig(Camera):
     def run(self, io: CameraIO) -> None:
         if self.info:
             io.describe(self.info)
+        for layer in self.absent:
+            io.describe(StreamInfo(absent=True), layer)
         encoder = io.encoder(width=64, height=64, fps=FPS, bitrate=200_000)
         picture = av.VideoFrame.from_ndarray(np.full((96, 64), 90, np.uint8), "yuv420p")
-        number, changed_for, began = 0, 0, io.now()
+        number, changed_for, rate, began = 0, 0, None, io.now()
         while not io.stopping.wait(1 / FPS):
             at = io.now()
             wanted = io.take_keyframe_request() and self.obeys
             if (bps := io.target_bitrate()) is not None:
                 encoder.set_bitrate(bps)
                 changed_for += 1
-                wanted = wanted or not self.obeys or changed_for in self.due
+                wanted = wanted or (bps != rate and not self.obeys) or changed_for in self.due
+                rate = bps
             for frame in encoder.encode(picture, timestamp=round((at - began) * 90_000), captured_at=at, keyframe=wanted):
                 for changed in self.change(number, frame):
                     io.emit(changed)
@@ -76,6 +80,16 @@ def test_a_keyframe_that_was_due_anyway_is_no_change_of_the_rate_s_fault() -> No
     rig = Rig(can=Capabilities(live_bitrate=True))
     rig.due = [5]
     assert_conforms(rig, make_encoder, frames=30)
+    rig.due = list(range(0, 10_000, 5))  # one in every stretch of its own accord
+    assert_conforms(rig, make_encoder, frames=30)
+
+
+def test_a_layer_may_turn_out_not_to_be_there() -> None:
+    rig = Rig(can=Capabilities(layers=("main", "low")))
+    rig.absent = ("low",)
+    assert_conforms(rig, make_encoder, frames=30)
+    rig.absent = ("main",)
+    assert "Layer main: It delivers although it is said to be absent." in problems(rig)
 
 
 SPOILT: dict[str, tuple[Change, str]] = {
@@ -118,7 +132,8 @@ def test_descriptions(info: StreamInfo | None, sentence: str) -> None:
         (Capabilities(layers=("main", "small")), "Layer small: It delivers nothing"),
     ],
 )
-def test_promises_not_kept(can: Capabilities, sentence: str) -> None:
+def test_promises_not_kept(can: Capabilities, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conformance, "_OTHER_LAYERS_S", 0.5)
     rig = Rig(can=can)
     rig.obeys = False
     assert sentence in problems(rig)

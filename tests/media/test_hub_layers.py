@@ -13,6 +13,7 @@ from tests.media.test_hub import IDR, SLICE, Source
 
 ENCODED = Capabilities(keyframe_on_demand=True, live_bitrate=True, layers=("main", "low"), bitrates=(3_000_000, 1_000_000))
 FIXED = Capabilities(layers=("main", "sub"))
+UNSURE = Capabilities(layers=("main", "low"))
 
 
 class Viewer:
@@ -172,4 +173,60 @@ async def test_a_layer_that_gives_nothing_is_not_offered_while_another_delivers(
     assert hub.watch(object.__new__(Viewer), 9e6).layer == "main"  # it may be tried again
     viewer.leave()
     other.leave()
+    await hub.close()
+
+
+async def test_a_layer_that_turns_out_not_to_be_there_is_offered_to_nobody() -> None:
+    hub, source = make(UNSURE)
+    slow = Viewer(hub, 0.6e6)
+    assert (slow.share.layer, hub.offered) == ("low", ("main", "low"))
+    hub.on_info("low", StreamInfo(absent=True))
+    assert (slow.share.layer, hub.offered) == ("main", ("main",)), "at once, not when its silence is noticed"
+    assert source.wanted == {"main": True, "low": False}
+    hub.demand(slow, 0.6e6, "low")
+    assert slow.share.layer == "main"
+    slow.leave()
+    await hub.close()
+
+
+async def test_layers_that_turn_out_to_be_encoded_here_are_chosen_and_told_their_rates_at_once() -> None:
+    hub, source = make(UNSURE)
+    hub.on_info("low", StreamInfo(absent=True))  # of a run before
+    quick, slow = Viewer(hub, 2.5e6), Viewer(hub, 0.4e6)
+    assert {quick.share.layer, slow.share.layer} == {"main"}
+    hub.on_info("low", StreamInfo(320, 180, 30, encoded=True, bitrate=700_000))
+    hub.on_info("main", StreamInfo(640, 360, 30, encoded=True, bitrate=2_000_000))
+    assert (quick.share, slow.share) == (Share("main"), Share("low"))
+    assert {"main 2000000", "low 400000"} <= set(rates(source))
+    assert hub.best_bps() == 2_000_000
+    quick.leave()
+    slow.leave()
+    await hub.close()
+
+
+async def test_a_quiet_picture_does_not_pull_down_the_rate_of_what_is_encoded_here() -> None:
+    hub, source = make(UNSURE)
+    hub.on_info("main", StreamInfo(640, 360, 30, encoded=True, bitrate=2_000_000))
+    viewer = Viewer(hub, 9e6, "main")
+    for n in range(30 * 11):
+        hub.on_frame(frame(n, "main", 100))
+        await asyncio.sleep(1 / 30)
+    hub.demand(viewer, 8e6, "main")
+    await asyncio.sleep(0.2)
+    assert hub.best_bps() == 2_000_000
+    assert rates(source) == ["main 2000000"]
+    viewer.leave()
+    await hub.close()
+
+
+async def test_a_still_of_a_layer_that_is_not_there_is_of_the_other() -> None:
+    hub, _ = make(UNSURE)
+    still = asyncio.create_task(hub.gop("low"))
+    await asyncio.sleep(0)
+    hub.on_info("low", StreamInfo(absent=True))
+    hub.on_frame(frame(0, "main"))
+    assert [found.layer for found in await still] == ["main"]
+    assert hub.viewers == 0
+    hub.on_frame(frame(30, "main"))
+    assert [found.layer for found in await hub.gop("low")] == ["main"]
     await hub.close()

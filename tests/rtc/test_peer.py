@@ -16,6 +16,7 @@ import pytest
 from aiortc import RTCCertificate, RTCPeerConnection, RTCSessionDescription
 from aiortc.rtp import RTCP_PSFB_APP, RtcpPsfbPacket, pack_remb_fci
 
+from edgeagent.core.bitrate import LAYERED_START_BPS, START_BPS
 from edgeagent.errors import PeerError
 from edgeagent.media.hub import Hub
 from edgeagent.model import CameraPhase, CameraStatus, Capabilities, EncodedFrame, StreamInfo
@@ -309,6 +310,20 @@ async def test_two_cameras_share_what_one_viewer_s_path_carries() -> None:
     finally:
         for hub in hubs.values():
             await hub.close()
+
+
+async def test_a_newcomer_begins_lower_where_there_is_a_lower_layer() -> None:
+    begins: dict[str, float | None] = {}
+    for name, layers, absent in (("one", ("main",), False), ("two", ("main", "low"), False), ("none", ("main", "low"), True)):
+        hub = Hub(name, Capabilities(layers=layers))
+        if absent:
+            hub.on_info("low", StreamInfo(absent=True))
+        peer = Peer("testpeer", Events(), settings({name: hub}))
+        await peer.negotiate(CHROMIUM_OFFER, {"0": name}, wait_for_servers=0)
+        begins[name] = peer.senders["0"].estimate_bps
+        await peer.close()
+        await hub.close()
+    assert begins == {"one": START_BPS, "two": LAYERED_START_BPS, "none": START_BPS}
 
 
 async def test_a_running_stream_keeps_its_payload_type_when_the_camera_turns_out_to_be_another_profile() -> None:

@@ -114,7 +114,7 @@ class Stream:
 
     def __init__(self, name: str = "cam", gop: Sequence[Packets] = (), layers: tuple[str, ...] = ("main",)) -> None:
         self.name, self.gop, self.log = name, gop, list[str]()
-        self.capabilities = Capabilities(layers=layers)
+        self.capabilities, self.offered = Capabilities(layers=layers), layers
         self.share = Share(layers[0])
         self.askable = True
         self.on: list[str] = []

@@ -376,6 +376,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.heard: list[tuple[str, ...]] = []
+        self.driving: set[str] = set()
 
     def opened(self, viewer: str, label: str) -> None:
         self.heard.append(("opened", viewer, label))
@@ -385,6 +386,9 @@ class Desk:
 
     def closed(self, viewer: str) -> None:
         self.heard.append(("closed", viewer))
+
+    def drives(self, viewer: str) -> bool:
+        return viewer in self.driving
 
 
 async def test_what_goes_between_viewers_and_the_desk() -> None:
@@ -419,3 +423,22 @@ async def test_what_goes_between_viewers_and_the_desk() -> None:
         assert shell.captured_at(names[1], "0", 90_000) is None
         desk.heard.clear()
     assert desk.heard == [("closed", names[0])]
+
+
+async def test_who_drives_keeps_his_place() -> None:
+    """The desk is asked for each by the name that it knows him by."""
+    peers, desk = ScriptedPeers(), Desk()
+    config = SessionConfig(device="porch", epoch="e1", version="1", devices=2, max_viewers=2)
+    async with Sessions(config, peers, viewers=desk) as shell:
+        shell.cameras_changed([camera("gate")])
+        for name in ("first", "second"):
+            shell.receive(encode(offer()).encode(), Reply(name, origin="here"))
+        await settled()
+        for peer in peers.made:
+            peer.connect()
+            peer.events.data_opened("events")
+        first, second = (viewer for _, viewer, _ in desk.heard)
+        desk.driving.add(second)
+        shell.receive(encode(offer()).encode(), Reply("stranger", origin="elsewhere"))
+        await settled()
+        assert desk.heard[2:] == [("closed", first)]

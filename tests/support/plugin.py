@@ -4,7 +4,7 @@
 - A callback that holds the loop, a task left pending, an exception that only the loop saw: the test fails and says so.
 - Every test: descriptors, threads and child processes that it leaves behind fail it; so does passing its time limit.
 - `make test` runs two processes of pytest side by side (pytest-xdist, a file at a time): files of whole programs come first, and
-  while a test marked `alone` runs, the other process waits between two tests.
+  while a test marked `alone` runs, the other processes wait between two tests.
 """
 
 from __future__ import annotations

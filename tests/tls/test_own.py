@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import ssl
 from dataclasses import replace
@@ -12,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from edgeagent import files
 from edgeagent.errors import EdgeAgentError
 from edgeagent.tls import own
 from edgeagent.tls.certificate import DAY_S, Certificate, of_der, of_pem
@@ -159,6 +161,23 @@ def test_what_is_damaged_or_was_open_to_others_is_made_anew(board: Board) -> Non
         file.write_bytes(data)
         assert board.source().load().certificate.names == first.names
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_on_a_full_disk_the_agent_comes_up_with_the_old_one(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = board.source().load().certificate
+    board.addresses = ["192.168.1.7"]  # so that another one is due
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(files, "write", full)
+        source = board.source()
+        assert source.load().certificate == first
+        with pytest.raises(EdgeAgentError, match="No space left on device"):  # which the door tells
+            source.look()
+    later = source.look()
+    assert later is not None and "192.168.1.7" in later.certificate.names
 
 
 def test_a_folder_that_cannot_be_had(tmp_path: Path) -> None:
