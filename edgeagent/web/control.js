@@ -299,8 +299,10 @@ export class Wheel {
   #since = 0;
   /** Whether this lease has never had a picture. */
   #starting = false;
-  /** @type {Record<string, number>} places of held axes, by `device.axis`, in their own unit */
+  /** @type {Record<string, number>} places that set-points name, by `device.axis`, in the axis' own unit */
   #held = {};
+  /** @type {Record<string, Point>} where this lease has put them last, whatever has stopped since: from there the stick goes on */
+  #places = {};
   /** @type {{at: number, rtt: number, late: number, age: number | null}[]} */
   #acks = [];
   /** @type {{at: number, why: string}} */
@@ -311,7 +313,7 @@ export class Wheel {
     this.control = control;
     this.group = group;
     control.onack = (ack, now) => this.#acked(ack, now);
-    // Where a command has put it, it stays.
+    // Where a command has put it, it stays. Where that is, its reading tells; most commands put nothing anywhere.
     control.oncommand = (device) => {
       for (const key of Object.keys(this.#held)) if (key.startsWith(`${device}.`)) delete this.#held[key];
     };
@@ -355,6 +357,7 @@ export class Wheel {
       this.frozen = still;
       this.#acks = [];
       this.#held = {};
+      this.#places = {};
       return;
     }
     if (lease !== this.#lease) {
@@ -362,6 +365,7 @@ export class Wheel {
       // It begins disarmed: nothing has to be told.
       this.frozen = this.#starting = still;
       this.#held = {};
+      this.#places = {};
     }
     // What ends the way to a place ends it for good: it stays where it was stopped.
     if (!this.#armed) this.#held = {};
@@ -371,7 +375,7 @@ export class Wheel {
     if (this.hidden || this.control.stopping || now - this.#sentAt < (soon ? PERIOD_MS / 2 : PERIOD_MS - 4)) return;
     // Of a set-point without a picture the agent takes nothing but that its sender is there.
     if (still && !(this.#starting && now - this.#since < STARTING_MS && now - Math.max(this.#since, this.#sentAt) >= LIFE_MS)) return;
-    const values = still ? {} : this.#values(group, Math.min(100, now - this.#sentAt) / 1000);
+    const values = still ? {} : this.#values(group, now, Math.min(100, now - this.#sentAt) / 1000);
     const { rtp = null, mid = '' } = (this.seeing && !still && this.shown) || {};
     const picture = rtp === null ? {} : { rtp, mid };
     // A channel that is full drops it: the next one is newer.
@@ -379,8 +383,8 @@ export class Wheel {
     this.#sentAt = now;
   }
 
-  /** @param {Group} group @param {number} seconds since the last */
-  #values(group, seconds) {
+  /** @param {Group} group @param {number} now @param {number} seconds since the last */
+  #values(group, now, seconds) {
     /** @type {Record<string, Record<string, number>>} */
     const values = {};
     for (const device of this.devices.slice(0, 8)) {
@@ -396,7 +400,10 @@ export class Wheel {
           value = before + (wish * seconds * (axis.maximum - axis.minimum)) / SWEEP_S;
         }
         value = Math.max(axis.minimum, Math.min(axis.maximum, value));
-        if (axis.position) this.#held[key] = value;
+        if (axis.position) {
+          this.#held[key] = value;
+          this.#places[key] = { at: now, value };
+        }
         values[device.name][axis.name] = Math.round(value * 1000) / 1000;
       }
     }
@@ -416,11 +423,13 @@ export class Wheel {
   }
 
   /**
-   * Where a held axis is: as it was put, else as a reading of its name says, else null.
+   * Where a held axis is: as it is put, else as it was put last or as a reading of its name says, whichever is newer, else null.
    * @param {string} device @param {AxisInfo} axis
    */
   placeOf(device, axis) {
-    const value = this.#held[`${device}.${axis.name}`] ?? this.control.value(device, axis.name);
+    const key = `${device}.${axis.name}`;
+    const [put, read] = [this.#places[key], this.control.trace(device, axis.name).at(-1)];
+    const value = this.#held[key] ?? (put && read ? (put.at > read.at ? put : read) : (put ?? read))?.value;
     return typeof value === 'number' ? value : null;
   }
 

@@ -89,11 +89,17 @@ export class Desk {
     }
   }
 
-  /** Begin to drive a group, or end it. @param {string} group '' ends it */
-  drive(group) {
+  /**
+   * Begin to drive a group, or end it.
+   * @param {string} group '' ends it
+   * @param {() => void} [look] called before each set-point: it looks where the hands are. What sends may not rely on the picture's
+   *   frames for that, which stop while timers go on
+   */
+  drive(group, look = () => {}) {
     clearInterval(this.#timer);
     this.wheel = group ? new Wheel(this.control, group) : null;
     const tick = () => {
+      look();
       this.wheel?.tick(performance.now());
       this.#hasten();
     };

@@ -29,6 +29,7 @@
 /** Where the agent gave no sentence. @type {Record<string, string>} */
 const WHY = {
   lease: 'The wheel was let go.',
+  connection: 'The connection of who drove has ended.',
   silence: 'Nothing was heard from this page for a moment.',
   hidden: 'The page was not in sight.',
   gamepad: 'The gamepad was unplugged.',
@@ -49,6 +50,23 @@ const NOT_TAKEN = {
   picture: 'The picture is too old to drive by',
   fault: 'A device has failed',
 };
+
+/** A round trip above this is slow, ms. */
+export const SLOW_MS = 250;
+/** So much of the picture lost is felt, percent. */
+export const LOSSY = 3;
+
+/**
+ * The link in a word.
+ * @param {{rtt: number | null, loss: number | null, silent: boolean, open: boolean}} figures
+ * @returns {{text: string, bad: boolean}}
+ */
+export function linkOf({ rtt, loss, silent, open }) {
+  if (!open || silent) return { text: 'None', bad: true };
+  if (rtt === null) return { text: '–', bad: false };
+  if (rtt > SLOW_MS) return { text: 'Slow', bad: true };
+  return (loss ?? 0) >= LOSSY ? { text: 'Weak', bad: true } : { text: 'Good', bad: false };
+}
 
 /** @param {Group} group */
 export const reason = ({ text, why }) => (text ? text.charAt(0).toUpperCase() + text.slice(1) : (WHY[why] ?? ''));
@@ -81,7 +99,9 @@ export function standing({ open, told, you, operates, admin, group, neutral, typ
   const mine = Boolean(group.lease);
   if (group.state === 'stopped') {
     const acts = /** @type {Standing['acts']} */ (operates ? [{ act: 'reset', label: 'Release the stop', primary: true }] : signin);
-    return { tone: 'stopped', title: 'Stopped', hint: group.text ? why : `${why} Nothing moves until an operator releases the stop.`.trim(), acts };
+    // What follows the semicolon is said to the one who reads it.
+    const who = group.stopped_by === you ? 'You pressed stop.' : why.replace(/;[^;]*$/, '.');
+    return { tone: 'stopped', title: 'Stopped', hint: `${who} Nothing moves until ${operates ? 'you release it' : 'an operator releases it'}.`.trim(), acts };
   }
   if (group.state === 'fault') {
     return { tone: 'fault', title: 'It cannot move now', hint: why, acts: mine ? [{ act: 'release', label: 'Let go of the wheel' }] : signin };

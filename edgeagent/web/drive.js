@@ -20,12 +20,12 @@
  * @property {HTMLElement['toggleAttribute']} toggleAttribute
  */
 import { FROZEN_MS } from './control.js';
-import { el, setText } from './dom.js';
+import { el, preference, setText } from './dom.js';
 import { Gauge, Levers, Stick } from './drive-parts.js';
-import { batteryOf, hindrance, speedOf, standing } from './drive-words.js';
+import { batteryOf, hindrance, linkOf, LOSSY, SLOW_MS, speedOf, standing } from './drive-words.js';
+import { Pads } from './gamepads.js';
 import { outline } from './icons.js';
 import { Keys, still, together } from './inputs.js';
-import { Pads } from './pads.js';
 import { drive as style, forms } from './robot-style.js';
 import { base } from './styles.js';
 import { titleOf } from './words.js';
@@ -36,6 +36,9 @@ const STATS_MS = 1000;
 const REJOIN_MS = 10_000;
 /** More of the picture than this is not cut away to fill the window. */
 const CROP = 1.3;
+/** Fields that a space is typed into, and those that keep the keyboard to themselves: a list, once open, tells of no key at all. */
+const TEXT = 'input:is(:not([type]), [type=text], [type=password], [type=search]), textarea';
+const FIELD = 'input:not([type=range], [type=checkbox]), select, textarea';
 
 const ICONS = {
   back: 'M14.5 5.5 8 12l6.5 6.5',
@@ -77,6 +80,8 @@ export class EdgeDrive extends HTMLElement {
   /** @type {number} when the connection was lost that held the wheel */
   #lostAt = -Infinity;
   #stopped = false;
+  /** Whether the space bar that is down has stopped everything. */
+  #spent = false;
   #fit = '';
   #key = '';
   #asking = false;
@@ -91,7 +96,8 @@ export class EdgeDrive extends HTMLElement {
   #pillText = el('span');
   #pill = el('button', { class: 'pill', type: 'button', hidden: true }, this.#pillText, outline(ICONS.close));
   #select = el('select', { class: 'select', 'aria-label': 'What to drive', hidden: true });
-  #figures = el('dl', { class: 'figures' });
+  #more = el('button', { class: 'more', type: 'button', 'aria-label': 'The link in figures', title: 'The link in figures' });
+  #figures = el('div', { class: 'figures' }, this.#more);
   /** @type {Map<string, HTMLElement>} */
   #values = new Map();
   #dockTitle = el('h3');
@@ -110,18 +116,20 @@ export class EdgeDrive extends HTMLElement {
     super();
     const root = this.attachShadow({ mode: 'open' });
     root.adoptedStyleSheets = [base, forms, style];
-    for (const [key, label] of [['rtt', 'Round trip'], ['glass', 'Picture delay'], ['loss', 'Loss'], ['battery', 'Battery']]) {
-      const value = el('dd', {}, '–');
+    for (const [key, label] of [['link', 'Link'], ['rtt', 'Round trip'], ['glass', 'Delay'], ['loss', 'Loss'], ['battery', 'Battery']]) {
+      const value = el('b', {}, '–');
       this.#values.set(key, value);
-      this.#figures.append(el('div', { class: key, hidden: key === 'battery' }, el('dt', {}, label), value));
+      this.#figures.append(el('span', { class: `figure ${key}`, hidden: key === 'battery' }, el('small', {}, label), ' ', value));
     }
+    this.#more.addEventListener('click', () => this.#exact(!this.hasAttribute('exact')));
     const top = el('div', { class: 'top' });
     const sheets = [button(ICONS.devices, 'Devices', () => void this.#toggleSheet('devices')), button(ICONS.pad, 'How to drive', () => void this.#toggleSheet('controls'))];
     const full = button(ICONS.expand, 'Full screen', () => void toggleFullscreen());
     full.hidden = !document.fullscreenEnabled;
+    full.classList.add('full');
     top.append(button(ICONS.back, 'Back to the camera', () => this.#close()), this.#heading, this.#select, this.#pill, el('span', { class: 'spring' }), this.#figures, ...sheets, full);
     for (const key of ['W', 'A', 'S', 'D']) this.#caps.append(el('b', { 'data-key': key }, key));
-    this.#caps.append(el('small', {}, 'Shift fast · Ctrl slow'));
+    this.#caps.append(el('small', {}, 'Shift fast · Ctrl ↑ slow'));
     this.#sticks = [new Stick('left', () => this.#moved()), new Stick('right', () => this.#moved())];
     const middle = el('div', { class: 'middle' }, this.#hinder, this.#dock, this.#levers.element, this.#gauge.element);
     root.append(el('div', { class: 'veil' }), el('div', { class: 'frame' }), ...this.#sticks.map((each) => each.zone), this.#caps, top, middle, this.#stop, this.#toast, this.#said);
@@ -129,7 +137,10 @@ export class EdgeDrive extends HTMLElement {
     this.#stop.addEventListener('pointerdown', (event) => event.button === 0 && void this.#emergency());
     this.#stop.addEventListener('click', (event) => event.detail === 0 && void this.#emergency());
     this.#pill.addEventListener('click', () => void this.#act('release'));
-    this.#select.addEventListener('change', () => this.#begin(this.#select.value));
+    this.#select.addEventListener('change', () => {
+      this.#select.blur();
+      this.#begin(this.#select.value);
+    });
     this.addEventListener('contextmenu', (event) => event.preventDefault());
   }
 
@@ -150,6 +161,7 @@ export class EdgeDrive extends HTMLElement {
     this.setAttribute('role', 'region');
     this.setAttribute('aria-label', `Drive by ${heading}`);
     this.toggleAttribute('blind', !picture);
+    this.#exact(preference.get('figures', '') !== '');
     setText(this.#heading, heading);
     if (picture) {
       this.#fit = picture.getAttribute('fit') ?? 'contain';
@@ -163,6 +175,7 @@ export class EdgeDrive extends HTMLElement {
     };
     on(window, 'keydown', (event) => this.#keydown(event));
     on(window, 'keyup', (event) => this.#keyup(event));
+    on(window, 'pointerdown', (event) => matches(event.composedPath()[0], FIELD) && this.#handsOff());
     on(window, 'blur', () => this.#handsOff());
     on(window, 'resize', () => this.#resize());
     on(window, 'pagehide', () => this.#away());
@@ -221,7 +234,8 @@ export class EdgeDrive extends HTMLElement {
     this.#select.hidden = groups.length < 2;
     const group = this.#wheel && control.group(this.#wheel.group);
     const stopped = group?.state === 'stopped';
-    if (stopped && !this.#stopped) this.#shake();
+    // Whoever has pressed it here has felt it.
+    if (stopped && !this.#stopped && group.stopped_by !== control.store.state.you) this.#shake();
     this.#stopped = stopped;
     const { open, told } = control.store.state;
     if (this.#held && !open) this.#lostAt = performance.now();
@@ -240,7 +254,7 @@ export class EdgeDrive extends HTMLElement {
     const desk = this.#desk;
     if (!desk || !this.#agent) return;
     if (this.#wheel?.holds) void this.#act('release');
-    const wheel = (this.#wheel = desk.drive(group));
+    const wheel = (this.#wheel = desk.drive(group, () => this.#look()));
     if (!wheel) return;
     const fps = this.#agent.store.state.cameras.find((each) => each.name === this.#picture?.camera)?.fps ?? 0;
     wheel.patience = Math.max(FROZEN_MS, fps ? 3000 / fps : 0);
@@ -267,6 +281,7 @@ export class EdgeDrive extends HTMLElement {
     const wheel = this.#wheel;
     if (!wheel) return;
     wheel.shown = this.#picture?.shown ?? null;
+    if (this.#keys.any && matches(focused(), FIELD)) this.#keys.clear();
     const touch = still();
     for (const each of this.#sticks) if (each.roles) [touch[each.roles[0]], touch[each.roles[1]]] = [each.x, each.y];
     const pad = this.#pads.read();
@@ -293,7 +308,6 @@ export class EdgeDrive extends HTMLElement {
   #keydown(event) {
     const path = event.composedPath();
     const target = /** @type {HTMLElement} */ (path[0]);
-    const typing = target instanceof HTMLElement && target.matches('input:not([type=range], [type=checkbox]), select, textarea');
     if (this.#keys.modifiers(event)) this.#handsOff();
     if (event.altKey || event.metaKey) return;
     if (this.#levers.takes(event)) return event.stopPropagation();
@@ -304,15 +318,19 @@ export class EdgeDrive extends HTMLElement {
       else if (this.#sheet) void this.#toggleSheet(this.#sheet.name);
       else if (document.fullscreenElement) void toggleFullscreen();
       else this.#close();
-    } else if (typing || (inSheet && !this.#wheel?.holds)) {
+    } else if (event.code === 'Space' && this.#wheel?.holds && !matches(target, TEXT)) {
+      if (!event.repeat) void this.#emergency();
+      this.#spent = true;
+    } else if (matches(target, FIELD) || (inSheet && !this.#wheel?.holds)) {
       event.stopPropagation();
       return;
-    } else if (event.code === 'Space' && driven && (this.#wheel?.holds || !target.matches?.(':focus-visible'))) {
+    } else if (event.code === 'Space' && driven && !target.matches?.(':focus-visible')) {
       if (!event.repeat) void this.#emergency();
+      this.#spent = true;
     } else if (event.code === 'KeyF' && !event.ctrlKey) {
       if (!event.repeat) void toggleFullscreen();
     } else if (event.code === 'KeyC' && !event.ctrlKey) this.#wheel?.centre();
-    else if (this.#wheel?.holds && this.#keys.press(event.code, performance.now())) this.#moved();
+    else if (this.#wheel?.holds && this.#keys.press(event.code, performance.now(), event.repeat)) this.#moved();
     else {
       // The page below has shortcuts of its own.
       if (!['Tab', 'Enter', 'Space'].includes(event.code)) event.stopPropagation();
@@ -328,8 +346,11 @@ export class EdgeDrive extends HTMLElement {
   #keyup(event) {
     if (this.#keys.modifiers(event)) this.#handsOff();
     else if (this.#keys.release(event.code)) this.#moved();
-    // A focused button would be pressed by the space that has just stopped everything.
-    if (event.code === 'Space' && this.#stopped) event.preventDefault();
+    // A focused button would be pressed, or a list opened, by the space that has just stopped everything.
+    if (event.code === 'Space' && this.#spent) {
+      this.#spent = false;
+      event.preventDefault();
+    }
     this.#capsShow();
   }
 
@@ -448,13 +469,16 @@ export class EdgeDrive extends HTMLElement {
       const { EdgeDevices } = await import('./sensors.js');
       const devices = new EdgeDevices();
       devices.control = control;
+      // From here on, keys drive again.
+      devices.shadowRoot?.addEventListener('change', ({ target }) => matches(target, 'select') && this.#wheel?.holds && /** @type {HTMLElement} */ (target).blur());
       body.append(devices);
     } else if (name === 'controls') {
       const { EdgePads } = await import('./pads.js');
       const pads = new EdgePads();
       pads.pads = this.#pads;
       pads.src = this.#agent?.settings.src ?? '';
-      pads.looks = Boolean(this.#sticks[1].roles);
+      [pads.drives, pads.looks] = this.#sticks.map((each) => each.roles !== null);
+      pads.slides = this.#wheel?.has('other') ?? false;
       body.append(pads);
     } else {
       const { tokenForm } = await import('./token.js');
@@ -497,7 +521,7 @@ export class EdgeDrive extends HTMLElement {
     if (mine) {
       const speed = speedOf(wheel.devices, (device, reading) => control.value(device, reading));
       this.#gauge.show(wheel.hands.throttle, wheel.hands.steer, speed);
-      const text = hindrance(wheel.figures(now));
+      const text = hindrance(wheel.figures(now)) || (this.#pads.waits ? 'Gamepad: let go of its sticks, press each pedal once' : '');
       setText(this.#hinder, text);
       this.#hinder.hidden = !text || wheel.frozen;
     } else this.#hinder.hidden = true;
@@ -529,9 +553,9 @@ export class EdgeDrive extends HTMLElement {
     this.toggleAttribute('mine', mine);
     this.#levers.show(mine ? wheel : null, said.tone === 'armed');
     this.#pill.hidden = !mine;
-    const stand = said.tone === 'armed' ? 'You drive' : 'Standing by';
-    setText(this.#pillText, stand);
-    this.#pill.setAttribute('aria-label', `${stand}. Let go of the wheel`);
+    const driving = said.tone === 'armed';
+    setText(this.#pillText, driving ? 'You drive' : 'Let go');
+    this.#pill.setAttribute('aria-label', `${driving ? 'You drive. ' : ''}Let go of the wheel`);
     this.#pill.title = 'Let go of the wheel';
     this.#dock.dataset.tone = said.tone;
     this.#dock.hidden = said.tone === 'armed' && !said.acts.length;
@@ -554,6 +578,13 @@ export class EdgeDrive extends HTMLElement {
     if (focused) /** @type {HTMLElement | null} */ (this.#acts.querySelector(`[data-act="${focused}"]`))?.focus({ preventScroll: true });
   }
 
+  /** @param {boolean} exact how good the link is, in a word or in figures */
+  #exact(exact) {
+    this.toggleAttribute('exact', exact);
+    this.#more.setAttribute('aria-pressed', String(exact));
+    preference.set('figures', exact ? 'exact' : '');
+  }
+
   /** @param {number} now */
   #showFigures(now) {
     const control = this.#desk?.control;
@@ -564,10 +595,12 @@ export class EdgeDrive extends HTMLElement {
       value.parentElement?.classList.toggle('bad', bad);
     };
     const rtt = figures?.rtt ?? this.#agent?.clock.estimate(now)?.rtt ?? null;
-    put('rtt', rtt === null ? '–' : rtt < 1 ? '< 1 ms' : `${Math.round(rtt)} ms`, (rtt ?? 0) > 250);
+    put('rtt', rtt === null ? '–' : rtt < 1 ? '< 1 ms' : `${Math.round(rtt)} ms`, (rtt ?? 0) > SLOW_MS);
     const glass = this.#picture?.delay?.ms ?? figures?.age ?? null;
     put('glass', glass === null ? '–' : `${Math.round(glass)} ms`, (glass ?? 0) > 400);
-    put('loss', this.#loss === null ? '–' : `${this.#loss < 10 ? this.#loss.toFixed(1) : Math.round(this.#loss)} %`, (this.#loss ?? 0) >= 3);
+    const link = linkOf({ rtt, loss: this.#loss, silent: figures?.silent ?? false, open: control?.store.state.open ?? false });
+    put('link', link.text, link.bad);
+    put('loss', this.#loss === null ? '–' : `${this.#loss < 10 ? this.#loss.toFixed(1) : Math.round(this.#loss)} %`, (this.#loss ?? 0) >= LOSSY);
     const battery = control ? batteryOf(control.store.state.devices, (device, reading) => control.value(device, reading)) : null;
     const cell = /** @type {HTMLElement} */ (this.#values.get('battery'));
     /** @type {HTMLElement} */ (cell.parentElement).hidden = !battery;
@@ -589,6 +622,16 @@ export class EdgeDrive extends HTMLElement {
     const fit = !upright && Math.max(ratio, 1 / ratio) <= CROP ? 'cover' : 'contain';
     if (this.#picture?.getAttribute('fit') !== fit) this.#picture?.setAttribute('fit', fit);
   }
+}
+
+/** @param {EventTarget | null} target @param {string} selector */
+const matches = (target, selector) => target instanceof Element && target.matches(selector);
+
+/** The element that has the keyboard, within whatever elements. */
+function focused() {
+  let element = document.activeElement;
+  while (element?.shadowRoot?.activeElement) element = element.shadowRoot.activeElement;
+  return element;
 }
 
 /** Whether full screen ends because its button was pressed. */

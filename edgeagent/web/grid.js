@@ -167,7 +167,8 @@ export class EdgeGrid extends HTMLElement {
       tile.toggleAttribute('edges', selected);
       tile.toggleAttribute('steps', selected && names.length > 1);
       tile.hidden = single && !selected;
-      tile.setAttribute('fit', selected ? preference.get('fit.single', 'contain') : (this.getAttribute('fit') ?? 'contain'));
+      // Who drives by it chooses for himself.
+      if (!tile.hasAttribute('bare')) tile.setAttribute('fit', selected ? preference.get('fit.single', 'contain') : (this.getAttribute('fit') ?? 'contain'));
     }
     // The map keeps the order of arrival, the agent's is meant.
     this.#tiles = new Map(names.map((name) => [name, /** @type {EdgeCamera} */ (this.#tiles.get(name))]));

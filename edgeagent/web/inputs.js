@@ -82,10 +82,14 @@ export class Keys {
   /** @type {Map<string, number>} since when, by code */
   #down = new Map();
 
-  /** @param {string} code as `KeyboardEvent.code` @param {number} now ms @returns {boolean} whether it drives */
-  press(code, now) {
+  /**
+   * @param {string} code as `KeyboardEvent.code` @param {number} now ms
+   * @param {boolean} [again] it repeats; one that was let go of, or was pressed for something else, begins nothing by that
+   * @returns {boolean} whether it drives
+   */
+  press(code, now, again = false) {
     if (!KEYS[code]) return false;
-    if (!this.#down.has(code)) this.#down.set(code, now);
+    if (!again && !this.#down.has(code)) this.#down.set(code, now);
     return true;
   }
 
@@ -174,34 +178,6 @@ export function padHands(pad, binding) {
     stop: of('stop') > 0.5,
     wheel: of('wheel') > 0.5,
   };
-}
-
-/**
- * What was moved most since `rest`, if it was moved far enough to be meant.
- * @param {PadState} rest @param {PadState} now
- * @returns {Source | null}
- */
-export function moved(rest, now) {
-  /** @type {Source | null} */
-  let found = null;
-  let most = 0.5;
-  now.buttons.forEach(({ value, pressed }, button) => {
-    const by = Math.max(value, pressed ? 1 : 0) - (rest.buttons[button]?.value ?? 0);
-    if (by > most) [most, found] = [by, { button }];
-  });
-  now.axes.forEach((value, axis) => {
-    const from = rest.axes[axis] ?? 0;
-    const by = Math.abs(value - from);
-    // An axis beats the button that some pads report for the same trigger.
-    if (by >= most) [most, found] = [by, { axis, rest: from, full: Math.sign(value - from) * (Math.abs(from) > 0.5 ? Math.abs(from) : 1) }];
-  });
-  return found;
-}
-
-/** The same stick the other way; null for a button or a pedal, which have no other way. @param {Source} source @returns {Source | null} */
-export function opposite(source) {
-  if ('button' in source || Math.abs(source.rest) > 0.5) return null;
-  return { axis: source.axis, rest: source.rest, full: -source.full };
 }
 
 /** What was stored, if it is a binding. @param {string} text @returns {Binding | null} */

@@ -6,11 +6,11 @@ export const drive = sheet(`
 :host {
   --_accent: var(--edge-accent-on-video, #58b4ff); --_accent-ink: #04233d; --_stop: #d21f17; --_glass: rgb(12 14 17 / .74);
   --_l: env(safe-area-inset-left); --_r: env(safe-area-inset-right); --_t: env(safe-area-inset-top); --_b: env(safe-area-inset-bottom);
-  --_ring: 136px;
+  --_ring: 136px; --_sheet: min(376px, 45%);
   position: fixed; inset: 0; z-index: 5; display: block; overflow: hidden; color: #fff; touch-action: none; overscroll-behavior: none;
   user-select: none; -webkit-user-select: none; -webkit-touch-callout: none;
 }
-:host([blind]) { background: #0c0e11; } :host([blind]) .figures :is(.glass, .loss) { display: none; }
+:host([blind]) { background: #0c0e11; } :host([blind]) .figures :is(.glass, .loss) { display: none !important; }
 .frame { position: absolute; inset: 0; pointer-events: none; box-shadow: inset 0 0 0 0 var(--_stop); transition: box-shadow .15s; }
 :host([tone="stopped"]) .frame { box-shadow: inset 0 0 0 6px var(--_stop); }
 .veil { position: absolute; inset: auto 0 0; height: 45%; pointer-events: none; background: linear-gradient(transparent, rgb(0 0 0 / .5)); }
@@ -22,19 +22,19 @@ export const drive = sheet(`
 .top > * { pointer-events: auto; }
 h2 { font-size: 16px; line-height: 24px; font-weight: 600; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; pointer-events: none; }
 .pill {
-  position: relative; display: flex; align-items: center; gap: 2px; height: 32px; margin-left: 12px; padding: 0 6px 0 14px; border: 0; border-radius: 16px; white-space: nowrap;
-  background: rgb(255 255 255 / .2); color: #fff; font-weight: 600;
+  display: flex; align-items: center; gap: 2px; height: 44px; margin-left: 12px; padding: 0 6px 0 14px; border: solid transparent; border-width: 6px 0; border-radius: 22px / 28px; white-space: nowrap;
+  background: rgb(255 255 255 / .2) padding-box; color: #fff; font-weight: 600;
 }
-.pill::after { content: ""; position: absolute; inset: -6px 0; }
 .pill svg { width: 18px; height: 18px; }
-:host([tone="armed"]) .pill { background: var(--_accent); color: var(--_accent-ink); }
+:host([tone="armed"]) .pill { background-color: var(--_accent); color: var(--_accent-ink); }
 .spring { flex: 1; }
-.figures { flex: none; display: flex; gap: 4px 20px; margin: 0 12px; pointer-events: none; }
-.figures div { display: grid; }
-.figures dt { font-size: 11px; line-height: 14px; color: #d5dae0; white-space: nowrap; }
-.figures dd { font-size: 14px; line-height: 18px; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; min-width: 44px; }
-.figures .bad dd { color: #ffd479; }
-.figures .battery dd { display: flex; align-items: center; gap: 6px; }
+.figures { position: relative; flex: none; display: flex; align-items: center; gap: 4px 20px; min-height: 44px; margin: 0 8px; padding: 0 4px; }
+.more { position: absolute; inset: 0; padding: 0; border: 0; border-radius: 8px; background: transparent; }
+.figure { display: grid; } :host(:not([exact])) .figures :is(.rtt, .loss), :host([exact]) .figures .link { display: none; }
+.figures small { font-size: 11px; line-height: 14px; color: #d5dae0; white-space: nowrap; }
+.figures b { font-size: 14px; line-height: 18px; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; min-width: 44px; }
+.figures .bad b { color: #ffd479; }
+.figures .battery b { display: flex; align-items: center; gap: 6px; }
 .cell { flex: none; width: 22px; height: 11px; border: 1.5px solid currentColor; border-radius: 3px; padding: 1px; position: relative; }
 .cell::after { content: ""; position: absolute; right: -4px; top: 2px; width: 2px; height: 4px; border-radius: 0 1px 1px 0; background: currentColor; }
 .cell i { display: block; height: 100%; background: currentColor; border-radius: 1px; }
@@ -64,7 +64,7 @@ h2 { font-size: 16px; line-height: 24px; font-weight: 600; overflow: hidden; tex
 .keys b { display: grid; place-items: center; height: 44px; border-radius: 8px; background: var(--_glass); box-shadow: inset 0 0 0 1px rgb(255 255 255 / .22); font-size: 15px; font-weight: 600; }
 .keys b:first-child { grid-column: 2; } .keys b:nth-child(2) { grid-column: 1; }
 .keys b.down { background: var(--_accent); color: var(--_accent-ink); box-shadow: none; }
-.keys small { grid-column: 1 / 4; text-align: center; font-size: 12px; line-height: 16px; text-shadow: 0 1px 2px rgb(0 0 0 / .9); padding-top: 4px; white-space: nowrap; }
+.keys small { grid-column: 1 / 4; justify-self: center; padding: 2px 8px; border-radius: 10px; background: var(--_glass); font-size: 12px; line-height: 16px; white-space: nowrap; }
 @media (hover: hover) and (pointer: fine) {
   :host([mine]) .keys { display: grid; }
   .stick { opacity: 0; } .stick.held { opacity: 1; }
@@ -86,7 +86,7 @@ h2 { font-size: 16px; line-height: 24px; font-weight: 600; overflow: hidden; tex
 .dock[data-tone="stopped"] { box-shadow: 0 0 0 2px var(--_stop), 0 8px 32px rgb(0 0 0 / .4); background: rgb(30 8 6 / .9); }
 .dock[data-tone="armed"] { padding: 8px 8px 8px 20px; display: flex; gap: 16px; align-items: center; border-radius: 28px; }
 .dock[data-tone="armed"] h3 { display: none; } .dock[data-tone="armed"] .acts { margin: 0; }
-.hinder { white-space: nowrap; padding: 4px 14px; border-radius: 14px; background: #ffd479; color: #2b1c00; font-weight: 600; }
+.hinder { text-align: center; padding: 4px 14px; border-radius: 14px; background: #ffd479; color: #2b1c00; font-weight: 600; }
 .spinner { width: 18px; height: 18px; margin-bottom: 8px; border-radius: 50%; border: 2px solid rgb(255 255 255 / .3); border-top-color: #fff; animation: turn .9s linear infinite; }
 @keyframes turn { to { transform: rotate(1turn); } }
 
@@ -98,6 +98,8 @@ h2 { font-size: 16px; line-height: 24px; font-weight: 600; overflow: hidden; tex
 .levers span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; } .levers b { font-variant-numeric: tabular-nums; }
 .levers input { grid-column: 1 / 3; height: 36px; touch-action: none; }
 :host(:not([tone="armed"])) .levers { opacity: .6; }
+/* What nothing comes of makes room. */
+:host([tone="stopped"]) :is(.gauge, .keys, .stick) { display: none; }
 .gauge { position: relative; width: 236px; height: 92px; filter: drop-shadow(0 1px 3px rgb(0 0 0 / .7)); }
 .gauge svg { position: absolute; inset: 0; width: 100%; height: 100%; overflow: visible; }
 .gauge .way { fill: none; stroke: rgb(255 255 255 / .38); stroke-width: 4; stroke-linecap: round; }
@@ -121,10 +123,9 @@ h2 { font-size: 16px; line-height: 24px; font-weight: 600; overflow: hidden; tex
 :host([tone="stopped"]) .stop { background: #5d0f0b; box-shadow: 0 0 0 3px rgb(255 255 255 / .5); }
 
 .sheet {
-  position: absolute; z-index: 5; left: 0; top: 0; bottom: 0; width: min(376px, 100% - 132px); display: flex; flex-direction: column; background: var(--_surface); color: var(--_text);
+  position: absolute; z-index: 5; left: 0; top: 0; bottom: 0; width: var(--_sheet); display: flex; flex-direction: column; background: var(--_surface); color: var(--_text);
   box-shadow: 0 0 32px rgb(0 0 0 / .5); touch-action: pan-y; padding-left: var(--_l);
 }
-:host([beside]) .middle { left: calc(50% + 188px); width: min(420px, 100% - 408px); }
 .sheet { --_accent: var(--edge-accent, #58b4ff); --_accent-ink: var(--edge-accent-ink, #04233d); }
 .sheet > header { display: flex; align-items: center; gap: 4px; padding: 8px 8px 4px 20px; flex: none; }
 .sheet > header h2 { flex: 1; pointer-events: auto; }
@@ -135,28 +136,44 @@ h2 { font-size: 16px; line-height: 24px; font-weight: 600; overflow: hidden; tex
 }
 .toast.on { opacity: 1; }
 
-@media (max-width: 760px) and (orientation: landscape) { .figures { gap: 4px 12px; } .figures .loss { display: none; } }
-@media (orientation: landscape) { :host([beside]) .top > :is(h2, .select, .pill) { visibility: hidden; } }
-@media (max-width: 1000px) and (orientation: landscape) { :host([beside]) .figures :is(.rtt, .loss) { display: none; } }
+/* A sheet takes its part of the window, and what drives has the other. */
+@media (orientation: landscape) {
+  :host([beside]) .top, :host([beside]) .zone.left { left: var(--_sheet); } :host([beside]) .zone { width: calc((100% - var(--_sheet)) / 2); }
+  :host([beside]) .keys { left: calc(var(--_sheet) + 24px); }
+  :host([beside]) .middle { left: calc(50% + var(--_sheet) / 2); width: min(420px, 100% - var(--_sheet) - 32px); }
+}
+@media (max-width: 760px) and (orientation: landscape) {
+  .figures { gap: 4px 12px; margin: 0; } .figures .loss { display: none; }
+  .middle { width: min(420px, 100% - 248px); }
+  :host([beside]) { --_ring: 120px; } :host([beside]) :is(.figures, .full, .gauge) { display: none; }
+}
+@media (max-width: 1000px) and (orientation: landscape) { :host([beside]) .top > :is(h2, .select), :host([beside]) :is(.gauge svg, .figures :is(.link, .glass, .rtt, .loss)) { display: none; } }
+@media (max-width: 359px) { .full { display: none; } }
 @media (max-width: 1000px) { h2:has(~ .select:not([hidden])) { display: none; } }
+@media (max-height: 340px) { .glyph { display: none; } }
 @media (max-height: 420px) { .levers:not([hidden]) ~ .gauge { display: none; } .middle { bottom: calc(12px + var(--_b)); } .dock { padding: 10px 20px 12px; } .dock .acts { margin-top: 8px; } }
 @media (min-width: 1000px) and (min-height: 600px) {
   .stop { width: 104px; height: 104px; font-size: 22px; top: auto; bottom: calc(32px + var(--_b)); right: calc(32px + var(--_r)); }
   .middle { bottom: calc(28px + var(--_b)); }
-  .keys { left: calc(32px + var(--_l)); bottom: calc(32px + var(--_b)); }
+  .keys { bottom: calc(32px + var(--_b)); } :host(:not([beside])) .keys { left: calc(32px + var(--_l)); }
 }
 /* Held upright: the picture above, all that is touched below it. */
 @media (orientation: portrait) {
-  :host { --_split: min(62dvh, 56px + 75vw); --_ring: 132px; background: linear-gradient(transparent var(--_split), #0c0e11 var(--_split)); }
+  :host { --_split: min(62dvh, 56px + 75vw); --_ring: min(132px, 50vw - 64px); --_low: calc(52px + var(--_ring)); background: linear-gradient(transparent var(--_split), #0c0e11 var(--_split)); }
   .veil { display: none; }
-  .figures { position: absolute; left: 20px; right: 20px; top: calc(var(--_split) + 16px); margin: 0; justify-content: space-between; gap: 8px; }
+  .figures { position: absolute; left: 16px; right: 16px; top: calc(var(--_split) + 10px); margin: 0; justify-content: space-between; gap: 8px; }
   .zone { top: calc(var(--_split) + 64px); }
   .stick { bottom: calc(48px + var(--_b)); } .left .stick { left: 12px; } .right .stick { right: 12px; }
-  .stop { left: 50%; right: auto; top: auto; bottom: calc(70px + var(--_b)); width: 88px; height: 88px; margin-left: -44px; }
-  .middle, :host([beside]) .middle { left: 50%; width: min(420px, 100% - 32px); bottom: calc(204px + var(--_b)); }
+  .stop { left: 50%; right: auto; top: auto; bottom: calc(4px + var(--_ring) / 2 + var(--_b)); width: 88px; height: 88px; margin-left: -44px; }
+  .middle { bottom: calc(20px + var(--_low) + var(--_b)); }
   .levers { max-height: 116px; }
-  .sheet { width: 100%; bottom: calc(184px + var(--_b)); top: auto; height: min(560px, 64dvh); border-radius: 16px 16px 0 0; }
+  /* Below the picture, and above what drives. */
+  .sheet { width: 100%; bottom: calc(var(--_low) + var(--_b)); top: auto; height: max(220px, 100dvh - var(--_split) - var(--_low) - var(--_b)); border-radius: 16px 16px 0 0; }
   .toast { max-width: calc(100% - 32px); }
+}
+@media (orientation: portrait) and (max-height: 640px) {
+  .figures { top: var(--_split); } :host(:not([tone="armed"])) .figures, .top:has(~ .middle .hinder:not([hidden])) .figures { display: none; }
+  .gauge { height: 48px; } .gauge svg { display: none; }
 }
 @media (orientation: portrait) and (max-height: 800px) { .levers:not([hidden]) ~ .gauge, .top:has(~ .middle .levers:not([hidden])) .figures { display: none; } }
 @media (max-width: 760px) { .pill:not([hidden]) { margin-left: 0; } h2:has(~ .pill:not([hidden])) { display: none; } }
@@ -194,6 +211,8 @@ h3:first-child { margin-top: 4px; }
 dl > div { display: flex; justify-content: space-between; align-items: center; gap: 16px; min-height: 36px; }
 dt { color: var(--_muted); }
 kbd { display: inline-block; min-width: 28px; padding: 2px 8px; margin-left: 4px; border: 1px solid var(--_line); border-radius: 6px; text-align: center; background: var(--_raised); font: inherit; font-weight: 600; white-space: nowrap; }
+.touch p { margin-top: 4px; color: var(--_muted); }
+@media (hover: hover) and (pointer: fine) { .touch { display: none; } .touch + h3 { margin-top: 4px; } }
 .pad { display: grid; gap: 12px; padding: 16px; border-radius: 12px; background: var(--_raised); }
 .pad b { overflow-wrap: anywhere; }
 .pad p { color: var(--_muted); }
@@ -229,6 +248,8 @@ edge-sensor { display: block; min-width: 0; }
 .commands { display: grid; gap: 8px; margin-top: 12px; } .commands:empty { display: none; }
 .commands > .row { display: flex; flex-wrap: wrap; gap: 8px; } .commands > .row:empty { display: none; }
 .command { display: grid; gap: 10px; padding-top: 12px; border-top: 1px solid var(--_line); }
+h4 { margin: 0; font-size: 14px; line-height: 20px; font-weight: 600; }
+.command label { font-weight: 400; }
 .field { display: grid; gap: 4px; }
 .field.line { display: flex; align-items: center; justify-content: space-between; gap: 12px; min-height: 44px; }
 .field .caption { display: flex; justify-content: space-between; gap: 12px; }

@@ -214,8 +214,9 @@ class Card {
   /** @param {CommandInfo} command */
   #form(command) {
     const fields = fieldsOf(command.arguments);
-    const button = el('button', { class: 'plain', type: 'submit' }, command.title || wordsOf(command.name));
-    const form = el('form', { class: 'command' }, ...fields.map((field) => row(field)), button);
+    const title = command.title || wordsOf(command.name);
+    const button = el('button', { class: 'plain', type: 'submit' }, title);
+    const form = el('form', { class: 'command', 'aria-label': title }, el('h4', {}, title), ...fields.map((field) => row(field)), button);
     form.noValidate = true;
     form.addEventListener('submit', (event) => {
       event.preventDefault();
@@ -267,7 +268,8 @@ class Card {
       if (value !== null && value !== undefined) this.#say(typeof value === 'object' ? JSON.stringify(value) : String(value));
       else if (button) this.#say('Done.');
     } catch (error) {
-      this.#say(/** @type {Error} */ (error).message, true);
+      // The page speaks of the wheel.
+      this.#say(/** @type {Error} */ (error).message.replace('take the lease of', 'take the wheel of'), true);
     }
     this.enable();
   }

@@ -307,7 +307,8 @@ export interface Reset {
 /**
  * Call a command of a device with arguments as its schema says. Answered by `result` or `refused`.
  *
- * A device that moves obeys whoever has the lease of its group while no emergency stop is latched, any other whoever may operate.
+ * A device that moves obeys whoever has the lease of its group while that is armed, but for commands that move nothing, as its
+ * driver says; any other obeys whoever may operate.
  */
 export interface Command {
   v?: 1;
@@ -359,9 +360,11 @@ export interface Devices {
  *
  * `lease` is the number of the receiver's own lease, None where he has none. `state`: `free`: nobody has the lease; `disarmed`:
  * waits for a neutral set-point; `armed`: set-points move it; `stopped`: latched by an emergency stop; `fault`: something that
- * belongs to it does not work. `why` it stands still, in one word (`lease`, `silence`, `hidden`, `gamepad`, `picture`, `person`,
- * `battery`, `device`, `keeper`, `stop`, `taken`, or nothing), `text` the same in one sentence; who lost the lease is told why he
- * did. `expiry_ms` is the life of a set-point, `max_age_ms` the oldest picture by which one may drive (0: pictures do not matter).
+ * belongs to it does not work. `why` it stands still, in one word (`lease`, `connection`, `silence`, `hidden`, `gamepad`,
+ * `picture`, `person`, `battery`, `device`, `keeper`, `stop`, `taken`, or nothing), `text` the same in one sentence; who lost
+ * the lease is told why he did. `stopped_by` is the viewer who pressed the emergency stop, the first where several did; None
+ * while there is none. `expiry_ms` is the life of a set-point, `max_age_ms` the oldest picture by which one may drive (0:
+ * pictures do not matter).
  */
 export interface Group {
   v?: 1;
@@ -374,6 +377,7 @@ export interface Group {
   state: "free" | "disarmed" | "armed" | "stopped" | "fault";
   why: string;
   text: string;
+  stopped_by?: string;
   queue: Array<Waiting>;
   expiry_ms: number;
   max_age_ms: number;

@@ -81,9 +81,9 @@ def test_whoever_watches_may_stop_it_and_only_an_operator_lets_it_go_on(browser:
         anna.go(world)
         guest.wait_said("anna drives")
         guest.element.get_by_role("button", name="Stop everything that moves").click()
-        anna.wait_said("Stopped", "Somebody has pressed the emergency stop; an operator must reset it.")
+        anna.wait_said("Stopped", "Somebody has pressed the emergency stop. Nothing moves until you release it.")
         anna.stays_still(world)
-        guest.wait_said("Stopped")
+        guest.wait_said("Stopped", "You pressed stop. Nothing moves until an operator releases it.")
         assert "Release the stop" not in guest.said()
         assert "You may watch and stop" in guest.ask("reset")
 

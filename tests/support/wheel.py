@@ -175,6 +175,12 @@ class Pad:
     def push(self) -> None:
         self._page.evaluate(_PAD, {"axes": self._axes, "buttons": self._buttons})
 
+    def appear(self) -> None:
+        """It is switched on while it is pushed, and was not there before."""
+        self.unplug()
+        self._page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.push()
+
     def rest(self) -> None:
         # Sticks never rest at exactly 0.
         self._page.evaluate(_PAD, {"axes": [0.02, -0.03, 0.01, 0], "buttons": {}})

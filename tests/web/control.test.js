@@ -234,6 +234,49 @@ describe('the wheel', () => {
     await done;
   });
 
+  for (const end of ['halt', 'stop', 'command', 'refused command'])
+    test(`the stick goes on from where it has put a mount that tells no place: ${end}`, async () => {
+      const { agent, driver } = setup();
+      await driver.arm();
+      driver.wheel.hands.pan = 1;
+      driver.run(700);
+      driver.wheel.hands.pan = 0;
+      driver.run(40);
+      const { pan } = agent.moved.at(-1).values.rover;
+      assert.ok(pan > 60, `${pan}`);
+      const nudge = () => {
+        agent.moved.length = 0;
+        driver.wheel.hands.pan = 0.2;
+        driver.run(40);
+        driver.wheel.hands.pan = 0;
+        return agent.moved.map((each) => each.values.rover.pan);
+      };
+      if (end === 'halt') agent.tellGroup({ state: 'disarmed', why: 'picture' });
+      if (end === 'stop') await driver.control.stop(agent.now);
+      if (end === 'stop') await driver.control.reset(agent.now);
+      if (end === 'command') await driver.control.command('rover', 'beep', {}, agent.now);
+      if (end === 'refused command') driver.viewer.rights = ['watch'];
+      if (end === 'refused command') await assert.rejects(driver.control.command('rover', 'beep', {}, agent.now));
+      driver.viewer.rights = ['watch', 'operate'];
+      driver.run(200);
+      assert.deepEqual(agent.moved.at(-1).values.rover, { throttle: 0, steer: 0 });
+      for (const place of nudge()) assert.ok(place >= pan && place < pan + 3, `${place} after ${pan}`);
+      driver.run(40);
+      await driver.control.command('rover', 'home', {}, agent.now);
+      agent.values.rover.pan = 5;
+      agent.read();
+      driver.run(40);
+      for (const place of nudge()) assert.ok(place >= 5 && place < 8, `${place}: a newer reading says where it is`);
+      await driver.control.lease('drive', 'release', agent.now);
+      driver.run(40);
+      agent.values.rover.pan = -50;
+      agent.now -= 1000;
+      agent.read();
+      agent.now += 1000;
+      await driver.arm();
+      for (const place of nudge()) assert.ok(place >= -50 && place < -47, `${place}: somebody else may have moved it`);
+    });
+
   test('what no stick steers is put: a place stays where it is put, a speed lasts until it is let go', async () => {
     const { agent, driver } = setup();
     const other = { title: '', minimum: -1, maximum: 1, neutral: 0, unit: '', role: /** @type {const} */ ('other') };

@@ -2,7 +2,7 @@
 /** Forms from schemas, readings as text and lines, and how driving is put into words. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { batteryOf, hindrance, insecure, speedOf, standing } from '../../edgeagent/web/drive-words.js';
+import { batteryOf, hindrance, insecure, linkOf, speedOf, standing } from '../../edgeagent/web/drive-words.js';
 import { argsOf, fieldsOf, readingText, sparkline, toggleOf } from '../../edgeagent/web/fields.js';
 import { AIR, FakeAgent, LAMP, ROVER } from './support/fake-agent.js';
 
@@ -110,9 +110,14 @@ describe('in words', () => {
     assert.deepEqual(say({ operates: false }, annas), ['watch', 'Anna drives', 'signin']);
     assert.deepEqual(say({}, { ...mine, state: 'stopped', text: 'Ben pressed stop.' }), ['stopped', 'Stopped', 'reset']);
     assert.deepEqual(say({ operates: false }, { ...annas, state: 'stopped' }), ['stopped', 'Stopped', 'signin']);
-    const stopped = (/** @type {object} */ more) => standing({ ...facts, operates: false, group: { ...group, state: 'stopped', why: 'stop', ...more } }).hint;
-    assert.equal(stopped({ text: 'anna has pressed stop.' }), 'Anna has pressed stop.');
-    assert.equal(stopped({}), 'Somebody pressed stop. Nothing moves until an operator releases the stop.');
+    const stopped = (/** @type {object} */ more, /** @type {object} */ who = { operates: false }) => standing({ ...facts, ...who, group: { ...group, state: 'stopped', why: 'stop', ...more } }).hint;
+    const text = 'anna has pressed the emergency stop; an operator must reset it.';
+    assert.equal(stopped({ text }), 'Anna has pressed the emergency stop. Nothing moves until an operator releases it.');
+    assert.equal(stopped({ text }, {}), 'Anna has pressed the emergency stop. Nothing moves until you release it.');
+    const own = { text: 'You pressed stop. Nothing moves until you release it.', stopped_by: 'me' };
+    assert.equal(stopped(own, {}), own.text);
+    assert.equal(stopped({ ...own, stopped_by: 'b', text }, {}), 'Anna has pressed the emergency stop. Nothing moves until you release it.');
+    assert.equal(stopped({}), 'Somebody pressed stop. Nothing moves until an operator releases it.');
     assert.deepEqual(say({}, { ...mine, state: 'fault', text: 'The left motor does not answer.' }), ['fault', 'It cannot move now', 'release']);
   });
 
@@ -126,7 +131,7 @@ describe('in words', () => {
   });
 
   test('every reason has a sentence', () => {
-    for (const why of ['lease', 'silence', 'hidden', 'gamepad', 'picture', 'battery', 'device', 'keeper', 'stop', 'taken']) {
+    for (const why of ['lease', 'connection', 'silence', 'hidden', 'gamepad', 'picture', 'battery', 'device', 'keeper', 'stop', 'taken']) {
       const { hint } = standing({ ...facts, group: { ...group, why } });
       assert.match(hint, /^[A-Z].*\.$/, why);
     }
@@ -140,6 +145,16 @@ describe('in words', () => {
     assert.equal(hindrance({ why: 'disarmed', silent: false, late: 1 }), '');
     assert.match(hindrance({ why: 'late', silent: false, late: 400 }), /late commands/);
     assert.match(hindrance({ why: '', silent: true, late: null }), /does not answer/);
+  });
+
+  test('the link in a word', () => {
+    const link = (/** @type {object} */ more) => Object.values(linkOf({ rtt: 20, loss: 0, silent: false, open: true, ...more }));
+    assert.deepEqual(link({}), ['Good', false]);
+    assert.deepEqual(link({ loss: null }), ['Good', false]);
+    assert.deepEqual(link({ rtt: null }), ['–', false]);
+    assert.deepEqual(link({ rtt: 300 }), ['Slow', true]);
+    assert.deepEqual(link({ loss: 4 }), ['Weak', true]);
+    for (const gone of [{ silent: true }, { open: false }]) assert.deepEqual(link(gone), ['None', true]);
   });
 
   test('battery and speed are found among the readings', () => {

@@ -1,7 +1,7 @@
 // @ts-check
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { beyond, bindingFrom, Keys, moved, opposite, padHands, STANDARD, stick, still, together } from '../../edgeagent/web/inputs.js';
+import { beyond, bindingFrom, Keys, padHands, STANDARD, stick, still, together } from '../../edgeagent/web/inputs.js';
 import { seeded } from './support/sim.js';
 
 /** @param {{axes?: number[], buttons?: Record<number, number>, mapping?: string}} [state] */
@@ -46,6 +46,8 @@ describe('keys', () => {
     assert.equal(keys.hands(1000).throttle, 0.6, 'a key that repeats does not begin anew');
     keys.release('KeyW');
     assert.deepEqual(keys.hands(1001), still());
+    assert.equal(keys.press('KeyW', 1002, true), true);
+    assert.deepEqual(keys.hands(1003), still(), 'nor does one begin by repeating: it was pressed for something else');
   });
 
   test('no key is held across Cmd, during which macOS tells of no release', () => {
@@ -110,24 +112,6 @@ describe('gamepads', () => {
       for (const value of [throttle, steer, pan, tilt]) assert.ok(value >= -1 && value <= 1, `${value}`);
     }
     assert.equal(padHands({ ...pad(), axes: [] }, STANDARD).throttle, 0, 'axes that it does not have');
-  });
-
-  test('any other is bound by what was moved: a stick for both ways, a pedal for one', () => {
-    const rest = pad({ mapping: '', axes: [0.02, -1, 0.3, 0] });
-    assert.equal(moved(rest, rest), null);
-    const pedal = moved(rest, pad({ mapping: '', axes: [0.02, 0.9, 0.3, 0] }));
-    assert.deepEqual(pedal, { axis: 1, rest: -1, full: 1 });
-    assert.equal(opposite(/** @type {any} */ (pedal)), null);
-    const left = moved(rest, pad({ mapping: '', axes: [-0.9, -1, 0.3, 0] }));
-    assert.deepEqual(left, { axis: 0, rest: 0.02, full: -1 });
-    const right = opposite(/** @type {any} */ (left));
-    assert.deepEqual(right, { axis: 0, rest: 0.02, full: 1 });
-    const horn = moved(rest, pad({ mapping: '', axes: [0.02, -1, 0.3, 0], buttons: { 4: 1 } }));
-    assert.deepEqual(horn, { button: 4 });
-    const binding = /** @type {any} */ ({ forward: [pedal], left: [left], right: [right], stop: [horn] });
-    assert.deepEqual(padHands(rest, binding), { ...still(), stop: false, wheel: false });
-    const now = padHands(pad({ mapping: '', axes: [1, 1, 0.3, 0] }), binding);
-    assert.ok(now.throttle === 1 && now.steer > 0.95);
   });
 
   test('what was stored is checked', () => {
