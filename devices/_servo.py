@@ -51,16 +51,18 @@ class ServoPin:
                 options.pin, initial_value=None, min_pulse_width=options.min_us / 1e6, max_pulse_width=options.max_us / 1e6
             )
 
-    def home(self) -> None:
-        """Go home."""
+    def home(self) -> float:
+        """Go home; returns where that is."""
         self.turn(self._options.home_deg)
+        return self._options.home_deg
 
-    def turn(self, degrees: float) -> None:
-        """Go to an angle within reach."""
+    def turn(self, degrees: float) -> bool:
+        """Go to an angle within reach; whether that is another than before."""
         options = self._options
-        self.angle = min(options.max_deg, max(options.min_deg, degrees))
+        before, self.angle = self.angle, min(options.max_deg, max(options.min_deg, degrees))
         share = (self.angle - options.min_deg) / (options.max_deg - options.min_deg) * 2 - 1
         self._device.value = -share if options.invert else share
+        return self.angle != before
 
     def relax(self) -> None:
         """Send no more pulses."""

@@ -58,8 +58,8 @@ class PanTilt(OnPins, Actuator, Sensor):
                 servo.home()
 
     def apply(self, values: Mapping[str, float]) -> None:
-        for name, degrees in values.items():
-            self._servos[name].turn(degrees)
+        if any([self._servos[name].turn(degrees) for name, degrees in values.items()]):
+            self.wake()
 
     def read(self) -> Readings:
         return {name: round(servo.angle, 1) for name, servo in self._servos.items() if servo.angle is not None}
@@ -75,5 +75,5 @@ class PanTilt(OnPins, Actuator, Sensor):
     @command(title="Look ahead")
     def home(self) -> None:
         """Turn both to `home_deg`."""
-        for servo in self._servos.values():
-            servo.home()
+        for name, servo in self._servos.items():
+            self.turned(name, servo.home())

@@ -5,13 +5,14 @@ from __future__ import annotations
 __all__ = ["Channel", "Pca9685"]
 
 import contextlib
+import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from edgeagent.drivers import Actuator, Axis
+from edgeagent.drivers import Actuator, Axis, Reading, Readings, Sensor
 from edgeagent_devices._i2c import Address, Bus, I2c, opened, reachable
 
 _MODE1, _MODE2, _CHANNEL_0, _ALL_OFF, _PRESCALE = 0x00, 0x01, 0x06, 0xFC, 0xFE
@@ -19,6 +20,18 @@ _SLEEP, _AUTO_INCREMENT, _RESTART, _TOTEM_POLE = 0x10, 0x20, 0x80, 0x04
 _FULL = 0x10
 _STEPS, _OSCILLATOR_HZ = 4096, 25_000_000
 _Pulse = Annotated[int, Field(ge=400, le=2700)]
+
+
+def _each(writes: Iterable[Callable[[], object]]) -> None:
+    """Do all of them, though some fail; raises the first error at the end."""
+    failed: Exception | None = None
+    for write in writes:
+        try:
+            write()
+        except Exception as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
 
 
 class Channel(BaseModel, extra="forbid"):
@@ -54,11 +67,12 @@ class Channel(BaseModel, extra="forbid"):
         return (self.neutral_us + abs(value) * (end - self.neutral_us)) * frequency_hz / 1e6
 
 
-class Pca9685(Actuator):
+class Pca9685(Actuator, Sensor):
     """The chip goes on by itself whatever becomes of the board: stopping it is what the keeper is for."""
 
     summary = "servos, speed controllers and lights on a PCA9685 (16 channels) on I²C"
     icon = "servo"
+    interval_s = 1.0
     libraries = ("smbus2",)
     wiring = (
         "VCC → 3.3 V, GND → ground, SDA → GPIO 2, SCL → GPIO 3; V+ → the servos' own 5 to 6 V. Address 0x40 and up, by solder\n"
@@ -86,15 +100,25 @@ class Pca9685(Actuator):
         super().__init__(name, options)
         self._options = options
         self._chip: I2c | None = None
+        self._places: dict[str, float] = {}  # of servos, as they were told since it was opened
 
     @property
     def axes(self) -> Mapping[str, Axis]:
         return {name: channel.axis(name) for name, channel in self._options.channels.items()}
 
+    @property
+    def readings(self) -> Mapping[str, Reading]:
+        return {
+            name: Reading(axis.title, digits=2, minimum=axis.minimum, maximum=axis.maximum, dead_band=0.01)
+            for name, axis in self.axes.items()
+            if axis.position
+        }
+
     def check(self) -> None:
         reachable(self._options.bus)
 
     def open(self) -> None:
+        self._places.clear()
         chip = self._chip = opened(self._options.bus, self._options.address, "PCA9685")
         self._all_off(chip)  # before anything else: it may have gone on since the last agent
         prescale = round(_OSCILLATOR_HZ / (_STEPS * self._options.frequency_hz)) - 1
@@ -109,11 +133,16 @@ class Pca9685(Actuator):
     def apply(self, values: Mapping[str, float]) -> None:
         for name, value in values.items():
             self._set(self._options.channels[name], value)
+        places = {name: value for name, value in values.items() if self._options.channels[name].kind == "servo"}
+        if places != {name: self._places.get(name) for name in places}:
+            self._places |= places
+            self.wake()
+
+    def read(self) -> Readings:
+        return {name: round(value, 3) for name, value in self._places.items()}
 
     def stop(self) -> None:
-        for channel in self._options.channels.values():
-            if channel.kind != "servo":
-                self._set(channel, 0.0)
+        _each(functools.partial(self._set, channel, 0.0) for channel in self._by_weight() if channel.kind != "servo")
 
     def close(self) -> None:
         if self._chip is None:
@@ -124,18 +153,23 @@ class Pca9685(Actuator):
         self._chip = None
 
     def _all_off(self, chip: I2c) -> None:
-        """No pulses: an ESC stops, a servo goes slack, lights are dark."""
+        """No pulses: an ESC stops, a servo goes slack, lights are dark. Where one cannot be set, DeviceFault comes last."""
         dark_high = {one.channel for one in self._options.channels.values() if one.kind == "light" and one.invert}
         if not dark_high:
             chip.write(_ALL_OFF, 0, _FULL)
             return
         # One channel after the other, since the register for all would light these up for a moment; and byte by byte, since the
         # chip counts on by itself only after `open` has told it to. Off wins over on (datasheet 7.3.3).
-        for number in range(16):
-            register = _CHANNEL_0 + 4 * number
-            if number in dark_high:
-                chip.write(register + 1, _FULL)
-            chip.write(register + 3, 0 if number in dark_high else _FULL)
+        used = [channel.channel for channel in self._by_weight()]
+        _each(
+            functools.partial(chip.write, _CHANNEL_0 + 4 * number + byte, value)
+            for number in (*used, *(number for number in range(16) if number not in used))
+            for byte, value in (((1, _FULL), (3, 0)) if number in dark_high else ((3, _FULL),))
+        )
+
+    def _by_weight(self) -> list[Channel]:
+        """What drives comes first."""
+        return sorted(self._options.channels.values(), key=lambda channel: ("motor", "servo", "light").index(channel.kind))
 
     def _set(self, channel: Channel, value: float) -> None:
         if self._chip is None:

@@ -53,8 +53,8 @@ class Servo(OnPins, Actuator, Sensor):
             self._servo.home()
 
     def apply(self, values: Mapping[str, float]) -> None:
-        if "angle" in values:
-            self._servo.turn(values["angle"])
+        if "angle" in values and self._servo.turn(values["angle"]):
+            self.wake()
 
     def read(self) -> Readings:
         angle = self._servo.angle
@@ -76,4 +76,4 @@ class Servo(OnPins, Actuator, Sensor):
     @command(title="Home")
     def home(self) -> None:
         """Turn to `home_deg`."""
-        self._servo.home()
+        self.turned("angle", self._servo.home())

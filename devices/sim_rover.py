@@ -25,6 +25,8 @@ _READINGS = {
     "targets": Reading("Targets reached", digits=0, minimum=0, maximum=TARGETS, dead_band=0.5),
     "bumps": Reading("Bumps", digits=0, minimum=0, dead_band=0.5),
     "charging": Reading("Charging", kind="flag", device_class="battery_charging"),
+    "pan": Reading("Camera to the side", unit="°", digits=0, minimum=-PAN_DEG, maximum=PAN_DEG, dead_band=0.5),
+    "tilt": Reading("Camera up and down", unit="°", digits=0, minimum=-TILT_DEG, maximum=TILT_DEG, dead_band=0.5),
 }
 _AXES = {
     "throttle": Axis("Throttle", role="throttle"),
@@ -62,7 +64,7 @@ class SimRover(Actuator, Sensor):
 
     @property
     def readings(self) -> Mapping[str, Reading]:
-        """Battery, speed, what is ahead, heading, and how far the game is."""
+        """Battery, speed, what is ahead, heading, how far the game is, and where the mast looks."""
         return _READINGS
 
     def open(self) -> None:
@@ -102,14 +104,16 @@ class SimRover(Actuator, Sensor):
             "targets": len(state["reached"]),
             "bumps": state["bumps"],
             "charging": state["charging"],
+            "pan": state["pan_to"],  # as it was told, which is what the next word goes on from
+            "tilt": state["tilt_to"],
         }
 
-    @command(title="Back to the start", danger=True)
+    @command(title="Back to the start", danger=True, moves=False)
     def reset_world(self) -> None:
-        """Put the rover on its pad with a full battery, and all targets out."""
+        """Put the rover on its pad with a full battery, and all targets out: like `charge`, the way out of an empty one."""
         self._world.ask("reset")
 
-    @command(title="Fresh battery")
+    @command(title="Fresh battery", moves=False)
     def charge(self) -> None:
         """Fill the battery where it stands."""
         self._world.ask("charge")

@@ -18,7 +18,7 @@ from edgeagent.core.principals import Principals, principal_of
 from edgeagent.core.telemetry import Intervals
 from edgeagent.desk import Desk
 from edgeagent.drivers import registry
-from edgeagent.drivers.device import Actuator, Driver, Sensor
+from edgeagent.drivers.device import Actuator, Driver, Sensor, commands_of
 from edgeagent.drivers.introduce import device_info
 from edgeagent.drivers.supervisor import Supervisor
 from edgeagent.keeper.client import Keeper, plain_options
@@ -60,6 +60,12 @@ class Controls:
                 devices=tuple(_info(driver, config.devices[name]) for name, driver in drivers.items()),
                 expiry_s=control.expiry_ms / 1000,
                 max_picture_age_s=control.max_picture_age_ms / 1000 if config.cameras else 0.0,
+                still=frozenset(
+                    (name, command)
+                    for name, driver in drivers.items()
+                    for command, marks in commands_of(driver).items()
+                    if not marks["moves"]
+                ),
             ),
             channels=channels,
             principals=Principals(
@@ -72,6 +78,11 @@ class Controls:
                 (name, reading): Intervals(own.min_interval_s, own.max_interval_s)
                 for name, device in config.devices.items()
                 for reading, own in device.telemetry.items()
+            },
+            reads_s={
+                name: config.devices[name].interval_s or driver.interval_s
+                for name, driver in drivers.items()
+                if isinstance(driver, Sensor)
             },
         )
         local = {name: driver for name, driver in drivers.items() if name not in kept}

@@ -14,7 +14,7 @@ import logging
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from edgeagent.core.ports import CapturedAt, DeviceEvents, DevicePort, KeeperPor
 from edgeagent.core.principals import Principals
 from edgeagent.core.ratelimit import Rate, TokenBucket
 from edgeagent.core.telemetry import Batch, Intervals, Key, Telemetry, TelemetryPolicy
+from edgeagent.core.unread import Unread
 from edgeagent.errors import DeviceFault, PeerError
 from edgeagent.model import Principal, Right, Value
 from edgeagent.wire import control as c
@@ -97,6 +98,7 @@ class Desk:
         local: Commands to all other devices.
         telemetry: How often readings are told.
         intervals: How often single readings are, by device and reading, where the owner wants it otherwise.
+        reads_s: How often each sensor is read, by its name; of one that is not here nobody minds how long it is silent.
         wall: Unix time in seconds.
     """
 
@@ -111,6 +113,7 @@ class Desk:
         local: DevicePort | None = None,
         telemetry: TelemetryPolicy | None = None,
         intervals: Mapping[Key, Intervals] | None = None,
+        reads_s: Mapping[str, float] | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.keeper = keeper
@@ -125,7 +128,9 @@ class Desk:
         self._telemetry = Telemetry(config.devices, telemetry, intervals)
         self._alarms = Alarms(config.devices)
         self._alarm_last: dict[tuple[str, str], c.Alarm] = {}
-        self._unread: dict[Key, str] = {}  # readings that let nothing move while nobody reads them, as sentences
+        self._unread = Unread(config.devices, reads_s or {})
+        for device, reading in self._unread.keys:
+            self._arbiter.handle(e.PowerChanged(f"{device}.{reading}", self._unread.text(device, reading)), 0.0)
         self._viewers: dict[str, _Viewer] = {}
         self._events: deque[e.Event] = deque()
         self._feeding = False
@@ -138,6 +143,7 @@ class Desk:
         self._stop_lines = TokenBucket(_STOP_LINES, 0.0)
         self._last_id = 0
         self._expiry_s = config.expiry_s
+        self._still = config.still
         self.also: DeviceEvents | None = None
         """Who else is told of devices and readings."""
 
@@ -200,7 +206,7 @@ class Desk:
             v.principal = principal
             self._feed(e.SignedIn(name, principal))
         info = self._devices.get(device)
-        group = info.group if info is not None and info.moves else None
+        group = info.group if info is not None and info.moves and (device, command) not in self._still else None
         if group is not None and await self._ask(v, lambda n: c.Lease(id=n, group=group, do="request")) != "yours":
             await self._ask(v, lambda n: c.Lease(id=n, group=group, do="cancel"))
             raise PeerError(409, "Somebody else operates this at the moment.")
@@ -256,6 +262,10 @@ class Desk:
         if self._viewers.pop(viewer, None) is not None:
             self._telemetry.gone(viewer)
             self._feed(e.ViewerGone(viewer))
+
+    def drives(self, viewer: str) -> bool:
+        """See `ViewerEvents`."""
+        return self._arbiter.drives(viewer)
 
     def message(self, viewer: str, label: str, text: bytes | str) -> None:
         """See `ViewerEvents`."""
@@ -326,20 +336,14 @@ class Desk:
         if self.also is not None:
             self.also.device(name, phase, changed.text)
         self._feed(e.DeviceChanged(name, phase, changed.text))
-        if info.moves:  # then that has stopped its own group, and no other
-            return
-        for reading in info.readings:
-            if reading.stop_below is not None:
-                title = f"{reading.title or reading.name} of {info.title or name}"
-                unread = f"{title} is not known, since that does not work; nothing may move."
-                self._unread[name, reading.name] = "" if phase == "live" else unread
-                self._power_changed(name, reading.name)
+        self._power_changed(self._unread.phase(name, phase == "live", _now()))
 
     def readings(self, values: Mapping[str, Mapping[str, Value]], at: float) -> None:
         """See `DeviceEvents`."""
         self._telemetry.update(values)
         if self.also is not None:
             self.also.readings(values, at)
+        powers = self._unread.took(values, _now())
         changed = self._alarms.update(values)
         for alarm in changed:
             key = (alarm.device, alarm.key)
@@ -347,17 +351,19 @@ class Desk:
             self._news = True
             for v in self._viewers.values():
                 v.alarms[key] = None
-            self._power_changed(alarm.device, alarm.key)
+            powers.append(key)
+        self._power_changed(powers)
         early_s = _EARLY_S if len(values) > 1 else 0.0
         due = self._readings_due()
         if changed or (due is not None and (self._timer is None or self._timer.when() > due or due <= _now() + early_s)):
             self._work(early_s)
 
-    def _power_changed(self, device: str, key: str) -> None:
-        """Tell the arbiter whether this reading lets anything move: somebody reads it, and it is not too low."""
-        alarm = self._alarm_last.get((device, key))
-        low = alarm.text if alarm is not None and alarm.on and alarm.level == "danger" else ""
-        self._feed(e.PowerChanged(f"{device}.{key}", self._unread.get((device, key)) or low))
+    def _power_changed(self, keys: Iterable[Key]) -> None:
+        """Tell the arbiter whether these readings let anything move: somebody reads them, and they are not too low."""
+        for device, key in keys:
+            alarm = self._alarm_last.get((device, key))
+            low = alarm.text if alarm is not None and alarm.on and alarm.level == "danger" else ""
+            self._feed(e.PowerChanged(f"{device}.{key}", self._unread.text(device, key) or low))
 
     def stopped(self, device: str, why: str, at: float) -> None:
         """See `KeeperEvents`."""
@@ -567,7 +573,12 @@ class Desk:
     def _arm(self, now: float) -> None:
         if self._closed:
             return
-        times = [self._arbiter.next_deadline(), self._readings_due(), None if self._due == math.inf else self._due]
+        times = [
+            self._arbiter.next_deadline(),
+            self._unread.next_deadline(),
+            self._readings_due(),
+            None if self._due == math.inf else self._due,
+        ]
         due = min((due for due in times if due is not None), default=None)
         if due is not None:
             due = max(due, now)
@@ -580,6 +591,7 @@ class Desk:
 
     def _time_passed(self) -> None:
         self._timer = None
+        self._power_changed(self._unread.tick(_now()))
         self._feed(e.TimePassed())
 
 

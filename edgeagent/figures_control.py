@@ -15,7 +15,10 @@ from edgeagent.model import DevicePhase
 _SET_POINTS = ("applied", "late", "order", "lease", "disarmed", "picture", "latched", "fault", "invalid")
 _DROPPED = ("malformed", "flood", "unsent_answers", "unsent_acks")
 # Those that are known are told from the start, so that the first of each is seen as a rise.
-_STOPS = ("lease", "taken", "silence", "hidden", "gamepad", "picture", "person", "battery", "device", "keeper", "stop")
+_STOPS = (
+    *("lease", "connection", "taken", "silence", "hidden", "gamepad", "picture", "person"),
+    *("battery", "device", "keeper", "stop"),
+)
 _KEEPER = ("run", "halts", "late", "deaf", "leaving", "fault", "unknown")
 
 

@@ -450,6 +450,20 @@ class TestDevices:
         assert list(found) == [place]
         assert said in found[place]
 
+    def test_more_than_can_be_driven_together(self) -> None:
+        def carts(count: int, group: str) -> str:
+            return "".join(f"  {group}{n}: {{driver: rover, pin: {n}, group: {group}}}\n" for n in range(count))
+
+        self.good(f"devices:\n{carts(8, 'a')}{carts(8, 'b')}")
+        found = self.problems(f"devices:\n{carts(8, 'a')}{carts(10, 'b')}")
+        assert list(found) == ["devices.b8.group"]
+        assert "at most 8 devices can be driven together" in found["devices.b8.group"]
+        rover = self.kinds["rover"]
+        wide = type("Wide", (rover,), {"axes": property(lambda self: {f"a{n}": Axis() for n in range(17)})})
+        drivers = dataclasses.replace(self.drivers, device=lambda driver: wide if driver == "rover" else None)
+        with pytest.raises(ConfigError, match="has 17 axes; at most 16 can be driven"):
+            load("devices: {x: {driver: rover, pin: 1}}", {}, drivers)
+
     def test_a_sensor_is_no_camera(self) -> None:
         found = self.problems("cameras: {x: {driver: probe, pin: 1}}")["cameras.x.driver"]
         assert "this driver is no camera: move x from `cameras:` to `devices:`" in found

@@ -126,18 +126,27 @@ class Person:
 
 
 class World:
-    def __init__(self, **config: Any) -> None:
+    def __init__(self, *, reads_s: Mapping[str, float] | None = None, **config: Any) -> None:
+        self.devices = config.setdefault("devices", DEVICES)
         self.keeper, self.local = Keeper(), Keeper()
         self.people: dict[str, Person] = {}
         self.desk = Desk(
-            ArbiterConfig(devices=DEVICES, **config),
+            ArbiterConfig(**config),
             channels=self,
             principals=Principals(TOKENS, bytes, local=OWNER),
             captured_at=lambda viewer, mid, rtp: now() - rtp / 1000,
             keeper=self.keeper,
             local=self.local,
+            reads_s=reads_s,
             wall=lambda: 1_700_000_000.0 + now(),
         )
+
+    def begin(self) -> None:
+        """All is well."""
+        self.desk.up(True)
+        for info in self.devices:
+            self.desk.device(info.name, "live", "")
+        self.desk.readings({"battery": {"voltage": 12.0}}, now())
 
     def send_data(self, viewer: str, label: str, text: str) -> bool:
         person = self.people.get(viewer)
@@ -170,9 +179,7 @@ def now() -> float:
 @contextlib.asynccontextmanager
 async def world(**config: Any) -> AsyncIterator[World]:
     made = World(**config)
-    made.desk.up(True)
-    for info in DEVICES:
-        made.desk.device(info.name, "live", "")
+    made.begin()
     yield made
     await made.desk.close()
 
@@ -360,12 +367,16 @@ async def test_a_connection_that_ends_stops_and_the_next_in_the_queue_has_it() -
     async with world() as w:
         anna, ben = w.anna(), w.ben()
         await anna.drive()
+        assert [w.desk.drives(name) for name in ("v1", "v2", "nobody")] == [True, False, False]
         ben.ask(c.Lease, group="drive", do="request")
+        assert w.desk.drives("v2"), "who waits for the wheel counts as well"
         w.desk.closed("v1")
         assert w.keeper.log[-1] == "stop"
+        assert w.desk.counts()["stop_connection"] == 1
+        assert not w.desk.drives("v1") and w.desk.drives("v2")
         await asyncio.sleep(0.06)
         assert ben.group.lease is not None
-        assert ben.group.text == "The connection of Anna has ended."
+        assert (ben.group.why, ben.group.text) == ("connection", "The connection of Anna has ended.")
 
 
 async def test_devices_keeper_and_battery_stop_it() -> None:
@@ -445,11 +456,16 @@ async def test_a_battery_that_nobody_reads_stops_it() -> None:
         ack = await anna.hold(0, 0.1)
         assert ack is not None and ack.why == "fault"
         w.desk.device("battery", "live", "")
+        ack = await anna.hold(0, 0.1)
+        assert ack is not None and ack.why == "fault"
+        assert anna.group.text == "Voltage of Battery is not known yet; nothing may move."
+        w.desk.readings({"battery": {"voltage": 12.0}}, now())
         await anna.hold(0, 0.1)
         assert anna.group.state == "armed"
         w.desk.readings({"battery": {"voltage": 9.9}}, now())
         w.desk.device("battery", "retrying", "Look at its cable.")
         w.desk.device("battery", "live", "")
+        w.desk.readings({"battery": {"voltage": 9.9}}, now())
         await anna.hold(0, 0.1)
         assert anna.group.text == "Voltage of Battery is 9.9 V, below 10.0 V; nothing may move.", "as it was before"
         w.desk.device("lamp", "retrying", "Look at its cable.")
@@ -458,10 +474,93 @@ async def test_a_battery_that_nobody_reads_stops_it() -> None:
         assert anna.group.state == "armed", "what nobody needs for driving may fail"
 
 
+async def test_a_battery_that_is_read_no_more_stops_it() -> None:
+    async with world(reads_s={"battery": 5.0}, expiry_s=2.0) as w:
+        anna = w.anna()
+        await anna.drive()
+
+        async def on(seconds: int) -> None:
+            for _ in range(seconds):
+                await asyncio.sleep(1)
+                anna.set(0.6)
+
+        for _ in range(3):
+            await on(10)
+            w.desk.readings({"battery": {"voltage": 12.0}}, now())
+        await asyncio.sleep(0.5)
+        w.desk.readings({"battery": {}}, now())
+        await on(14)
+        assert (anna.group.state, w.keeper.throttle) == ("armed", 0.6)
+        await on(1)
+        assert w.keeper.throttle == 0
+        assert (anna.group.state, anna.group.why) == ("fault", "battery")
+        assert anna.group.text == "Voltage of Battery has not been read for 15 s; nothing may move."
+
+
+async def test_the_battery_of_something_that_moves_stops_other_groups_too() -> None:
+    cart = ROVER.model_copy(update={"name": "cart", "title": "Cart", "group": "cart", "readings": BATTERY.readings})
+    async with world(devices=(ROVER, cart)) as w:
+        w.desk.readings({"cart": {"voltage": 12.0}}, now())
+        anna = w.anna()
+        await anna.drive()
+        w.desk.device("cart", "retrying", "Its cable is out.")
+        await asyncio.sleep(0.06)
+        groups = {m.group: m for m in anna.heard if isinstance(m, c.Group)}
+        assert (groups["drive"].why, groups["cart"].why, groups["cart"].text) == ("battery", "device", "Its cable is out.")
+        w.desk.device("cart", "live", "")
+        assert (await anna.hold(0, 0.1)).why == "fault"  # type: ignore[union-attr]
+        w.desk.readings({"cart": {"voltage": 12.0}}, now())
+        await anna.hold(0, 0.1)
+        assert {m.group: m.state for m in anna.heard if isinstance(m, c.Group)} == {"drive": "armed", "cart": "free"}
+
+
+async def test_who_pressed_stop_is_told_so_and_the_first_is_named() -> None:
+    async with world() as w:
+        anna, ben, guest = w.anna(), w.ben(), w.person("v3")
+        guest.ask(c.Stop)
+        anna.ask(c.Stop)
+        await asyncio.sleep(0.06)
+        newcomer = w.person("v9")
+        assert {who.group.stopped_by for who in (anna, ben, guest, newcomer)} == {"v3"}
+        named = "Somebody has pressed the emergency stop; an operator must reset it."
+        assert [who.group.text for who in (anna, ben, newcomer)] == [named] * 3
+        assert guest.group.text == "You pressed stop. Nothing moves until an operator releases it."
+        guest.ask(c.SignIn, token="the owner's token")
+        await asyncio.sleep(0.06)
+        assert guest.group.text == "You pressed stop. Nothing moves until you release it."
+        ben.ask(c.Reset)
+        await asyncio.sleep(0.06)
+        assert (guest.group.text, guest.group.stopped_by) == ("", None)
+
+
+async def test_a_command_that_moves_nothing_needs_no_wheel_and_no_battery_but_that_nobody_else_drives() -> None:
+    async with world(still=frozenset({("rover", "charge")})) as w:
+        anna, ben, guest = w.anna(), w.ben(), w.person("v3")
+        w.desk.readings({"battery": {"voltage": 1.0}}, now())
+
+        async def calls(who: Person) -> bool:
+            before = len(w.keeper.calls)
+            who.ask(c.Command, device="rover", command="charge")
+            await asyncio.sleep(0.06)
+            return len(w.keeper.calls) > before
+
+        assert [await calls(who) for who in (anna, ben, guest)] == [True, True, False]
+        await w.desk.command(OPERATOR, "rover", "charge", {})
+        w.desk.readings({"battery": {"voltage": 12.0}}, now())
+        await anna.drive()
+        assert [await calls(who) for who in (anna, ben, guest)] == [True, False, False]
+        assert ben.answer(ben.id).message == "Anna drives Rover at the moment."
+        with pytest.raises(PeerError, match="Anna drives"):
+            await w.desk.command(OPERATOR, "rover", "charge", {})
+        guest.ask(c.Stop)
+        assert await calls(anna), "though stopped"
+        assert anna.ask(c.Command, device="rover", command="horn").code == 409
+        assert w.keeper.throttle == 0
+
+
 async def test_the_agent_that_ends_stops_and_says_so() -> None:
     w = World()
-    w.desk.up(True)
-    w.desk.device("rover", "live", "")
+    w.begin()
     anna = w.anna()
     await anna.drive()
     await w.desk.close()
@@ -475,7 +574,7 @@ async def test_commands_find_their_way_and_their_answer() -> None:
     async with world() as w:
         anna, guest = w.anna(), w.person("v9")
         assert guest.ask(c.Command, device="lamp", command="switch").code == 403
-        assert anna.ask(c.Command, device="rover", command="horn").message == "Rover moves: take the lease of Rover first."
+        assert anna.ask(c.Command, device="rover", command="horn").message == "Rover moves: take the wheel of Rover first."
         assert anna.ask(c.Command, device="ghost", command="horn").code == 404
         w.local.answer = {"on": True}
         anna.ask(c.Command, device="lamp", command="switch", args={"on": True})

@@ -247,9 +247,12 @@ class Device:
     async def command(self, device: str, command: str, /, **args: Any) -> Any:
         """Call a command of a device, `await robot.command("lamp", "switch", on=True)`; returns what it returns.
 
-        A device that moves obeys only within a lease of its group. Raises Refused, ConnectionLost.
+        A device that moves obeys only within a lease of its group. Places of it that were `set` before count no longer. Raises
+        Refused, ConnectionLost.
         """
         session = await self._ready()
+        for lease in self._leases.values():
+            lease.commanded(device)
         return await session.ask(lambda id: c.Command(id=id, device=device, command=command, args=args))
 
     async def stop(self) -> None:

@@ -77,7 +77,8 @@ class Lease:
     async def set(self, values: Mapping[str, Mapping[str, float]], *, for_s: float = 0.5, wait: bool = False) -> None:
         """As `drive`, for any axes: `set({"head": {"pan": 30}})`, by device and axis, each in its axis' unit.
 
-        An axis whose value is a place (`AxisInfo.position`) stays there when the time is over.
+        An axis whose value is a place (`AxisInfo.position`) stays there when the time is over. A later value of an axis takes the
+        place of an earlier one; a later command of the device ends the places that were set before it.
         """
         wheel = self._held()
         await self._set(wheel, lambda now: wheel.set(values, now, for_s), for_s if wait else None)
@@ -108,6 +109,11 @@ class Lease:
             self._wheel.told(message)
         elif isinstance(message, c.Ack):
             self._wheel.acknowledged(message, now)
+
+    def commanded(self, device: str) -> None:
+        """A command of this device goes out: what it turns stays there, whatever was set before."""
+        if self._wheel is not None:
+            self._wheel.commanded(device)
 
     def hush(self, silent: bool) -> None:
         """Send no set-points, for as long as a stop is on its way; it is halted in any case."""

@@ -34,10 +34,10 @@ class Pin(aiohttp.Fingerprint):
 
 def _of_key(certificate: bytes) -> bytes:
     from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    from edgeagent.tls.certificate import fingerprint_of_key
 
     try:
-        key = x509.load_der_x509_certificate(certificate).public_key()
-        return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+        return parse_fingerprint(fingerprint_of_key(x509.load_der_x509_certificate(certificate).public_key()))
     except Exception:  # whatever a stranger shows
         return b""

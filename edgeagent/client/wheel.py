@@ -97,6 +97,11 @@ class Wheel:
                 values.setdefault(device, {})[axis.name] = axis.neutral + share * end
         return values
 
+    def commanded(self, device: str) -> None:
+        """A command of the device goes out, which may turn it: no earlier value calls it back to a place."""
+        places = {(device, name) for name, axis in self._axes.get(device, {}).items() if axis.position}
+        self._wishes = {key: wish for key, wish in self._wishes.items() if key not in places}
+
     def neutral(self) -> None:
         """Let everything go."""
         self._wishes.clear()

@@ -22,6 +22,7 @@ __all__ = [
     "load",
 ]
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,7 @@ from edgeagent.core.redact import redact
 from edgeagent.drivers.device import Actuator, Driver, Sensor
 from edgeagent.drivers.introduce import device_info
 from edgeagent.errors import ConfigError, ConfigProblem, DeviceFault
+from edgeagent.wire.control import MAX_AXES, MAX_TOGETHER
 
 _COMMON = {
     "cameras": {"driver", "title"},
@@ -135,7 +137,7 @@ def load(source: Path | str, variables: Mapping[str, str], drivers: Drivers) -> 
         config = Config.model_validate(checked, context=context)
     except ValidationError as error:
         raise ConfigError(_in_order(problems + of_validation(error, Config), data)) from None
-    if problems:
+    if problems := problems or _too_many_to_drive(config, drivers):
         raise ConfigError(_in_order(problems, data))
     return config
 
@@ -282,6 +284,24 @@ def _unfitting(
             problems.append(ConfigProblem(path_text(place), f"there is no such reading; {known}"))
         elif isinstance(own, dict) and own.get("dead_band") is not None and readings[reading] != "number":
             problems.append(ConfigProblem(path_text((*place, "dead_band")), "leave it out: this reading is no number"))
+    return problems
+
+
+def _too_many_to_drive(config: Config, drivers: Drivers) -> list[ConfigProblem]:
+    """What has no room in a set-point could not be driven at all."""
+    problems = []
+    groups: Counter[str] = Counter()
+    for name, device in config.devices.items():
+        kind = drivers.device(device.driver)
+        if kind is None or not issubclass(kind, Actuator) or not kind.moves:
+            continue
+        axes = len(kind(name, device.options).axes)
+        groups[device.group] += bool(axes)
+        if axes > MAX_AXES:
+            problems.append(ConfigProblem(path_text(("devices", name)), f"has {axes} axes; at most {MAX_AXES} can be driven"))
+        if axes and groups[device.group] == MAX_TOGETHER + 1:
+            sentence = f"at most {MAX_TOGETHER} devices can be driven together; give this one and others a `group` of their own"
+            problems.append(ConfigProblem(path_text(("devices", name, "group")), sentence))
     return problems
 
 

@@ -23,13 +23,14 @@ class TryLater(PeerError):
 
 @dataclass(slots=True, frozen=True)
 class Place:
-    """One session as far as its place is concerned; `key` and `origin` as in `ReplyTo`."""
+    """One session as far as its place is concerned; `key` and `origin` as in `ReplyTo`, `drives` as in `ViewerEvents`."""
 
     peer: int
     key: str
     origin: str
     opened_at: float
     connected: bool
+    drives: bool = False
 
 
 class Admission:
@@ -50,16 +51,16 @@ class Admission:
         own = [place for place in places if place.key == key]
         if len(own) < self._config.max_per_viewer:
             return None
-        return next((place for place in own if not place.connected), own[0]).peer
+        return min(own, key=lambda place: (place.connected, place.drives)).peer
 
     def evicted(self, places: Iterable[Place], origin: str, now: float) -> int | None:
         """The peer that gives way to a newcomer, or None while there is room; TryLater (503) where none gives way.
 
         Of those that are not connected the oldest of the origin that holds most places gives way to an origin that waits
         for none; then the oldest of all, once it had its time. So a flood of offers that never connect keeps nobody
-        out for long. Whoever is connected stays, unless his origin holds more than half of all places: then its newest gives
-        way to an origin that has none, since whoever came first may be the one who drives. Since that one has others left, the two
-        do not drive each other out in turn.
+        out for long. Whoever is connected stays, unless his origin holds more than half of all places: then its newest of those
+        who only watch gives way to an origin that has none. Since that one has others left, the two do not drive each other out
+        in turn.
         """
         places = list(places)
         if len(places) < self._config.max_viewers:
@@ -76,5 +77,7 @@ class Admission:
         of_all = Counter(place.origin for place in places)
         greediest, count = of_all.most_common(1)[0]
         if origin not in of_all and count > max(1, self._config.max_viewers // 2):
-            return next(place.peer for place in reversed(places) if place.origin == greediest)
+            watching = [place for place in places if place.origin == greediest and not place.drives]
+            if watching:
+                return watching[-1].peer
         raise TryLater(503, f"All {self._config.max_viewers} places for viewers are taken; try again later.", 5.0)

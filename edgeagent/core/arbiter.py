@@ -26,7 +26,8 @@ A group of devices that move together obeys one viewer at a time, the holder of 
 
 "held" is DISARMED or ARMED, or STOPPED or FAULT with a holder: a lease outlives both, set-points are then dropped. A command of a
 device that moves is refused unless the group is ARMED, where it has axes and its holder has channels to arm it by. Otherwise it is
-watched like a set-point: where none follows it in time, the group is stopped. Whatever was dropped is counted.
+watched like a set-point: where none follows it in time, the group is stopped. One that moves nothing, as its driver says, is
+refused only while another has the lease. Whatever was dropped is counted.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class Arbiter:
         self._groups: dict[str, ArbiterGroup] = {}
         self._keeper = False
         self._power: dict[str, str] = {}
-        self._stopped_by: str | None = None
+        self._stopped_by: ArbiterViewer | None = None
         self._ended = ""
         self._last_lease = 0
         self.counters = ArbiterCounters()
@@ -113,6 +114,10 @@ class Arbiter:
         g = self._groups[group]
         return (g.holder.name, g.lease) if g.holder else None
 
+    def drives(self, viewer: str) -> bool:
+        """Whether this viewer has a lease, or waits for one."""
+        return any(v.name == viewer for g in self._groups.values() for v in (*g.queue, *([g.holder] if g.holder else ())))
+
     def view(self, group: str, viewer: str) -> c.Group:
         """How the group stands, as this viewer is told."""
         g = self._groups[group]
@@ -120,6 +125,9 @@ class Arbiter:
         holder = g.holder
         if state in ("free", "disarmed", "armed") and viewer in g.lost and (holder is None or holder.name != viewer):
             why, text = g.lost[viewer]
+        by = self._stopped_by
+        if by is not None and by.name == viewer:
+            text = f"You pressed stop. Nothing moves until {'you release it' if by.may('operate') else 'an operator releases it'}."
         return c.Group(
             group=g.name,
             title=g.title,
@@ -129,6 +137,7 @@ class Arbiter:
             state=state,
             why=why,
             text=text,
+            stopped_by=by.name if by is not None else None,
             queue=[c.Waiting(viewer=waiting.name, name=waiting.principal.name) for waiting in g.queue],
             expiry_ms=round(self._config.expiry_s * 1000),
             max_age_ms=round(self._config.max_picture_age_s * 1000),
@@ -165,7 +174,7 @@ class Arbiter:
                     self._signed_in(v, principal, now, out)
             case e.ViewerGone(viewer):
                 if v := self._viewers.pop(viewer, None):
-                    self._gone(v, f"The connection of {v.called} has ended.", now, out)
+                    self._gone(v, "connection", f"The connection of {v.called} has ended.", now, out)
                     for g in self._groups.values():
                         g.lost.pop(viewer, None)
             case e.DeviceChanged() | e.KeeperChanged() | e.PowerChanged():
@@ -269,7 +278,8 @@ class Arbiter:
         self, v: ArbiterViewer, m: c.Lease | c.Halt | c.Stop | c.Reset | c.Command, now: float, out: list[Effect]
     ) -> str | None:
         if isinstance(m, c.Stop):
-            first, self._stopped_by = not self.latched, v.called
+            first = not self.latched
+            self._stopped_by = self._stopped_by or v
             self._stop(None, "stop", out)
             for g in self._groups.values():
                 g.disarm()
@@ -344,10 +354,15 @@ class Arbiter:
         if device is None:
             raise PeerError(404, f"There is no device {m.device} here.")
         self._require_operate(v)
-        if device.moves:
+        still = (m.device, m.command) in self._config.still
+        if device.moves and still:
+            holder = self._groups[device.group].holder
+            if holder is not None and holder is not v:
+                raise PeerError(409, f"{holder.called} drives {device.title or device.name} at the moment.")
+        elif device.moves:
             g = self._groups[device.group]
             if g.holder is not v:
-                raise PeerError(409, f"{device.title or device.name} moves: take the lease of {g.title} first.")
+                raise PeerError(409, f"{device.title or device.name} moves: take the wheel of {g.title} first.")
             if self.latched:
                 raise PeerError(409, self._state(g)[2])
             if trouble := self._trouble(g):
@@ -367,8 +382,8 @@ class Arbiter:
     def _signed_in(self, v: ArbiterViewer, principal: Principal, now: float, out: list[Effect]) -> None:
         v.principal = principal
         if not v.may("operate"):
-            self._gone(v, f"{v.called} may no longer operate.", now, out)
-        out.extend(e.GroupChanged(g.name) for g in self._groups.values() if g.holder is v or v in g.queue)
+            self._gone(v, "lease", f"{v.called} may no longer operate.", now, out)
+        out.extend(e.GroupChanged(g.name) for g in self._groups.values() if v in (g.holder, self._stopped_by, *g.queue))
 
     # Leases
 
@@ -387,7 +402,7 @@ class Arbiter:
         self._stop(g.devices, why or "lease", out)
         g.disarm()
         g.holder = None
-        g.why, g.text = why, text
+        g.why, g.text = (why, text) if text else ("", "")
         out.append(e.GroupChanged(g.name))
 
     def _pass_on(self, g: ArbiterGroup, why: str, text: str, now: float, out: list[Effect]) -> None:
@@ -395,16 +410,16 @@ class Arbiter:
         if g.queue:
             self._grant(g, g.queue[0], why, text, now, out)
         else:
-            self._free(g, "", "", out)  # who comes to a free wheel does not ask why
+            self._free(g, why, "", out)  # who comes to a free wheel does not ask why
 
-    def _gone(self, v: ArbiterViewer, text: str, now: float, out: list[Effect]) -> None:
+    def _gone(self, v: ArbiterViewer, why: str, text: str, now: float, out: list[Effect]) -> None:
         for g in self._groups.values():
             if v in g.queue:
                 g.queue.remove(v)
                 out.append(e.GroupChanged(g.name))
             if g.holder is v:
-                g.lost[v.name] = ("lease", text)
-                self._pass_on(g, "lease", text, now, out)
+                g.lost[v.name] = (why, text)
+                self._pass_on(g, why, text, now, out)
 
     # Stops
 
@@ -466,15 +481,16 @@ class Arbiter:
             return ("lease", self._ended)
         if not self._keeper:
             return ("keeper", _KEEPER)
-        for text in self._power.values():
-            return ("battery", text)
         for text in g.faults.values():
             return ("device", text)
+        for text in self._power.values():
+            return ("battery", text)
         return None
 
     def _state(self, g: ArbiterGroup) -> tuple[Literal["free", "disarmed", "armed", "stopped", "fault"], str, str]:
         if self.latched:
-            return "stopped", "stop", f"{self._stopped_by} has pressed the emergency stop; an operator must reset it."
+            who = self._stopped_by.called if self._stopped_by else "Somebody"
+            return "stopped", "stop", f"{who} has pressed the emergency stop; an operator must reset it."
         if trouble := self._trouble(g):
             return "fault", *trouble
         return "free" if g.holder is None else "armed" if g.armed else "disarmed", g.why, g.text

@@ -41,6 +41,7 @@ class ArbiterConfig:
     Attributes:
         devices: All devices; those that move form groups.
         titles: Names of groups for people; by default that of the group's only device, or its own.
+        still: Commands that move nothing, though their device moves: by device and command.
         expiry_s: Life of a set-point, in seconds.
         max_picture_age_s: The oldest picture by which one may drive, in seconds; 0 where pictures do not matter: there is no
             camera, or the owner turned it off.
@@ -54,6 +55,7 @@ class ArbiterConfig:
 
     devices: tuple[c.DeviceInfo, ...]
     titles: Mapping[str, str] = field(default_factory=dict)
+    still: frozenset[tuple[str, str]] = frozenset()
     expiry_s: float = 0.3
     max_picture_age_s: float = 1.0
     picture_grace_s: float = 1.0

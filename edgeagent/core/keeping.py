@@ -7,7 +7,9 @@
     MOVING     a step of its ramp is due                MOVING   Apply
     MOVING     its set-point has expired                STILL    Stop; Told unless another device of its group still moves
     STILL, MOVING   StopAsked                           STILL    Stop
-    STILL, MOVING   Commanded                           same     (its positions are where the command puts them)
+    STILL, MOVING   Commanded                           same     (set-points before it turn its positions no more, those after it
+                                                                 only when it is over)
+    STILL, MOVING   Carried: a command is over          same     (its positions are where the command put them)
     STILL, MOVING   Failed                              AWAY     Stop, Told for all of its group
 
     keeper     event                                    next     effects
@@ -29,6 +31,7 @@ from __future__ import annotations
 __all__ = [
     "Alive",
     "Apply",
+    "Carried",
     "Commanded",
     "Effect",
     "End",
@@ -41,6 +44,7 @@ __all__ = [
     "Keeping",
     "Kept",
     "Opened",
+    "Seen",
     "SetPoint",
     "Stop",
     "StopAsked",
@@ -49,6 +53,7 @@ __all__ = [
 ]
 
 import enum
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -110,9 +115,28 @@ class StopAsked:
 
 @dataclass(slots=True, frozen=True)
 class Commanded:
-    """A command of the device is called, which may turn what holds a position."""
+    """A command of the device is called, or waits to be, which may turn what holds a position."""
 
     device: str
+
+
+@dataclass(slots=True, frozen=True)
+class Carried:
+    """Commands of the device are over, `count` of those that were told by `Commanded`; what they turned to where, as far as the
+    driver says so, by axis and in its unit."""
+
+    device: str
+    count: int = 1
+    places: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True, frozen=True)
+class Seen:
+    """What the device reads. A position of which nobody knows where a command, or whatever came before the device was opened, has
+    left it is there, by a reading of its axis' name."""
+
+    device: str
+    values: Mapping[str, object]
 
 
 @dataclass(slots=True, frozen=True)
@@ -186,7 +210,7 @@ class End:
     """Close everything and end the process."""
 
 
-Event = SetPoint | StopAsked | Commanded | Alive | InputEnded | Terminated | Held | Opened | Failed
+Event = SetPoint | StopAsked | Commanded | Carried | Seen | Alive | InputEnded | Terminated | Held | Opened | Failed
 Effect = Apply | Stop | Told | End
 
 
@@ -199,6 +223,8 @@ class _Device:
         self.positions = {name for name, axis in kept.axes.items() if axis.position}
         self.targets: dict[str, float] = {}
         self.there = False
+        self.commands = 0  # that wait or are under way
+        self.unsure: set[str] = set()  # positions that may be elsewhere than their ramp
         self.until: float | None = None
         self.step_at: float | None = None
 
@@ -270,7 +296,7 @@ class Keeping:
                 effects.append(self._told(told, "expired", now))
         for name, device in self._devices.items():
             if device.until is not None and device.step_at is not None and now >= device.step_at:
-                effects.append(self._step(name, device, now))
+                effects += self._step(name, device, now)
         return effects
 
     def _take(self, event: Event, now: float) -> list[Effect]:
@@ -280,8 +306,17 @@ class Keeping:
             case StopAsked(devices):
                 return self._stop(self._devices if devices is None else [name for name in devices if name in self._devices], now)
             case Commanded(name) if name in self._devices:
-                for axis in self._devices[name].positions:
-                    self._devices[name].targets.pop(axis, None)
+                device = self._devices[name]
+                device.commands += 1
+                device.unsure |= device.positions
+                for axis in device.positions:
+                    device.targets.pop(axis, None)
+            case Carried(name, count, places) if name in self._devices:
+                self._carried(self._devices[name], count, places, now)
+            case Seen(name, values) if name in self._devices:
+                device = self._devices[name]
+                for axis in device.unsure & values.keys():
+                    self._found(device, axis, values[axis], now)
             case InputEnded():
                 return self._end(now)
             case Held():
@@ -292,6 +327,7 @@ class Keeping:
             case Opened(name) if name in self._devices:
                 device = self._devices[name]
                 device.there = True
+                device.unsure |= device.positions
                 for shaper in device.shapers.values():
                     shaper.stopped(now, opened=True)
             case Failed(name) if name in self._devices and self._devices[name].there:
@@ -319,8 +355,7 @@ class Keeping:
                     elif axis not in device.positions:
                         device.targets[axis] = shaper.target(float("nan"))
                 device.until = until
-                if device.targets:  # else all of it are positions that nobody has told anything yet
-                    effects.append(self._step(name, device, now))
+                effects += self._step(name, device, now)  # nothing where all of it are positions that nobody has told anything yet
         return effects
 
     def _why_not(self, event: SetPoint, now: float) -> str:
@@ -332,12 +367,31 @@ class Keeping:
             return "deaf" if self.state is KeeperState.DEAF else "leaving"
         return "" if event.until > now else "late"
 
-    def _step(self, name: str, device: _Device, now: float) -> Apply:
-        values = {axis: device.shapers[axis].step(target, now) for axis, target in device.targets.items()}
-        settled = all(device.shapers[axis].settled(target) for axis, target in device.targets.items())
-        device.step_at = None if settled else now + self._policy.step_s
+    def _carried(self, device: _Device, count: int, places: Mapping[str, float], now: float) -> None:
+        device.commands = max(0, device.commands - count)
+        for axis, value in places.items():
+            if axis in device.positions:
+                self._found(device, axis, value, now)
+        if not device.commands and device.until is not None and device.targets.keys() & device.positions:
+            device.step_at = now  # what was wanted meanwhile
+
+    def _found(self, device: _Device, axis: str, value: object, now: float) -> None:
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            device.shapers[axis].at(value, now)
+            device.unsure.discard(axis)
+
+    def _step(self, name: str, device: _Device, now: float) -> list[Effect]:
+        device.step_at = None
+        # Where a command will leave it nobody knows yet.
+        targets = {axis: target for axis, target in device.targets.items() if not (device.commands and axis in device.positions)}
+        if not targets:
+            return []
+        values = {axis: device.shapers[axis].step(target, now) for axis, target in targets.items()}
+        device.unsure -= targets.keys()
+        if not all(device.shapers[axis].settled(target) for axis, target in targets.items()):
+            device.step_at = now + self._policy.step_s
         assert device.until is not None
-        return Apply(name, values, device.until)
+        return [Apply(name, values, device.until)]
 
     def _group(self, group: str) -> list[str]:
         return [name for name, device in self._devices.items() if device.group == group]

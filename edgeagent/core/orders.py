@@ -21,6 +21,8 @@ board runs: a crash or a power cut ends where the board worked before. (Releases
     (start)   tried, begun MAX_STARTS times                         BACK      Keep
     TRYING    healthy and connected for SETTLED_S on end            STEADY    Keep
     TRYING    WITHIN_S since the start, not yet settled             LEAVING   Keep, Restart
+              the FIRST: since the broker was reached; FIRST_WITHIN_S
+    TRYING    `leave`: the process ends in order                    LEAVING   Keep: it counts as no start
     TRYING    `failed`: they cannot even be read                    BACK      Keep
 
 An outcome stays in the record until the next `begin`, for the site to be told.
@@ -29,6 +31,8 @@ An outcome stays in the record until the next `begin`, for the site to be told.
 from __future__ import annotations
 
 __all__ = [
+    "FIRST",
+    "FIRST_WITHIN_S",
     "MAX_STARTS",
     "SETTLED_S",
     "WITHIN_S",
@@ -56,9 +60,12 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 MAX_STARTS = 2
-"""How often a board begins with what it tries before it goes back: an owner's restart in between is no failure."""
+"""How often a board begins with what it tries before it goes back: a power cut in between is no failure."""
 SETTLED_S = 8.0
 WITHIN_S = 60.0
+FIRST, FIRST_WITHIN_S = 1, 3600.0
+"""The number of the order that came with the enrolment, and how long a broker is waited for with its settings: they cannot have cut
+the board off from a broker that it never had, and what it would go back to is nothing."""
 _KEPT = 16
 _REFUSE_EVERY_S = 2.0
 
@@ -220,6 +227,7 @@ class Trial:
         self.record = record
         self.state = TrialState.STEADY
         self._deadline: float | None = None
+        self._waits = record.tried is not None and record.tried.re == FIRST  # for a broker, longer
         self._good_since: float | None = None
 
     @property
@@ -254,13 +262,23 @@ class Trial:
             return []
         return [self._back(tried, why, TrialState.BACK)]
 
+    def leave(self) -> list[TrialEffect]:
+        """The process ends in order, by a signal or because it begins anew: nothing that speaks against what is tried."""
+        tried = self.record.tried
+        if tried is None or self.state is not TrialState.TRYING:
+            return []
+        self.state = TrialState.LEAVING
+        return [self._keep(replace(self.record, tried=replace(tried, starts=tried.starts - 1)))]
+
     def look(self, *, healthy: bool, connected: bool, now: float) -> list[TrialEffect]:
         """How things are; to be called at each change and when `next_deadline` is due. The first look starts the trial's clock."""
         tried = self.record.tried
         if tried is None or self.state is not TrialState.TRYING:
             return []
         if self._deadline is None:
-            self._deadline = now + WITHIN_S
+            self._deadline = now + (FIRST_WITHIN_S if self._waits else WITHIN_S)
+        if self._waits and connected:
+            self._waits, self._deadline = False, min(self._deadline, now + WITHIN_S)
         if not (healthy and connected):
             self._good_since = None
         elif self._good_since is None:
@@ -271,7 +289,7 @@ class Trial:
             return [self._keep(Record(tried.version, None, outcome))]
         if now >= self._deadline:
             why = "the agent did not get well" if connected else "the broker could not be reached"
-            keep = self._back(tried, f"{why} within {WITHIN_S:g} s", TrialState.LEAVING)
+            keep = self._back(tried, f"{why} within {FIRST_WITHIN_S if self._waits else WITHIN_S:g} s", TrialState.LEAVING)
             return [keep, Restart(f"{_words(tried.version)} does not work: going back")]
         return []
 

@@ -135,6 +135,9 @@ class ViewerEvents(Protocol):
     def closed(self, viewer: str) -> None:
         """One of his channels, or all of them, are gone: what he operates stops. He may open them all again."""
 
+    def drives(self, viewer: str) -> bool:
+        """Whether he has the lease of a group, or waits for one."""
+
 
 class CapturedAt(Protocol):
     """Tells when a picture was captured, by what a viewer says of it."""

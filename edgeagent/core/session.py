@@ -42,7 +42,7 @@ __all__ = ["SessionCounters", "SessionMachine"]
 import enum
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from edgeagent.core import session_events as e
@@ -55,9 +55,7 @@ from edgeagent.wire import messages as m
 
 _UNKNOWN = "There is no such session here; begin a new one."
 _FAILED = "The agent failed at this connection; try again."
-_CROWDED = (
-    "Every place was taken, most of them from where you are, and a viewer from elsewhere came: yours, the newest, went to him."
-)
+_CROWDED = "Every place was taken, most of them from where you are, and a viewer from elsewhere came: yours went to him."
 
 
 class _Phase(enum.Enum):
@@ -115,9 +113,10 @@ class SessionMachine:
     """All sessions of a device, without IO: `handle(event, now)` gives the effects to carry out, in order.
 
     `now` is any monotonic clock in seconds. Call `handle(TimePassed(), now)` when `next_deadline()` is over.
+    `drives` tells of a peer whether he has or waits for a lease: then he does not give way while others do.
     """
 
-    def __init__(self, config: SessionConfig, now: float = 0.0) -> None:
+    def __init__(self, config: SessionConfig, now: float = 0.0, *, drives: Callable[[int], bool] = lambda _: False) -> None:
         self._config = config
         self._by_key: dict[tuple[str, str], _Session] = {}
         self._by_peer: dict[int, _Session] = {}
@@ -127,6 +126,7 @@ class SessionMachine:
         self._board = self._board_told = ""
         self._flush_from = -math.inf
         self._admission = Admission(config, now)
+        self._drives = drives
         self._complaints = TokenBucket(config.complaints, now)
         self._stopped = False
         self.counters = SessionCounters()
@@ -292,7 +292,7 @@ class SessionMachine:
     def _make_room(self, newcomer: ReplyTo, now: float, out: list[Effect]) -> None:
         replaced = self._admission.replaced(self._places(), newcomer.key)
         if replaced is not None:
-            self._end(self._by_peer[replaced], "This viewer has opened too many sessions; the oldest gave way.", out)
+            self._end(self._by_peer[replaced], "This viewer has opened too many sessions; this one gave way.", out)
         evicted = self._admission.evicted(self._places(), newcomer.origin, now)
         if evicted is not None:
             self.counters.evicted += 1
@@ -303,7 +303,8 @@ class SessionMachine:
 
     def _places(self) -> Iterator[Place]:
         for s in self._by_peer.values():
-            yield Place(s.peer, s.reply.key, s.reply.origin, s.opened_at, s.phase is _Phase.CONNECTED)
+            connected = s.phase is _Phase.CONNECTED
+            yield Place(s.peer, s.reply.key, s.reply.origin, s.opened_at, connected, connected and self._drives(s.peer))
 
     def _talked(self, s: _Session, message: m.Ice | m.Switch | m.Quality | m.Ping, way: Way, out: list[Effect]) -> None:
         if isinstance(message, m.Ping):

@@ -131,11 +131,7 @@ class Shaper:
         else:
             most = limits.slew * passed_s
             self._share += min(max(target - self._share, -most), most)
-        now_side = self._side_of(self._share)
-        if now_side:
-            self._side, self._resting_since = now_side, None
-        elif self._resting_since is None:
-            self._resting_since = now
+        self._note_side(now)
         return self._value(self._share)
 
     def settled(self, target: float) -> bool:
@@ -152,6 +148,21 @@ class Shaper:
             if self._resting_since is None:
                 self._resting_since = now
         self._stepped = now
+
+    def at(self, value: float, now: float) -> None:
+        """Somebody else (a command) has put the axis there, in its unit: the next ramp begins there."""
+        axis = self._axis
+        away = min(max(value, axis.minimum), axis.maximum) - axis.neutral
+        side_length = axis.maximum - axis.neutral if away > 0 else axis.neutral - axis.minimum
+        self._share = away / side_length if side_length else 0.0
+        self._stepped = now
+        self._note_side(now)
+
+    def _note_side(self, now: float) -> None:
+        if side := self._side_of(self._share):
+            self._side, self._resting_since = side, None
+        elif self._resting_since is None:
+            self._resting_since = now
 
     def _side_of(self, share: float) -> float:
         away = share - self._rest

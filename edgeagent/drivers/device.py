@@ -98,7 +98,7 @@ class Reading:
     device_class: str = ""
 
 
-def command(*, title: str = "", danger: bool = False) -> Callable[[F], F]:
+def command(*, title: str = "", danger: bool = False, moves: bool = True) -> Callable[[F], F]:
     """Mark a method as a command: its arguments are validated from their annotations, its schema is what pages and clients see.
 
     Annotate each argument with what JSON can carry: `bool`, `int`, `float`, `str`, `Literal["slow", "fast"]`, an `enum.StrEnum`,
@@ -109,10 +109,12 @@ def command(*, title: str = "", danger: bool = False) -> Callable[[F], F]:
     Args:
         title: The button's words; the method's name by default.
         danger: Ask the person first.
+        moves: False for what moves nothing though the device does (lights of a rover): it may be called by whoever may operate,
+            as long as nobody else drives, though the battery is low, the emergency stop is pressed or nothing is armed.
     """
 
     def mark(method: F) -> F:
-        method.__edgeagent_command__ = {"title": title, "danger": danger}  # type: ignore[attr-defined]
+        method.__edgeagent_command__ = {"title": title, "danger": danger, "moves": moves}  # type: ignore[attr-defined]
         return method
 
     return mark
@@ -218,6 +220,9 @@ class Actuator(Driver):
         self.within: Callable[[str, float], float] = lambda axis, value: value
         """Set by the keeper: where the owner's `limits` of an axis let a value lead. `apply` gets its values so; a command that
         turns an axis to a value it was given asks first: `self.within("angle", degrees)`."""
+        self.turned: Callable[[str, float], None] = lambda axis, value: None
+        """Set by the keeper. A command that has turned an axis to another value than `within` gave says so: `self.turned("angle",
+        0.0)`; ramps go on from there. Where neither is called, a reading that has the axis' name says where it is now."""
 
     @property
     def axes(self) -> Mapping[str, Axis]:

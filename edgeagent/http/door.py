@@ -43,6 +43,7 @@ _HEALTH = "/healthz"
 """Whoever watches over the agent may ask by any name."""
 _COMMON = {"Server": "edgeagent", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -147,6 +148,9 @@ class HttpDoor:
             shutdown_timeout=_SHUTDOWN_S,
         )
         await self._runner.setup()
+        server = self._runner.server
+        assert server is not None
+        server.request_handler = self._expecting(server.request_handler)
         try:
             if tls is not None:
                 await self._listen_securely(tls)
@@ -222,6 +226,22 @@ class HttpDoor:
             return await handler(request)
 
         return guarded
+
+    def _expecting(self, handle: _Handle) -> _Handle:
+        """With an answer of ours to what one may not expect (RFC 9110, 10.1.1): the router gives one before it comes to us, and
+        fails at letters beyond ASCII."""
+
+        async def refuse(_: web.Request) -> web.StreamResponse:
+            raise PeerError(417, "Expect may say 100-continue only.")
+
+        async def handler(request: web.BaseRequest) -> web.StreamResponse:
+            expect = request.headers.get("Expect")
+            if expect and expect.lower() != "100-continue" and request.version >= (1, 1):
+                assert isinstance(request, web.Request)
+                return await self._middleware(request, refuse)
+            return await handle(request)
+
+        return handler
 
     @web.middleware
     async def _middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:

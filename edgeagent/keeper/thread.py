@@ -7,7 +7,7 @@ answer (`look`): its end closes whatever it holds.
 
 from __future__ import annotations
 
-__all__ = ["HANG_S", "LOOK_S", "RESCUE_S", "STOP_S", "DeviceThread", "Failed", "Opened", "Report"]
+__all__ = ["HANG_S", "LOOK_S", "RESCUE_S", "STOP_S", "Carried", "DeviceThread", "Failed", "Opened", "Report"]
 
 import functools
 import json
@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +35,8 @@ STOP_S = 0.2
 """`Driver.stop` may take so long."""
 HANG_S = 1.0
 """`Driver.apply` and `Driver.close` may take so long, then the device counts as failed; others may take `timeout_s`. An `apply`
-also fails when it outlives its own set-point, a `read` or a command when it outlives one that waits behind it: that may be the wish
-to stand still."""
+also fails when it outlives its own set-point; so does a `read` or a command, while the driver has been told to move, when it
+outlives one that waits behind it: that may be the wish to stand still."""
 OPEN_S = 15.0
 """An `open` that takes longer, and longer than `timeout_s`, is told of."""
 LOOK_S = 0.01
@@ -60,7 +60,16 @@ class Failed:
     device: str
 
 
-Report = Opened | Failed | Device | Read | Done | Say
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """So many commands that `order` has taken are over, whatever became of them; where they turned the driver's axes to."""
+
+    device: str
+    count: int
+    places: Mapping[str, float]
+
+
+Report = Opened | Failed | Carried | Device | Read | Done | Say
 
 
 class _Closed(Exception):
@@ -104,6 +113,11 @@ class DeviceThread:
         self._apply: tuple[Mapping[str, float], float] | None = None
         self._applied = False  # the last thing done was an `apply`
         self._orders: deque[Order] = deque()
+        self._ended = 0  # commands that are over and not reported as `Carried` yet
+        self._turned: dict[str, float] = {}  # where they put axes, and what the one that runs says of it
+        self._turning: dict[str, float] = {}
+        self._rest = {name: axis.neutral for name, axis in driver.axes.items() if not axis.position}
+        self._given: dict[str, float] = {}  # of those: what the driver was told since its last stop
         self._read_at = 0.0
         self._limits_s = {"open": max(OPEN_S, driver.timeout_s), "order": driver.timeout_s, "read": driver.timeout_s}
         self._bugs, self._odd = FaultLog(), FaultLog()
@@ -112,6 +126,14 @@ class DeviceThread:
     def start(self) -> None:
         """Open the device, and stop it."""
         self._driver.wake = self._wake
+        self._driver.turned = self._turning.__setitem__
+        within = self._driver.within
+
+        def noted(axis: str, value: float) -> float:
+            self._turning[axis] = place = within(axis, value)
+            return place
+
+        self._driver.within = noted
         self._thread.start()
 
     def apply(self, values: Mapping[str, float], until: float) -> None:
@@ -119,7 +141,7 @@ class DeviceThread:
         with self._changed:
             if self._open and not self._closing:
                 self._apply = values, until
-                if self._busy in ("read", "order"):
+                if self._busy in ("read", "order") and self._driven:
                     self._busy_until = min(self._busy_until, until)
                 self._changed.notify()
 
@@ -133,11 +155,11 @@ class DeviceThread:
                 if self._wanted == self._done + 1:
                     self._wanted_at, self._wanted_looks = self._clock(), 0
                 self._changed.notify()
-        for order in orders:
-            self._report(Done(id=order.id, code=409, message=f"{self.name} was stopped before this began."))
+        self._drop(orders, 409, f"{self.name} was stopped before this began.")
 
-    def order(self, order: Order) -> None:
-        """Call a command; `Done` is reported."""
+    def order(self, order: Order) -> bool:
+        """Call a command; `Done` is reported. Whether it was taken: then `Carried` follows as well, of a sensor after it was read.
+        It is not undone by an `apply` from before it: of what waits, the places are left out."""
         code, message = 0, ""
         try:
             commands.prepare(self._driver, order.command, order.args)
@@ -150,9 +172,14 @@ class DeviceThread:
                 code, message = 429, f"{self.name} has {MAX_ORDERS} commands to carry out already."
             if not code:
                 self._orders.append(order)
+                if self._apply is not None:
+                    values, until = self._apply
+                    values = {name: value for name, value in values.items() if name in self._rest}
+                    self._apply = (values, until) if values else None
                 self._changed.notify()
         if code:
             self._report(Done(id=order.id, code=code, message=message))
+        return not code
 
     def close(self) -> None:
         """Stop, close, end the thread."""
@@ -164,6 +191,11 @@ class DeviceThread:
         """Wait for the end; whether it came. The one method that blocks."""
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
+
+    @property
+    def _driven(self) -> bool:
+        """Whether the driver was told to move, but for places, which it holds."""
+        return any(value != self._rest[name] for name, value in self._given.items())
 
     @property
     def stopping(self) -> bool:
@@ -274,9 +306,12 @@ class DeviceThread:
                     if now >= until:
                         self._apply = None
                         continue
-                    self._busy_until = until  # also of what goes before it
-                    if not (self._applied and (self._orders or read_due)):
+                    goes = not (self._applied and (self._orders or read_due))
+                    if goes or self._driven:
+                        self._busy_until = until  # also of what goes before it
+                    if goes:
                         self._apply, self._applied = None, True
+                        self._given |= {name: value for name, value in values.items() if name in self._rest}
                         return "apply", functools.partial(self._driver.apply, values)
                 self._applied = False
                 if self._orders:
@@ -301,6 +336,7 @@ class DeviceThread:
                 told_hang = self._told_hang
                 if what == "stop":
                     self._done = max(self._done, wanted)
+                    self._given.clear()
         if told_hang and what != "open":
             raise DeviceFault("The device did not answer for a while.")
 
@@ -313,12 +349,15 @@ class DeviceThread:
                 self._say("warning", sentence)
         if values:
             self._report(Read(device=self.name, at=at, values=values))
+        self._tell_carried()
 
     def _carry_out(self, order: Order) -> None:
         done = Done(id=order.id, code=500, message=f"{self.name} failed; its agent's log says more.", fault=True)
+        self._turning.clear()
         try:
             value = commands.call(self._driver, order.command, order.args)
             done = Done(id=order.id, value=_plain(value))
+            self._turned |= self._turning
         except PeerError as error:
             done = Done(id=order.id, code=error.code, message=error.message)
         except DeviceFault as fault:
@@ -326,15 +365,31 @@ class DeviceThread:
             raise
         finally:
             self._report(done)
+            self._ended += 1
+            if self._interval_s is None:
+                self._tell_carried()
+            else:
+                self._read_at = 0.0  # what it changed shows at once
+
+    def _tell_carried(self) -> None:
+        if self._ended:
+            self._report(Carried(self.name, self._ended, dict(self._turned)))
+            self._ended = 0
+            self._turned.clear()
+
+    def _drop(self, orders: Sequence[Order], code: int, message: str) -> None:
+        """From any thread."""
+        for order in orders:
+            self._report(Done(id=order.id, code=code, message=message))
+        if orders:
+            self._report(Carried(self.name, len(orders), {}))
 
     def _shut(self) -> None:
         """Stop and close, whatever happened."""
         with self._changed:
-            orders, self._apply = list(self._orders), None
-            self._orders.clear()
+            self._apply = None
             was_open = self._open
-        for order in orders:
-            self._report(Done(id=order.id, code=503, message=f"{self.name} does not work at the moment."))
+        self._refuse_orders()
         for what, method in ("stop", self._driver.stop), ("close", self._driver.close):
             if what == "stop" and not was_open:
                 continue
@@ -346,6 +401,15 @@ class DeviceThread:
                 self._bug(error)
         with self._changed:
             self._open, self._done = False, self._wanted
+        self._refuse_orders()  # that have come meanwhile
+        self._turned.clear()
+        self._tell_carried()
+
+    def _refuse_orders(self) -> None:
+        with self._changed:
+            orders = list(self._orders)
+            self._orders.clear()
+        self._drop(orders, 503, f"{self.name} does not work at the moment.")
 
     def _wake(self) -> None:
         with self._changed:

@@ -29,7 +29,7 @@ from edgeagent.core.shaping import AxisRange, Limits, Shaper
 from edgeagent.drivers import registry
 from edgeagent.drivers.device import Actuator
 from edgeagent.errors import DeviceFault, PeerError
-from edgeagent.keeper.thread import LOOK_S, DeviceThread, Failed, Opened, Report
+from edgeagent.keeper.thread import LOOK_S, Carried, DeviceThread, Failed, Opened, Report
 from edgeagent.wire import keeper as wire
 
 PULSE_S = 0.1
@@ -240,8 +240,10 @@ class Worker:
         elif thread is None:
             self._send(wire.Done(id=order.id, code=404, message=f"There is no device {order.device} that moves."))
         else:
-            thread.order(order)
-            self._keeping_take(keeping.Commanded(order.device))
+            now = time.monotonic()
+            self._apply(self._keeping.tick(now))  # what is due before it does not come behind it
+            if thread.order(order):
+                self._apply(self._keeping.handle(keeping.Commanded(order.device), now))
 
     def _reported(self, report: Report) -> list[keeping.Event]:
         match report:
@@ -249,9 +251,12 @@ class Worker:
                 return [keeping.Opened(name)]
             case Failed(name):
                 return [keeping.Failed(name)]
+            case Carried(name, count, places):
+                return [keeping.Carried(name, count, places)]
             case wire.Read():
                 if len(self._out) < _SPARE_OUT:
                     self._send(report)
+                return [keeping.Seen(report.device, report.values)]
             case _:
                 self._send(report)
         return []

@@ -13,8 +13,10 @@ The decoders are in `edgeagent.wire.codec`.
 from __future__ import annotations
 
 __all__ = [
+    "MAX_AXES",
     "MAX_CONTROL",
     "MAX_QUEUED",
+    "MAX_TOGETHER",
     "Ack",
     "Alarm",
     "AxisInfo",
@@ -54,7 +56,9 @@ MAX_QUEUED = 8192
 
 Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 """Name of an axis, a reading, a command or an argument."""
-Values = Annotated[dict[Name, Annotated[dict[Key, FiniteFloat], Field(max_length=16)]], Field(max_length=8)]
+MAX_TOGETHER, MAX_AXES = 8, 16
+"""Devices with axes in one group, and axes of one device: what a set-point has room for."""
+Values = Annotated[dict[Name, Annotated[dict[Key, FiniteFloat], Field(max_length=MAX_AXES)]], Field(max_length=MAX_TOGETHER)]
 """By device, by axis."""
 
 
@@ -146,7 +150,8 @@ class Reset(Message):
 class Command(Message):
     """Call a command of a device with arguments as its schema says. Answered by `result` or `refused`.
 
-    A device that moves obeys whoever has the lease of its group while no emergency stop is latched, any other whoever may operate.
+    A device that moves obeys whoever has the lease of its group while that is armed, but for commands that move nothing, as its
+    driver says; any other obeys whoever may operate.
     """
 
     t: Literal["command"] = "command"
@@ -274,9 +279,11 @@ class Group(Message):
 
     `lease` is the number of the receiver's own lease, None where he has none. `state`: `free`: nobody has the lease; `disarmed`:
     waits for a neutral set-point; `armed`: set-points move it; `stopped`: latched by an emergency stop; `fault`: something that
-    belongs to it does not work. `why` it stands still, in one word (`lease`, `silence`, `hidden`, `gamepad`, `picture`, `person`,
-    `battery`, `device`, `keeper`, `stop`, `taken`, or nothing), `text` the same in one sentence; who lost the lease is told why he
-    did. `expiry_ms` is the life of a set-point, `max_age_ms` the oldest picture by which one may drive (0: pictures do not matter).
+    belongs to it does not work. `why` it stands still, in one word (`lease`, `connection`, `silence`, `hidden`, `gamepad`,
+    `picture`, `person`, `battery`, `device`, `keeper`, `stop`, `taken`, or nothing), `text` the same in one sentence; who lost
+    the lease is told why he did. `stopped_by` is the viewer who pressed the emergency stop, the first where several did; None
+    while there is none. `expiry_ms` is the life of a set-point, `max_age_ms` the oldest picture by which one may drive (0:
+    pictures do not matter).
     """
 
     t: Literal["group"] = "group"
@@ -288,6 +295,7 @@ class Group(Message):
     state: Literal["free", "disarmed", "armed", "stopped", "fault"]
     why: str = ""
     text: str = ""
+    stopped_by: str | None = None
     queue: list[Waiting] = Field(default_factory=list)
     expiry_ms: int
     max_age_ms: int

@@ -221,7 +221,7 @@ async def test_refusals_are_sentences(robot: Robot) -> None:
             await rover.command("boat", "switch")
         with pytest.raises(Refused, match="on"):
             await rover.command("lamp", "switch", on="perhaps")
-        with pytest.raises(Refused, match="take the lease"):
+        with pytest.raises(Refused, match="take the wheel"):
             await rover.command("rover", "horn")
         with pytest.raises(Refused, match="no group arm"):
             async with rover.lease("arm"):

@@ -14,7 +14,7 @@ from edgeagent.client.errors import ConnectionLost, FailSafe, Refused
 from edgeagent.client.session import Session
 from edgeagent.wire import control as c
 from edgeagent.wire.messages import CameraState, LayerState
-from tests.support.control import ROVER
+from tests.support.control import ARM, ROVER
 
 _TELLS_S = 0.05
 
@@ -35,6 +35,9 @@ class Agent:
         match make(1):
             case c.Lease(do="release"):
                 self.lease, self.armed = 0, False
+            case c.Command():
+                self.sent.clear()
+                return None
             case c.Lease():
                 self.last += 1
                 self.lease = self.last
@@ -61,7 +64,7 @@ class Agent:
 
 def robot(*cameras: str) -> tuple[Device, Agent]:
     device = Device(parse_address("http://robot.local"))
-    device._told.devices = {"rover": ROVER}
+    device._told.devices = {"rover": ROVER, "arm": ARM}
     layers = [LayerState(name="full", width=640, height=360)]
     device._told.cameras = {name: CameraState(name=name, phase="live", layers=layers) for name in cameras}
     agent = Agent(device)
@@ -91,12 +94,27 @@ async def test_a_stop_that_could_not_be_sent_stops_what_this_script_moves() -> N
             await device.stop()
         await asyncio.sleep(1)
         assert agent.sent
-        assert all(point.values == {"rover": {}} for point in agent.sent)
+        assert all(point.values == {"rover": {}, "arm": {}} for point in agent.sent)
         with pytest.raises(FailSafe, match="emergency stop"):
             await lease.drive(0.5)
         await lease.rearm()
         await lease.drive(0.5)
         agent.deaf = False
+
+
+async def test_a_command_ends_the_places_that_were_set_before_it() -> None:
+    device, agent = robot()
+    async with device.lease() as lease:
+        await lease.set({"rover": {"throttle": 0.5}, "arm": {"lift": 3, "grip": 20}}, for_s=10)
+        assert agent.sent[-1].values == {"rover": {"throttle": 0.5}, "arm": {"lift": 3.0, "grip": 20.0}}
+        await device.command("arm", "fold")
+        await asyncio.sleep(1)
+        assert agent.sent
+        assert all(point.values == {"rover": {"throttle": 0.5}, "arm": {"lift": 3.0}} for point in agent.sent)
+        await lease.set({"arm": {"grip": 30}}, for_s=10)
+        await device.command("rover", "horn")
+        await asyncio.sleep(1)
+        assert agent.sent[-1].values["arm"] == {"lift": 3.0, "grip": 30.0}, "it is of another device"
 
 
 @pytest.mark.parametrize(

@@ -48,12 +48,17 @@ class Control(RuleBasedStateMachine):
         super().__init__()
         self.now = 1_000.0
         config = e.ArbiterConfig(
-            devices=(ROVER, ARM, TILT, LAMP, BATTERY), expiry_s=EXPIRY_S, max_picture_age_s=MAX_AGE_S, max_queue=2
+            devices=(ROVER, ARM, TILT, LAMP, BATTERY),
+            still=frozenset({("rover", "charge")}),
+            expiry_s=EXPIRY_S,
+            max_picture_age_s=MAX_AGE_S,
+            max_queue=2,
         )
         self.arbiter = Arbiter(config)
         keep_live(self.arbiter, config, self.now)
         self.here: dict[str, str] = {}  # viewers with their roles
         self.latched = self.ended = False
+        self.stopped_by: str | None = None
         self.trouble: set[str] = set()
         self.moving: dict[str, tuple[float, int]] = {}  # by group: until when, under which lease
         self.primed: set[str] = set()  # groups that had a neutral set-point since they last stood still
@@ -249,14 +254,22 @@ class Control(RuleBasedStateMachine):
     @rule(viewer=viewers)
     def stop(self, viewer: str) -> None:
         if self.ask(viewer, c.Stop(id=self.next_id())):
-            self.latched = True
+            self.latched, self.stopped_by = True, self.stopped_by or viewer
         assert (viewer in self.here) <= self.latched, "anyone may stop"
 
     @rule(viewer=viewers)
     def reset(self, viewer: str) -> None:
         if self.ask(viewer, c.Reset(id=self.next_id())):
             assert self.here[viewer] != "watch"
-            self.latched = False
+            self.latched, self.stopped_by = False, None
+
+    @rule(viewer=viewers)
+    def command_that_moves_nothing(self, viewer: str) -> None:
+        holder = self.arbiter.holder("drive")
+        free = self.here.get(viewer, "watch") != "watch" and not self.ended and (holder is None or holder[0] == viewer)
+        moving = dict(self.moving)
+        assert self.ask(viewer, c.Command(id=self.next_id(), device="rover", command="charge", args={})) == free
+        assert self.moving == moving
 
     @rule(viewer=viewers, device=st.sampled_from(["rover", "tilt", "lamp", "ghost"]))
     def command(self, viewer: str, device: str) -> None:
@@ -325,6 +338,7 @@ class Control(RuleBasedStateMachine):
             if waiting:
                 assert view.holder is not None, "nobody waits for what is free"
             assert (view.state == "stopped") == self.latched, "latched stays latched"
+            assert view.stopped_by == self.stopped_by, "the first who pressed"
             if view.state == "armed":
                 assert group in self.moving
             if group in self.moving:

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from edgeagent.core.keeping import (
     Alive,
     Apply,
+    Carried,
     Commanded,
     Effect,
     End,
@@ -24,6 +25,7 @@ from edgeagent.core.keeping import (
     KeepPolicy,
     Kept,
     Opened,
+    Seen,
     SetPoint,
     Stop,
     StopAsked,
@@ -239,6 +241,48 @@ def test_what_a_command_turned_is_not_turned_back() -> None:
     assert steer(rig, throttle=1.0) == [{"throttle": 1.0}]
 
 
+@pytest.mark.parametrize("says", ["itself", "reading"])
+def test_a_ramp_goes_on_from_where_a_command_has_put_it(says: str) -> None:
+    rig = Rig()
+    for _ in range(40):
+        (high,) = steer(rig, steer=0.8)
+        rig.wait(0.05)
+    assert high["steer"] > 0.7
+    rig.take(Commanded("arm"))
+    assert steer(rig, steer=0.1) == [{"throttle": 0.0}], "while nobody knows where it will be"
+    if says == "itself":
+        rig.take(Carried("arm", places={"steer": 0.0}))
+    else:
+        rig.take(Seen("arm", {"steer": 0.0, "throttle": 0.7, "volts": "low"}))
+        rig.take(Carried("arm"))
+    begun = [a.values["steer"] for a in of(Apply, rig.keeping.tick(rig.now))]
+    assert begun == [0.0], "what was wanted meanwhile"
+    rig.wait(0.02)
+    (on,) = steer(rig, steer=0.1)
+    assert 0 < on["steer"] <= 0.021
+    rig.take(Seen("arm", {"steer": -1.0}))  # an older one, or one that lags: the ramp knows better
+    assert steer(rig, steer=0.1)[0]["steer"] >= on["steer"]
+
+
+def test_each_of_several_commands_is_waited_for() -> None:
+    rig = Rig()
+    for _ in range(3):
+        rig.take(Commanded("arm"))
+    rig.take(Carried("arm", 2, {"steer": 0.5}))
+    assert steer(rig, steer=0.5) == [{"throttle": 0.0}]
+    rig.take(Carried("arm"))
+    assert steer(rig, steer=0.5)[-1] == {"throttle": 0.0, "steer": 0.5}
+
+
+def test_the_first_reading_says_where_a_device_that_was_opened_stands() -> None:
+    rig = Rig()
+    rig.take(Failed("arm"))
+    rig.take(Opened("arm"))
+    rig.take(Seen("arm", {"steer": 0.6}))
+    (first,) = steer(rig, steer=0.5)
+    assert first["steer"] == pytest.approx(0.6, abs=0.051)
+
+
 def test_told_to_end() -> None:
     rig = Rig()
     rig.set(right=0.5)
@@ -268,6 +312,10 @@ class AnyOrder(RuleBasedStateMachine):
         self.known = 0  # halts that the agent has been told
         self.heard = START
         self.ended = self.leaving = False
+        self.commands = dict.fromkeys(DEVICES, 0)  # that are not over
+        self.named: set[tuple[str, str]] = set()  # positions that a set-point has named since the last command or stop
+        self.output = {(name, axis): (0.0, START) for name, kept in DEVICES.items() for axis in kept.limits}
+        """Of axes with a slew rate: what they are given, and since when."""
         self.until: dict[str, float] = {}
         """Devices whose driver was given a value since it was stopped, and until when it may have it."""
 
@@ -282,11 +330,26 @@ class AnyOrder(RuleBasedStateMachine):
                     assert now < self.heard + POLICY.silence_s
                     assert all(-1 <= value <= 1 for value in values.values())
                     self.until[name] = until
+                    for axis, value in values.items():
+                        if DEVICES[name].axes[axis].position:
+                            assert not self.commands[name], "where a command will put it nobody knows yet"
+                            assert (name, axis) in self.named, "what a command or a stop has ended stays ended"
+                        if (name, axis) in self.output:
+                            before, at = self.output[name, axis]
+                            slew = DEVICES[name].limits[axis].slew or 0.0
+                            assert abs(value - before) <= slew * (now - at) + 1e-9, "no leap"
+                            self.output[name, axis] = value, now
                 case Stop(name):
                     self.until.pop(name, None)
+                    self.ended_ways(name)
+                    for key in self.output.keys() & {(name, "throttle")}:
+                        self.output[key] = 0.0, now
                 case Told(devices, _, at, halts):
                     assert at == now and halts == self.rig.keeping.halts
                     assert not self.until.keys() & set(devices)
+
+    def ended_ways(self, device: str) -> None:
+        self.named = {key for key in self.named if key[0] != device}
 
     def take(self, event: Event) -> list[Effect]:
         effects = self.rig.take(event)
@@ -327,6 +390,8 @@ class AnyOrder(RuleBasedStateMachine):
         if fresh:
             self.alive(0.0)
         halts = self.rig.keeping.halts
+        self.check(self.rig.keeping.tick(self.rig.now))  # what is due before it
+        self.named |= {(name, axis) for name, given in values.items() for axis in given}
         effects = self.take(SetPoint(run, halts - halts_behind, self.rig.now + life_s, values))
         if (halts_behind and halts == self.rig.keeping.halts) or run != 7 or life_s <= 0:
             assert not {a.device for a in of(Apply, effects) if a.until == self.rig.now + life_s}
@@ -339,7 +404,47 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from([*DEVICES, "nobody"]))
     def commanded(self, name: str) -> None:
+        self.check(self.rig.keeping.tick(self.rig.now))
+        if name in DEVICES:
+            self.commands[name] += 1
+            self.ended_ways(name)
+            if all(axis.position for axis in DEVICES[name].axes.values()):
+                self.until.pop(name, None)  # of what a set-point told it nothing is left
         assert not of(Stop, self.take(Commanded(name)))
+
+    @precondition(lambda self: any(self.commands.values()))
+    @rule(data=st.data(), place=st.floats(-1, 1), says=st.sampled_from(["itself", "reading"]))
+    def carried(self, data: st.DataObject, place: float, says: str) -> None:
+        """The command has put what it turns there, and the driver says so, or is read."""
+        name = data.draw(st.sampled_from([name for name, count in self.commands.items() if count]))
+        self.over(name, data.draw(st.integers(1, self.commands[name])), place, says)
+
+    def over(self, name: str, count: int, place: float, says: str) -> None:
+        axis = "pan" if name == "head" else "steer"
+        self.check(self.rig.keeping.tick(self.rig.now))
+        self.commands[name] -= count
+        if (name, axis) in self.output:
+            self.output[name, axis] = place, self.rig.now
+        if says == "reading":
+            self.take(Seen(name, {axis: place, "throttle": 1.0}))
+        self.take(Carried(name, count, {axis: place} if says == "itself" else {}))
+
+    @rule(
+        name=st.sampled_from(list(DEVICES)),
+        wishes=st.lists(st.floats(-1, 1) | st.none(), min_size=3, max_size=3),
+        place=st.floats(-1, 1),
+        says=st.sampled_from(["itself", "reading"]),
+    )
+    def errand(self, name: str, wishes: list[float | None], place: float, says: str) -> None:
+        """A command among set-points, as a page sends both; some of them name the place that it turns."""
+        axis = "pan" if name == "head" else "steer"
+        for number, wish in enumerate(wishes):
+            if number == 1:
+                self.commanded(name)
+            self.set_point(1.0, True, 0, 7, {name: {} if wish is None else {axis: wish}})
+            if number == 1:
+                self.over(name, self.commands[name], place, says)
+            self.time_passes(0.05, True)
 
     @rule()
     def held(self) -> None:
@@ -358,6 +463,9 @@ class AnyOrder(RuleBasedStateMachine):
     def opens(self, name: str) -> None:
         if not self.ended:
             self.there.add(name)
+        self.check(self.rig.keeping.tick(self.rig.now))
+        for key in self.output.keys() & {(name, "throttle"), (name, "steer")}:
+            self.output[key] = 0.0, self.rig.now
         self.take(Opened(name))
 
     @precondition(lambda self: not self.ended and self.rig.now > START + 3)

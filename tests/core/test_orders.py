@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from edgeagent.core.orders import (
+    FIRST,
+    FIRST_WITHIN_S,
     MAX_STARTS,
     SETTLED_S,
     WITHIN_S,
@@ -114,6 +116,34 @@ def test_settings_without_a_broker_are_taken_back() -> None:
     assert again.record.outcome and not again.record.outcome.kept and "broker" in again.record.outcome.text
 
 
+def test_the_first_settings_wait_for_a_broker_but_not_for_an_agent_that_is_unwell() -> None:
+    trial = on_trial(Record("", Tried("new", FIRST)))
+    assert trial.look(healthy=True, connected=False, now=0) == [] and trial.next_deadline() == FIRST_WITHIN_S
+    assert trial.look(healthy=False, connected=False, now=FIRST_WITHIN_S - 1) == []
+    assert restarts(trial.look(healthy=True, connected=False, now=FIRST_WITHIN_S))
+    assert trial.record.outcome and "broker" in trial.record.outcome.text
+    late = on_trial(Record("", Tried("new", FIRST)))
+    late.look(healthy=True, connected=False, now=0)
+    assert late.look(healthy=True, connected=True, now=3 * WITHIN_S) == []
+    assert late.look(healthy=True, connected=True, now=3 * WITHIN_S + SETTLED_S)
+    assert late.record == Record("new", None, late.record.outcome)
+    unwell = on_trial(Record("", Tried("new", FIRST)))
+    unwell.look(healthy=False, connected=False, now=0)
+    assert unwell.look(healthy=False, connected=True, now=100) == [] and unwell.next_deadline() == 100 + WITHIN_S
+    assert restarts(unwell.look(healthy=False, connected=True, now=100 + WITHIN_S))
+
+
+def test_an_end_in_order_is_no_failed_start() -> None:
+    record = Record("old", Tried("new", 7))
+    for _ in range(3 * MAX_STARTS):
+        trial = Trial(record)
+        trial.start()
+        assert trial.running == "new"
+        record = record_of(trial.leave())
+        assert record == Record("old", Tried("new", 7)) and trial.leave() == []
+    assert Trial(Record("old")).leave() == []
+
+
 def test_settings_that_end_the_process_are_taken_back_after_some_starts() -> None:
     record = Record("old", Tried("new", 7))
     for _ in range(MAX_STARTS):
@@ -162,6 +192,13 @@ class Board(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
+        self.boot()
+
+    @rule()
+    def ended_in_order(self) -> None:
+        if self.trial.state is TrialState.TRYING:
+            self.starts[self.trial.running] -= 1
+        self.carry(self.trial.leave())
         self.boot()
 
     @rule()

@@ -19,8 +19,9 @@ SID = "session1"
 ALICE, BOB, WHEP = Reply("mqtt:alice"), Reply("mqtt:bob"), Reply("whep:1", trickles=False, origin="192.0.2.7")
 
 
-def machine(**limits: Any) -> SessionMachine:
-    made = SessionMachine(e.SessionConfig(device="porch", epoch="e2", version="1.0", title="The porch", **limits))
+def machine(drives: Callable[[int], bool] = lambda _: False, **limits: Any) -> SessionMachine:
+    config = e.SessionConfig(device="porch", epoch="e2", version="1.0", title="The porch", **limits)
+    made = SessionMachine(config, drives=drives)
     assert made.handle(e.CamerasChanged((camera("gate"), camera("desk"))), 0.0) == []
     return made
 
@@ -499,13 +500,40 @@ def test_an_origin_that_holds_most_places_gives_one_to_an_origin_that_has_none()
     assert [type(x) for x in effects] == [e.Send, e.Send, e.ClosePeer, e.OpenPeer]
     assert "from elsewhere" in message(effects[1], m.Bye, greedy[2]).reason
     assert isinstance(effects[2], e.ClosePeer)
-    assert effects[2].peer == peers[-1], "who came first may be the one who drives"
+    assert effects[2].peer == peers[-1]
     assert isinstance(effects[3], e.OpenPeer)
     core.handle(e.PeerAnswered(effects[3].peer, 1, "v=0 answer"), 2.0)
     core.handle(e.PeerConnected(effects[3].peer), 2.0)
     # Nobody holds more than half now: whoever is connected stays, and who had to go does not come back at another's cost.
     for late in (ALICE, greedy[3]):
         error(core.handle(e.Received(offer(), late), 500.0), 503, late)
+
+
+def test_who_drives_does_not_give_way_to_a_stranger() -> None:
+    driving: set[int] = set()
+    core = machine(driving.__contains__, max_viewers=4)
+    peers = [connected(core, Reply(f"whep:g{i}", trickles=False, origin="192.0.2.66"), sid=f"session{i}") for i in range(3)]
+    connected(core, BOB)
+    driving |= {peers[0], peers[2]}  # the one drives, the other waits for the wheel
+    effects = core.handle(e.Received(offer(), WHEP), 2.0)
+    closed = [effect.peer for effect in effects if isinstance(effect, e.ClosePeer)]
+    assert closed == [peers[1]]
+
+    driving |= {*peers}
+    core = machine(driving.__contains__, max_viewers=4)
+    for i in range(4):
+        connected(core, Reply(f"whep:g{i}", trickles=False, origin="192.0.2.66"), sid=f"session{i}")
+    driving.add(4)
+    error(core.handle(e.Received(offer(), WHEP), 2.0), 503, WHEP)
+
+
+def test_of_one_viewers_sessions_the_one_that_drives_is_replaced_last() -> None:
+    driving: set[int] = set()
+    core = machine(driving.__contains__, max_per_viewer=2)
+    first, second = connected(core), connected(core, sid="session2")
+    driving.add(first)
+    effects = core.handle(e.Received(offer(sid="session3"), ALICE), 2.0)
+    assert [effect.peer for effect in effects if isinstance(effect, e.ClosePeer)] == [second]
 
 
 def test_the_only_place_is_not_fought_for() -> None:

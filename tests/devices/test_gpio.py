@@ -188,10 +188,14 @@ def test_a_servo_turns_and_holds(pins: Any) -> None:
     made = driver("servo", pin=12, min_us=500, max_us=2500, home_deg=0)
     made.open()
     assert pins.pin(12).state == 0 and made.read() == {}, "an arm must not jump when its keeper is started anew"
+    told: list[object] = []
+    made.turned, made.wake = lambda *place: told.append(place), lambda: told.append("wake")
     made.home()
     assert pulse_us(pins.pin(12)) == pytest.approx(1500)
     made.apply({"angle": 90.0})
+    made.apply({"angle": 90.0})
     assert pulse_us(pins.pin(12)) == pytest.approx(2500)
+    assert told == [("angle", 0.0), "wake"], "the keeper knows where home is, and the page where it has gone to"
     made.stop()
     made.apply({})
     assert pulse_us(pins.pin(12)) == pytest.approx(2500), "it holds"

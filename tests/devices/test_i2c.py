@@ -154,8 +154,14 @@ def test_servos_and_motors_on_one_chip() -> None:
     made.apply({"steer": 0.5, "throttle": 1.0, "lamp": 0.25})
     assert pulses() == pytest.approx([1250, 1800], abs=5)
     assert chip.duty(15) == pytest.approx(0.25, abs=0.001)
-    made.apply({"lamp": 1.0})
+    woken: list[bool] = []
+    made.wake = lambda: woken.append(True)
+    made.apply({"lamp": 1.0, "steer": 0.5})
     assert chip.duty(15) == 1.0
+    assert made.read() == {"steer": 0.5} and not woken
+    made.apply({"steer": 0.25})
+    assert made.read() == {"steer": 0.25} and woken, "a page goes on from where it is"
+    made.apply({"steer": 0.5})
     made.stop()
     assert pulses() == pytest.approx([1250, 1500], abs=5)
     assert chip.duty(15) == 0.0
@@ -189,6 +195,37 @@ def test_a_light_that_is_dark_when_its_output_is_high_stays_dark(monkeypatch: py
     made.close()
     assert set(seen) == {1.0}, "never lit for a moment"
     assert [chip.duty(channel) for channel in range(16) if channel != 3] == [0] * 15
+
+
+@pytest.mark.parametrize("invert", [True, False])
+def test_a_channel_that_cannot_be_set_keeps_no_other_going(invert: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    channels = {
+        "lamp": {"channel": 3, "kind": "light", "invert": invert},
+        "esc": {"channel": 9, "kind": "motor"},
+        "pump": {"channel": 12, "kind": "light"},
+    }
+    for ends, motor in (("close", 0.0), ("stop", 1500 / 20_000)):
+        made = driver("pca9685", channels=channels)
+        made.open()
+        made.apply({"esc": 0.8, "pump": 1.0})
+        chip = FakeBus.chips["PCA9685", 0x40]
+        assert isinstance(chip, _Pca9685)
+        written = chip.written
+
+        def broken(register: int, data: bytes, written: Any = written) -> None:
+            if 6 + 4 * 3 <= register < 6 + 4 * 4:
+                raise OSError(121, "Remote I/O error")
+            written(register, data)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(chip, "written", broken)
+            if ends == "close":
+                made.close()
+            else:
+                with pytest.raises(DeviceFault):
+                    made.stop()
+        assert chip.duty(9) == pytest.approx(motor, abs=0.001) and chip.duty(12) == 0.0
+        made.close()
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,9 @@ def test_commands_reach_the_world() -> None:
         assert (state["lights"], state["colour"], state["horn"], state["drain"]) == (True, "amber", True, 500.0)
         driver.apply({"throttle": 1.0})
         wait_until(lambda: float(driver.read()["battery"]) < 99, "it drains")
+        assert (driver.read()["pan"], driver.read()["tilt"]) == (0, 0)
+        driver.apply({"pan": 40.0, "tilt": -5.0})
+        assert (driver.read()["pan"], driver.read()["tilt"]) == (40, -5), "where it is on its way to"
         commands.call(driver, "charge", {})
         driver.stop()
         assert float(driver.read()["battery"]) > 90

@@ -16,42 +16,24 @@ from hypothesis import strategies as st
 
 from edgeagent.drivers import DeviceFault, PeerError, Readings, command
 from edgeagent.drivers.thread import DriverThread
-from tests.drivers.test_supervisor import QUICK, Rover, Thermometer, supervised
+from tests.drivers.test_supervisor import QUICK, Rover, Thermometer, Watchful, supervised
 
 COMMON = "device-reads"
 
 
-class Noting(Thermometer):
-    """Notes on which thread it is called, and whether twice at once or while it is closed."""
+class Noting(Watchful):
+    """Notes on which thread it is called."""
 
     interval_s = 0.1
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.threads: list[str] = []
-        self.wrong: list[str] = []
-        self.inside = ""
-        self.is_open = False
 
     def do(self, what: str) -> Any:
-        if self.inside:
-            self.wrong.append(f"{what} during {self.inside}")
-        if (what == "open") is self.is_open:
-            self.wrong.append(f"{what} while {'open' if self.is_open else 'closed'}")
-        self.is_open = True  # from the call of `open` on, since a half-open one is closed, too
-        self.inside = what
         if what == "read":
             self.threads.append(threading.current_thread().name)
-        try:
-            return super().do(what)
-        finally:
-            self.inside = ""
-
-    def close(self) -> None:
-        if self.inside:
-            self.wrong.append(f"close during {self.inside}")
-        super().close()
-        self.is_open = False
+        return super().do(what)
 
     @command()
     def honk(self) -> Any:

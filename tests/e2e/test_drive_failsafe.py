@@ -33,7 +33,7 @@ OPERATORS = {"operators": {"anna": {"token": TOKEN, "role": "operate"}}}
 
 
 class Yard(Rover):
-    """Beside the rover: a camera `gate` whose picture freezes, and what holds up the agent's loop, both when they are told to."""
+    """Beside the rover: a camera `gate` whose encoder freezes, and what holds up the agent's loop, both when they are told to."""
 
     def __init__(self, folder: Path) -> None:
         self.faults, modules = folder / "faults", folder / "modules"
@@ -109,11 +109,11 @@ def test_the_picture_stands_still(browser: Browser, yard: Yard) -> None:
     with wheel(browser, yard.drive_page("gate")) as at:
         keys = at.go(yard.world)
         before, cause = yard.stops("picture"), time.monotonic()
-        (yard.faults / "frozen").touch()
+        (yard.faults / "encoder-frozen").touch()
         stopped(at, yard, cause)
         at.wait_said("The picture stands still", "Nothing moves until it is live.")
         yard.wait_stops("picture", before)
-        (yard.faults / "frozen").unlink()
+        (yard.faults / "encoder-frozen").unlink()
         goes_on_only_after_rest(at, yard, keys)
 
 
@@ -122,19 +122,26 @@ def test_a_channel_closes(channel: str, browser: Browser, yard: Yard) -> None:
     yard.world.begin()
     with wheel(browser, yard.drive_page(), scripts=[CHANNELS]) as at:
         at.go(yard.world)
-        cause = time.monotonic()
+        before, cause = yard.stops("connection"), time.monotonic()
         at.page.evaluate("(label) => window.channels[label].close()", channel)
         stopped(at, yard, cause)
+        yard.wait_stops("connection", before)  # not by the silence that follows, nor by the lease's end that follows that
         at.stays_still(yard.world)
 
 
 def test_the_page_is_closed(browser: Browser, yard: Yard) -> None:
+    """It says so itself, or its connection does: whichever comes first, it is not left to silence."""
+
+    def heard() -> int:
+        return sum(map(yard.stops, ("connection", "person", "hidden")))
+
     yard.world.begin()
     with wheel(browser, yard.drive_page()) as at:
         at.go(yard.world)
-        cause = time.monotonic()
+        before, cause = heard(), time.monotonic()
         at.page.close()
         wait_until(lambda: yard.world.stopped(cause), "the rover to be stopped")
+        wait_until(lambda: heard() > before, "the agent to hear that the page is gone")
 
 
 def test_the_page_is_hidden(browser: Browser, yard: Yard) -> None:
@@ -222,7 +229,7 @@ def test_the_keeper_is_killed(who: str, at: Wheel, yard: Yard) -> None:
 
 def test_the_battery_is_low(at: Wheel, yard: Yard) -> None:
     yard.world.begin(drain=400)
-    keys, cause = at.go(yard.world), time.monotonic()
+    keys, cause, before = at.go(yard.world), time.monotonic(), yard.stops("battery")
 
     def low() -> bool:
         if at.group().get("state") == "armed":
@@ -234,7 +241,9 @@ def test_the_battery_is_low(at: Wheel, yard: Yard) -> None:
     at.wait(low, "the battery to be low")
     keys.push()
     stopped(at, yard, cause)
-    yard.wait_stops("battery", 0)
+    yard.wait_stops("battery", before)
+    assert at.ask("command", "rover", "charge", {}) == "", "what is there for an empty battery works with one"
+    wait_until(lambda: yard.world.ask()["battery"] > 90, "a fresh battery")
     yard.world.begin()
     goes_on_only_after_rest(at, yard, keys)
 

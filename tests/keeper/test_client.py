@@ -77,7 +77,7 @@ async def keeping(
 async def test_it_moves_ramps_reads_obeys_and_ends(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    devices = kept(bench, "left", throttle=AxisLimits(top=0.5, slew=5.0))
+    devices = kept(bench, "left", throttle=AxisLimits(top=0.5, slew=5.0), steer=AxisLimits(slew=0.5))
     async with keeping(bench, devices, monkeypatch, RUNTIME_DIRECTORY=str(run)) as (keeper, events):
         assert events.phases == {"left": ("live", "")}
         assert (run / "keeper.json").stat().st_mode & 0o777 == 0o600
@@ -98,6 +98,21 @@ async def test_it_moves_ramps_reads_obeys_and_ends(bench: Bench, monkeypatch: py
         assert refused.value.code == 400
         with pytest.raises(PeerError, match="no device nobody"):
             await keeper.command("nobody", "add", {})
+
+        async def steered(to: float, far: float) -> list[float]:
+            """What it is given until that is so far from the middle."""
+            asked = time.monotonic()
+
+            def given() -> list[float]:
+                keeper.set({"left": {"steer": to}}, time.monotonic() + 1.5)
+                return [line["steer"] for line in bench.lines("apply", since=asked) if "steer" in line]
+
+            await until(lambda: any(abs(steer) >= far for steer in given()), "it to be steered")
+            return given()
+
+        await steered(1.0, 0.1)
+        await keeper.command("left", "aim", {"steer": -0.9})
+        assert (await steered(-0.8, 0.1))[0] <= -0.87, "from there, where the command has left it"
 
         asked = time.monotonic()
         keeper.stop()

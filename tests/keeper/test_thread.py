@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
 from edgeagent.drivers import Actuator, Axis, Reading, Readings, Sensor, command
-from edgeagent.keeper.thread import RESCUE_S, DeviceThread, Failed, Opened, Report
-from edgeagent.wire.keeper import Order
+from edgeagent.errors import PeerError
+from edgeagent.keeper.thread import RESCUE_S, Carried, DeviceThread, Failed, Opened, Report
+from edgeagent.wire.keeper import Order, Read
 from tests.support.procs import wait_until
 
 pytestmark = pytest.mark.realtime
@@ -25,6 +27,7 @@ class Stuck(Actuator):
     def __init__(self) -> None:
         super().__init__("motor", self.Options())
         self.inside, self.go = threading.Event(), threading.Event()
+        self.applied = 0
         self.stops: list[str] = []
 
     @property
@@ -37,6 +40,7 @@ class Stuck(Actuator):
     def apply(self, values: Mapping[str, float]) -> None:
         self.inside.set()
         self.go.wait(60)
+        self.applied += 1
 
     @command()
     def dance(self) -> None:
@@ -54,6 +58,12 @@ class World:
         self.thread = DeviceThread("motor", self.motor, self.reports.append, clock=lambda: self.now)
         self.thread.start()
         wait_until(lambda: Opened("motor") in self.reports, "it to be open")
+
+    def apply(self, throttle: float) -> None:
+        """And wait until the driver has done so."""
+        before = self.motor.applied
+        self.thread.apply({"throttle": throttle}, self.now + 0.3)
+        wait_until(lambda: self.motor.applied > before, "it to be applied")
 
     def look(self) -> None:
         for _ in range(5):
@@ -103,8 +113,14 @@ def test_a_slow_one_is_left_alone(world: World) -> None:
     assert Failed("motor") not in world.reports
 
 
-def test_a_command_that_keeps_a_set_point_waiting_until_it_expires_has_failed(world: World) -> None:
-    """While it lasts nobody can make it stand still but by a stop, and the wish for neutral is none."""
+@pytest.mark.parametrize("driven", [True, False])
+def test_a_command_may_keep_set_points_waiting_only_while_nothing_moves_by_them(world: World, driven: bool) -> None:
+    """Else nobody can make it stand still but by a stop, and the wish for neutral is none."""
+    world.motor.go.set()
+    for throttle in (0.7, 0.7 if driven else 0.0):
+        world.apply(throttle)
+    world.motor.go.clear()
+    world.motor.inside.clear()
     world.thread.order(Order(run=0, id=1, device="motor", command="dance"))
     assert world.motor.inside.wait(30)
     world.now += 0.9
@@ -116,7 +132,120 @@ def test_a_command_that_keeps_a_set_point_waiting_until_it_expires_has_failed(wo
     assert Failed("motor") not in world.reports
     world.now += 0.11
     world.look()
+    assert (Failed("motor") in world.reports) == driven
+    for _ in range(9):
+        world.now += 0.4
+        world.thread.apply({"throttle": 1.0}, world.now + 0.3)
+        world.look()
+    assert (Failed("motor") in world.reports) == driven
+    world.now += world.motor.timeout_s
+    world.look()
     assert Failed("motor") in world.reports
+
+
+def test_what_was_stopped_moves_by_no_set_point(world: World) -> None:
+    """So that a command may take its time again."""
+    world.motor.go.set()
+    world.apply(1.0)
+    stops = len(world.motor.stops)
+    world.thread.stop()
+    wait_until(lambda: len(world.motor.stops) > stops and not world.thread.stopping, "it to be stopped")
+    world.motor.go.clear()
+    world.motor.inside.clear()
+    world.thread.order(Order(run=0, id=1, device="motor", command="dance"))
+    assert world.motor.inside.wait(30)
+    world.thread.apply({"throttle": 0.0}, world.now + 0.3)
+    world.now += 0.9
+    world.look()
+    assert Failed("motor") not in world.reports
+
+
+class Mount(Stuck, Sensor):
+    """Holds a place, and writes down what is done with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[Any] = []
+
+    @property
+    def axes(self) -> Mapping[str, Axis]:
+        return {"throttle": Axis(), "pan": Axis(position=True)}
+
+    @property
+    def readings(self) -> Mapping[str, Reading]:
+        return {"pan": Reading()}
+
+    def read(self) -> Readings:
+        self.log.append("read")
+        return {"pan": 0.25}
+
+    def apply(self, values: Mapping[str, float]) -> None:
+        self.log.append(dict(values))
+        super().apply(values)
+
+    @command()
+    def turn(self, to: float) -> None:
+        self.log.append(self.within("pan", to))
+
+    @command()
+    def home(self) -> None:
+        self.log.append("home")
+        self.turned("pan", 0.0)
+
+    @command()
+    def fail(self) -> None:
+        self.within("pan", 1.0)
+        raise PeerError(409, "The gate is open already.")
+
+
+@pytest.fixture
+def mount() -> Iterator[tuple[Mount, DeviceThread, list[Report]]]:
+    reports: list[Report] = []
+    mount = Mount()
+    mount.within = lambda axis, value: value / 2
+    thread = DeviceThread("motor", mount, reports.append, clock=lambda: 100.0)
+    thread.start()
+    wait_until(lambda: mount.log == ["read"], "the first reading")
+    yield mount, thread, reports
+    mount.go.set()
+    thread.close()
+    assert thread.ended(30)
+
+
+def test_what_waits_from_before_a_command_does_not_undo_it(mount: tuple[Mount, DeviceThread, list[Report]]) -> None:
+    driver, thread, _ = mount
+    thread.apply({"throttle": 0.5, "pan": 0.1}, 200.0)
+    assert driver.inside.wait(30)
+    thread.apply({"throttle": 0.6, "pan": 0.2}, 200.0)
+    assert thread.order(Order(run=0, id=1, device="motor", command="home"))
+    driver.go.set()
+    wait_until(lambda: len(driver.log) == 5, "all of it")
+    assert driver.log == ["read", {"throttle": 0.5, "pan": 0.1}, "home", {"throttle": 0.6}, "read"]
+
+
+def test_where_commands_have_put_it_is_told_after_it_was_read(mount: tuple[Mount, DeviceThread, list[Report]]) -> None:
+    driver, thread, reports = mount
+
+    def carried() -> list[Carried]:
+        return [report for report in reports if isinstance(report, Carried)]
+
+    def call(number: int, name: str, **args: float) -> None:
+        assert thread.order(Order(run=0, id=number, device="motor", command=name, args=args))
+        wait_until(lambda: sum(each.count for each in carried()) == number, "it to be over")
+
+    call(1, "turn", to=0.8)
+    call(2, "home")
+    call(3, "fail")
+    assert [each.places for each in carried()] == [{"pan": 0.4}, {"pan": 0.0}, {}]
+    for number, each in enumerate(reports):
+        if isinstance(each, Carried):
+            assert isinstance(reports[number - 1], Read), "so that its place is known by then"
+    assert not thread.order(Order(run=0, id=4, device="motor", command="turn"))
+    thread.apply({"throttle": 0.5}, 200.0)
+    assert driver.inside.wait(30)
+    assert thread.order(Order(run=0, id=5, device="motor", command="home"))
+    thread.stop()
+    assert sum(each.count for each in carried()) == 4, "what never began is over, too"
 
 
 class Slow(Stuck, Sensor):

@@ -18,7 +18,7 @@ from edgeagent.drivers import Camera, CameraIO, Capabilities, DeviceFault
 FAULTS = {
     "unplugged": "the device is gone, as when its plug is pulled",
     "encoder-breaks": "libav refuses the pictures in the middle of the stream",
-    "frozen": "no picture comes as long as this is there",
+    "encoder-frozen": "the encoder does not give back the picture that it was given, as long as this is there",
     "hangs": "the driver does not return, whatever it is told",
     "loop-blocked": "a callback of the driver's holds the event loop for ever",
     "hub-stuck": "no frame gets through the hub",
@@ -64,6 +64,8 @@ class FaultyCamera(Camera):
                 for encoded in encoder.encode(
                     frame, timestamp=number * 3000, captured_at=io.now(), keyframe=number == 1 or io.take_keyframe_request()
                 ):
+                    while self.has("encoder-frozen") and not io.stopping.wait(0.02):
+                        pass
                     io.emit(encoded)
         finally:
             encoder.close()
@@ -71,8 +73,6 @@ class FaultyCamera(Camera):
     def _fail(self, io: CameraIO) -> None:
         if self.has("unplugged"):
             raise DeviceFault("The camera was unplugged.")
-        while self.has("frozen") and not io.stopping.wait(0.02):
-            pass
         if self.has("hangs"):
             _never.wait()
         if self.has("loop-blocked"):

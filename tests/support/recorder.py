@@ -119,6 +119,10 @@ class Recorder(Actuator, Sensor):
         return self.within("throttle", throttle)
 
     @command()
+    def aim(self, steer: float) -> None:
+        self.turned("steer", steer)
+
+    @command()
     def break_down(self) -> None:
         raise DeviceFault("The recorder broke down.")
 

@@ -61,7 +61,7 @@ def driving(lines: Lines, throttle: float = 1.0, **options: object) -> Iterator[
     agent = subprocess.Popen(command, cwd="/", stdin=subprocess.DEVNULL)
     try:
         # Pins that are driven low tell that it is the motors and not the resistors.
-        wait_until(lambda: lines.values(6, 19) == (0, 0) and any(lines.values(5, 13)), "it to move", 100)
+        wait_until(lambda: lines.values(6, 19) == (0, 0) and any(lines.values(5, 13)), "it to move")
         (guard,) = children(agent.pid)
         (worker,) = children(guard)
         yield agent.pid, guard, worker

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Mapping
 
-from edgeagent.keeper import client
 from edgeagent.keeper.client import Keeper
 from edgeagent.model import Value
 from edgeagent.wire.keeper import KeptDevice
@@ -32,11 +31,10 @@ class Events:
 
 
 async def main(options: Mapping[str, object], throttle: float) -> None:
-    client._READY_S = 120.0  # a Python starts in half a minute here
     keeper = Keeper([KeptDevice(name="motors", driver="motor-pair", options=OPTIONS | dict(options))], Events())
     running = asyncio.create_task(keeper.run())
     while not running.done():
-        # Long, since this machine is slow; what is tested is who stops when nobody is left to send.
+        # Long, so that it is the keeper who stops when nobody is left to send, and not the end of the last set-point.
         keeper.set({"motors": {"throttle": throttle, "steer": 0.0}}, time.monotonic() + 1.0)
         await asyncio.sleep(0.1)
     await running

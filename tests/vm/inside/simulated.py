@@ -24,7 +24,7 @@ def modprobe(*arguments: str) -> None:
 
 
 def wait_until(condition: Callable[[], object], what: str, deadline_s: float = 60) -> None:
-    """Look again and again, ever more rarely, since looking takes this slow machine's time; fails with `what` at the deadline."""
+    """Look again and again, ever more rarely, since looking takes time as well; fails with `what` at the deadline."""
     never, start = threading.Event(), monotonic()
     while not condition():
         waited = monotonic() - start
