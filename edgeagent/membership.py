@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _DOCTOR_S = 90.0
+_LOOK_S = 2.0
 _SIGNALS = ("blink", "beep")
 """Commands by which a device shows a person where it is."""
 
@@ -60,7 +61,7 @@ def begin(state: Path, own: Path | None, load: Callable[[Path | str], Config]) -
     identity = Identity.load(state)
     if identity is None:
         return None
-    store = Store(state)
+    store = Store(state, identity.id_thumbprint)
     started = starting.start(store, own, identity.name, load, identity.first_settings)
     return started.config, Membership(identity, state, store, started, load)
 
@@ -74,6 +75,8 @@ class Membership:
         self.identity = identity
         self.filters: Sequence[str] = ()  # the door hears the whole inbox of this board
         self._state, self._store, self._started, self._load = state, store, started, load
+        self._mine = _which(identity)
+        self._leaving = False
         self._connection: BrokerConnection | None = None
         self._agent: Agent | None = None
         self._obeying: Obeying | None = None
@@ -141,9 +144,12 @@ class Membership:
                 tasks = [
                     group.create_task(self._obeying.run(), name="orders"),
                     group.create_task(self._renewing.run(), name="renewing"),
+                    group.create_task(self._until_left(agent), name="membership"),
                 ]
                 try:
                     yield
+                    if not self._leaving:
+                        starting.left(self._store, self._started.trial)
                 finally:
                     for task in tasks:
                         task.cancel()
@@ -154,6 +160,13 @@ class Membership:
         if self._connection is None:
             return False
         return self._connection.publish(topics.viewer_inbox(SITE, self.identity.name), text.encode(), qos=1)
+
+    async def _until_left(self, agent: Agent) -> None:
+        """`edgeagent reset` beside us, and maybe `enrol` elsewhere right after: what this process still knows must not go on."""
+        while self._mine and await asyncio.to_thread(_which, self.identity) == self._mine:
+            await asyncio.sleep(_LOOK_S)
+        if not self._leaving:
+            agent.begin_anew("this board was reset")
 
     def _renewed(self, identity: Identity) -> None:
         before, self.identity = self.identity, identity
@@ -190,6 +203,7 @@ class Membership:
         """On a thread. The Wi-Fi goes last: the board may be away for good then."""
         from edgeagent.joining.wifi import NetworkManager
 
+        self._leaving = True
         forget(self._state, everything=everything)
         try:
             asyncio.run(NetworkManager().forget())
@@ -204,7 +218,7 @@ class Membership:
 
     async def _doctor(self) -> str:
         """In a process of its own: it opens what the agent may hold, and tells what it finds."""
-        command = [sys.executable, "-m", "edgeagent", "doctor", "--json"]
+        command = [sys.executable, "-P", "-m", "edgeagent", "doctor", "--json"]  # -P: no code from the working directory
         if self._started.path is not None:
             command += ["--config", str(self._started.path)]
         environment = os.environ | {"EDGEAGENT_DEVICE": self.identity.name}
@@ -234,3 +248,12 @@ class Membership:
                     return f"{device.title or device.name}: {command}."
         _log.warning("the site asks which board this is: %s", self.identity.name)
         return "It has nothing that blinks or beeps; a line was written to its log."
+
+
+def _which(identity: Identity) -> tuple[int, int] | None:
+    """Which file its key is: no renewal exchanges that, another enrolment does. None where it is gone."""
+    try:
+        found = (identity.folder / "id.pem").stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns

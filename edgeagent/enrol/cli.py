@@ -46,6 +46,7 @@ def add(commands: Commands) -> None:
         "reset",
         help="forget the site: keys, certificate and what it has set",
         description="Forget the site: keys, certificate and what it has set. Afterwards the board can be enrolled anew. "
+        "An agent that runs begins anew by itself. "
         "The site is not told: `edgeagent provision revoke NAME` there ends what it knows of this board.",
         epilog="example:\n  sudo -u edgeagent edgeagent reset --yes",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -152,5 +153,9 @@ def _reset(options: argparse.Namespace) -> int:
         gone = forget(state, everything=options.all)
     except OSError as error:
         raise EdgeAgentError(f"{state} cannot be changed ({error.strerror}): run this as the agent's user, or as root.") from None
-    print(f"Forgotten: {', '.join(gone)}." if gone else "There was nothing to forget.")
+    print(
+        f"Forgotten: {', '.join(gone)}. An agent that runs here begins anew within seconds."
+        if gone
+        else "There was nothing to forget."
+    )
     return 0

@@ -10,7 +10,7 @@ next/             what will replace these: new keys are kept here before they ar
 
 from __future__ import annotations
 
-__all__ = ["Identity", "Pending", "folder_of", "forget", "mqtt_options"]
+__all__ = ["Identity", "Pending", "already", "folder_of", "forget", "mqtt_options"]
 
 import contextlib
 import fcntl
@@ -18,7 +18,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,9 @@ from edgeagent.errors import EdgeAgentError
 from edgeagent.wire import seal
 from edgeagent.wire.enrolment import Enrolled
 
-_NEXT, _READY = "next", "ready"
+_NEXT, _READY, _SITE = "next", "ready", "site.json"
+_OWN = frozenset({"id.pem", "enc.pem"})  # which no renewal may exchange
+_KEYS = _OWN | {"tls.pem"}
 _VERSION = 1
 
 
@@ -113,8 +115,15 @@ class Identity:
             EdgeAgentError: It is damaged, or others may read it.
         """
         folder = folder_of(state)
-        _settle(folder)
-        path = folder / "site.json"
+        try:
+            _settle(folder)
+        except OSError as error:
+            raise _unwritten(folder, error) from None
+        return cls._read(folder)
+
+    @classmethod
+    def _read(cls, folder: Path) -> Identity | None:
+        path = folder / _SITE
         if not path.exists():
             return None
         try:
@@ -148,7 +157,7 @@ class Pending:
         identity: Who the board is already, for a renewal; None for an enrolment, which makes all keys.
 
     Raises:
-        EdgeAgentError: The folder cannot be written.
+        EdgeAgentError: The folder cannot be written; the board has joined a site meanwhile, or left the one it renews at.
     """
 
     def __init__(self, state: Path, identity: Identity | None = None, *, fresh: bool = False) -> None:
@@ -156,21 +165,19 @@ class Pending:
         self._identity = identity
         self._next = self._folder / _NEXT
         try:
-            _settle(self._folder)
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if fresh:
-                shutil.rmtree(self._next, ignore_errors=True)
+            if identity is None:
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with _alone(self._folder):  # a QR and `edgeagent enrol` at once shall ask with the same keys
+                _settle_held(self._folder)
+                self._check()
+                self._clear(set() if fresh else {"tls.pem"} if identity else _KEYS)
                 self._next.mkdir(mode=0o700, exist_ok=True)
                 self.tls = self._key("tls.pem")
                 self.id = identity.id_key if identity else self._key("id.pem")
                 self.enc = identity.enc_key if identity else self._key("enc.pem")
             keys.sync(self._folder)
         except OSError as error:
-            raise EdgeAgentError(
-                f"{self._folder} cannot be written ({error.strerror or error}): run this as the agent's user, "
-                "like `sudo -u edgeagent edgeagent …`, or name another folder with --state DIR."
-            ) from None
+            raise _unwritten(self._folder, error) from None
 
     def accept(self, reply: Enrolled, *, pin: str, door: str, now: float, settings: Mapping[str, Any] | None = None) -> Identity:
         """Check what the site gave and put it in place, all together.
@@ -180,6 +187,7 @@ class Pending:
 
         Raises:
             PeerError: 502, it is of no use; nothing has changed.
+            EdgeAgentError: It cannot be written, or another process has joined a site or left it meanwhile; nothing has changed.
         """
         begin, end, serial = keys.check_issued(reply.certificate, reply.chain, reply.roots, name=reply.device, tls=self.tls)
         before = self._identity
@@ -198,26 +206,61 @@ class Pending:
             "not_after": end,
             "serial": serial,
         }
-        for name, text in {
+        files = {
             "cert.pem": reply.certificate,
             "chain.pem": reply.chain,
             "shown.pem": reply.certificate.rstrip("\n") + "\n" + reply.chain,
             "root.pem": reply.roots,
-            "site.json": json.dumps(told, indent=1),
+            _SITE: json.dumps(told, indent=1),
             **({"settings.json": json.dumps(settings, indent=1)} if settings is not None else {}),
-        }.items():
-            keys.write(self._next / name, text)
-        keys.write(self._next / _READY, "")
-        _settle(self._folder)
-        made = Identity.load(self._folder.parent)
+        }
+        try:
+            with _alone(self._folder):
+                self._check()
+                if not self._is_next():
+                    raise EdgeAgentError("Another process has asked with other keys meanwhile: try again.")
+                for name, text in files.items():
+                    keys.write(self._next / name, text)
+                keys.write(self._next / _READY, "")
+                _settle_held(self._folder)
+                made = Identity._read(self._folder)
+        except OSError as error:
+            raise _unwritten(self._folder, error) from None
         assert made is not None
         return made
+
+    def _check(self) -> None:
+        """Whether the board still is what it was when it was decided to ask: another process may have enrolled or reset it."""
+        found = Identity._read(self._folder)
+        if self._identity is None:
+            if found is not None:
+                raise already(found)
+        elif found is None or _membership(found) != _membership(self._identity):
+            raise EdgeAgentError("This board has left the site that it would renew its certificate of.")
+
+    def _clear(self, keep: Collection[str]) -> None:
+        """What an enrolment that came too late, or a try that was cut off, has left there: it would be put in place with ours."""
+        for path in list(self._next.iterdir()) if self._next.exists() else ():
+            if path.name not in keep:
+                path.unlink()
+
+    def _is_next(self) -> bool:
+        """Whether what lies there is still what was asked with."""
+        path = self._next / "tls.pem"
+        return path.exists() and seal.thumbprint(keys.load(path)) == seal.thumbprint(self.tls)
 
     def _key(self, name: str) -> ECKey:
         path = self._next / name
         if not path.exists():
             keys.write(path, keys.pem(keys.new()))
         return keys.load(path)
+
+
+def already(identity: Identity) -> EdgeAgentError:
+    """The error of whoever would enrol this board once more."""
+    return EdgeAgentError(
+        f"This board belongs to a site already, as {identity.name}. To take it to another: `edgeagent reset`, then enrol it again."
+    )
 
 
 def folder_of(state: Path) -> Path:
@@ -275,18 +318,36 @@ def forget(state: Path, *, keep: Iterable[str] = (), everything: bool = False) -
 
 def _settle(folder: Path) -> None:
     """Finish what was begun before a power cut."""
+    if (folder / _NEXT / _READY).exists():
+        with _alone(folder):  # the agent looks here while `edgeagent enrol` puts it there
+            _settle_held(folder)
+
+
+def _settle_held(folder: Path) -> None:
+    """`_settle`, by who is alone there."""
     coming = folder / _NEXT
     if not (coming / _READY).exists():
         return
-    with _alone(folder):  # the agent looks here while `edgeagent enrol` puts it there
-        if not (coming / _READY).exists():
-            return
-        for path in sorted(coming.iterdir()):
-            if path.name != _READY and not path.name.startswith("."):
-                os.replace(path, folder / path.name)
-        keys.sync(folder)
-        (coming / _READY).unlink()
-        shutil.rmtree(coming, ignore_errors=True)
+    joined = (folder / _SITE).exists()  # of names in order, the keys go before it
+    for path in sorted(coming.iterdir()):
+        if path.name != _READY and not path.name.startswith(".") and not (joined and path.name in _OWN):
+            os.replace(path, folder / path.name)
+    keys.sync(folder)
+    (coming / _READY).unlink()
+    shutil.rmtree(coming, ignore_errors=True)
+
+
+def _membership(identity: Identity) -> tuple[object, ...]:
+    return identity.name, dict(identity.site_sig), identity.enrolled_at
+
+
+def _unwritten(folder: Path, error: OSError) -> EdgeAgentError:
+    hint = "make room there, or mend the disk."
+    if isinstance(error, PermissionError):
+        hint = "run this as the agent's user, like `sudo -u edgeagent edgeagent …`, or name another folder with --state DIR."
+    elif isinstance(error, FileNotFoundError):
+        hint = "it was removed meanwhile, as `edgeagent reset` does."
+    return EdgeAgentError(f"{folder} cannot be written ({error.strerror or error}): {hint}")
 
 
 @contextlib.contextmanager

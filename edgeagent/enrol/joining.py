@@ -15,8 +15,7 @@ from edgeagent.core.renewal import clock_is_sane
 from edgeagent.enrol import asking
 from edgeagent.enrol.asking import BoardFacts, Waiting
 from edgeagent.enrol.client import Unreachable
-from edgeagent.enrol.identity import Identity
-from edgeagent.errors import EdgeAgentError
+from edgeagent.enrol.identity import Identity, already
 from edgeagent.wire.claim import Claim
 
 _RETRY_MIN_S, _RETRY_MAX_S = 2.0, 120.0
@@ -49,10 +48,7 @@ async def enrol(
         Waiting, Unreachable: With `wait` false: not now.
         EdgeAgentError: The board belongs to a site already, or the state folder cannot be written.
     """
-    if (known := Identity.load(state)) is not None:
-        raise EdgeAgentError(
-            f"This board belongs to a site already, as {known.name}. To take it to another: `edgeagent reset`, then enrol it again."
-        )
+    _unless_joined(state)
     facts = facts or BoardFacts.read()
     backoff = Backoff(_RETRY_MIN_S, _RETRY_MAX_S)
     said = ""
@@ -67,6 +63,7 @@ async def enrol(
         tell("The clock of this board is not set yet; enrolment begins once it is (a network with a time server does that).")
         await asyncio.sleep(_CLOCK_S)
     while True:
+        _unless_joined(state)  # another process, or a code before a camera, may have been faster
         try:
             identity = await join(claim, state, facts, wall())
             break
@@ -84,3 +81,8 @@ async def enrol(
     if not await activate(identity, wall(), facts):
         tell("The site learns over its broker that the certificate has arrived.")
     return identity
+
+
+def _unless_joined(state: Path) -> None:
+    if (known := Identity.load(state)) is not None:
+        raise already(known)

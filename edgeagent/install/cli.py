@@ -153,9 +153,14 @@ def _ordered(steps: Steps, installation: Installation) -> int:
 
 
 def _uninstall(options: argparse.Namespace) -> int:
+    from edgeagent.install.files import SITE_FILES
+
     steps, installation = _begin(options)
     places = steps.places
+    site = places.at(SITE_FILES["edgeagent-site.service"]).exists()
     installation.uninstall(purge=options.purge)
+    if site:
+        steps.say("The site's service is gone, too. The site's folder stays, and so do Mosquitto, nginx and what they were told.")
     if options.purge:
         steps.say(
             "edgeagent, its configuration, its keys and its account are gone. A site that this board belonged to should revoke it."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FILES", "SITE_FILES", "put", "take_away"]
+__all__ = ["FILES", "HERE_FILES", "SITE_FILES", "put", "take_away"]
 
 from pathlib import Path
 
@@ -24,6 +24,12 @@ SITE_FILES = {
     "sysusers.d/edgeagent-site.conf": "/etc/sysusers.d/edgeagent-site.conf",
 }
 """What the site's own machine has besides."""
+_UNITS = "/etc/systemd/system"
+HERE_FILES = (
+    f"{_UNITS}/edgeagent-site.service.d/here.conf",
+    *(f"{_UNITS}/edgeagent-broker-{verb}.{kind}" for verb in ("reload", "restart") for kind in ("path", "service")),
+)
+"""What `provision site init --here` has written, and is of no use without a release."""
 
 
 def put(steps: Steps, release: Path, *, site: bool = False) -> bool:
@@ -32,12 +38,13 @@ def put(steps: Steps, release: Path, *, site: bool = False) -> bool:
     Args:
         steps: The system.
         release: The release's folder.
-        site: The site's service as well.
+        site: The site's service as well; where it is already, it is in any case.
 
     Raises:
         EdgeAgentError: A file is missing, or systemd's tools fail.
     """
     places, changed, rules = steps.places, False, False
+    site = site or places.at(SITE_FILES["edgeagent-site.service"]).exists()
     source = release if steps.dry_run else _source(release)
     for name, target in (FILES | (SITE_FILES if site else {})).items():
         path = places.at(target)
@@ -60,9 +67,12 @@ def put(steps: Steps, release: Path, *, site: bool = False) -> bool:
 
 
 def take_away(steps: Steps) -> None:
-    """Remove what `put` has put."""
-    for target in (FILES | SITE_FILES).values():
+    """Remove what `put` has put, and what of the site's machine would call a release that is gone."""
+    for target in (*(FILES | SITE_FILES).values(), *HERE_FILES):
         steps.remove(steps.places.at(target))
+    folder = steps.places.at(HERE_FILES[0]).parent
+    if folder.is_dir() and not any(folder.iterdir()):  # else somebody has written more there
+        steps.remove(folder)
 
 
 def _source(release: Path) -> Path:

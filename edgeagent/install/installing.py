@@ -151,7 +151,9 @@ class Installation:
             purge: Its configuration, keys and account as well.
         """
         places, steps = self._places, self._steps
-        for unit in ("edgeagent-upgrade.path", "edgeagent.service"):
+        names = ("edgeagent-upgrade.path", "edgeagent.service")
+        of_site = ("edgeagent-broker-reload.path", "edgeagent-broker-restart.path", "edgeagent-site.service")
+        for unit in (*names, *of_site):
             if places.at(f"/etc/systemd/system/{unit}").exists():
                 if places.live:
                     steps.run(["systemctl", "stop", unit])

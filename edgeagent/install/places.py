@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["APT", "USER", "Places"]
+__all__ = ["APT", "USER", "Places", "lasting"]
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,14 @@ APT = {
     "python3-serial": "devices on a serial line",
 }
 """Debian packages that a board may want, and what for; only the first is needed by every board."""
+
+
+def lasting(path: Path) -> Path:
+    """Of a path in a release the same by the link `current`: what is written into the system must outlive that release."""
+    places = Places()
+    if path.is_relative_to(places.releases) and path != places.releases:
+        return places.current.joinpath(*path.relative_to(places.releases).parts[1:])
+    return path
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from edgeagent.install.steps import Steps
 _POLL_S = 1.0
 _STEADY_S = 15.0
 _HEARD_S = 60.0
+_SITE = "edgeagent-site.service"
 _HEARD = "broker connected"  # of the words that the agent tells systemd (edgeagent/app.py)
 
 
@@ -38,6 +39,8 @@ class Service(Protocol):
 class Systemd:
     """`systemctl`; in another root than `/` nothing is started.
 
+    A site's service that runs here, out of the same release, begins anew with the agent, and is watched, too, where it ran well.
+
     Args:
         steps: The system.
         unit: The service.
@@ -48,6 +51,8 @@ class Systemd:
         self._unit = unit
         self._live = steps.places.live
         self._root = [] if self._live else [f"--root={steps.places.root}"]
+        self._beside: tuple[str, ...] | None = None
+        self._watched: tuple[str, ...] = (unit,)
 
     def reload(self) -> None:
         if self._live:
@@ -57,16 +62,21 @@ class Systemd:
         self._steps.run(["systemctl", *self._root, "enable", self._unit])
 
     def restart(self) -> None:
-        if self._live:
-            self._steps.run(["systemctl", "restart", self._unit], timeout_s=180)
+        if not self._live:
+            return
+        if self._beside is None:  # before a release is tried, which may be what ends it
+            self._look_beside()
+        for unit in (self._unit, *(self._beside or ())):
+            self._steps.run(["systemctl", "restart", unit], timeout_s=180)
 
     def steady(self) -> bool:
         if not self._live or self._steps.dry_run:
             return True
-        started, end = self._property("ExecMainPID"), time.monotonic() + _STEADY_S
+        started, end = {unit: self._property("ExecMainPID", unit) for unit in self._watched}, time.monotonic() + _STEADY_S
         while time.monotonic() < end:
-            if self._property("ActiveState") != "active" or self._property("ExecMainPID") != started:
-                return False
+            for unit, pid in started.items():
+                if self._property("ActiveState", unit) != "active" or self._property("ExecMainPID", unit) != pid:
+                    return False
             time.sleep(_POLL_S)
         return True
 
@@ -78,8 +88,18 @@ class Systemd:
             time.sleep(_POLL_S)
         return True
 
-    def _property(self, name: str) -> str:
+    def _look_beside(self) -> None:
+        there = not self._steps.dry_run and (self._steps.places.units / _SITE).exists()
+        runs = there and self._property("ActiveState", _SITE) in ("active", "activating")
+        self._beside = (_SITE,) if runs else ()
+        since = self._property("ActiveEnterTimestampMonotonic", _SITE) if runs else ""
+        # One that failed before, as for want of its port, must not keep out the release that may mend it.
+        if since.isdigit() and int(since) and time.monotonic() - int(since) / 1e6 > _STEADY_S:
+            self._watched = (self._unit, _SITE)
+
+    def _property(self, name: str, unit: str = "") -> str:
         try:
-            return self._steps.run(["systemctl", "show", "--value", f"--property={name}", self._unit], timeout_s=30).strip()
+            command = ["systemctl", "show", "--value", f"--property={name}", unit or self._unit]
+            return self._steps.run(command, timeout_s=30).strip()
         except EdgeAgentError:
             return ""

@@ -10,6 +10,7 @@ __all__ = ["Slots"]
 import importlib.util
 import json
 import os
+import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,7 @@ class Slots:
         slot = self.path(name)
         if (slot / _WHOLE).is_file():
             return name
+        wheelhouse.for_machine(platform.machine())
         steps.say(f"building {slot}: a minute on a PC, some minutes on a small board")
         steps.remove(slot)
         python = _system_python()

@@ -19,6 +19,8 @@ from edgeagent.errors import EdgeAgentError
 
 _LOCK_MAX_BYTES = 4 << 20
 _HOW = "`edgeagent provision wheelhouse --out DIR` makes one"
+_MACHINES = ("aarch64", "x86_64")
+_SMALL = "boards are aarch64 (Raspberry Pi OS of 64 bit) or x86_64"
 
 
 def digest(path: Path) -> str:
@@ -67,6 +69,22 @@ class Wheelhouse:
             if f"sha256:{digest(wheel)}" not in text:
                 raise EdgeAgentError(f"{wheel} is not the file that {lock} names (its hash differs): copy the wheelhouse anew.")
         return cls(folder, locked[1], text, own[0], pip)
+
+    def for_machine(self, machine: str) -> None:
+        """See that its wheels are for this kind of machine (`platform.machine()`).
+
+        Raises:
+            EdgeAgentError: They are for another.
+        """
+        tags = [path.name.removesuffix(".whl").rsplit("-", 1)[-1] for path in (self.folder / "wheels").glob("*.whl")]
+        found = {known for known in _MACHINES for tag in tags if tag.endswith(f"_{known}")}
+        if found and machine not in found:
+            how = (
+                f"`edgeagent provision wheelhouse --machine {machine} --out DIR` makes one for it"
+                if machine in _MACHINES
+                else _SMALL
+            )
+            raise EdgeAgentError(f"{self.folder} is for {' and '.join(sorted(found))}, and this machine is {machine}: {how}.")
 
     @property
     def slot(self) -> str:

@@ -164,7 +164,10 @@ class Joining:
             case KeepWifi(signed_at):
                 await self._wifi.keep()
                 if signed_at is not None:
-                    await asyncio.to_thread(_remember, self._state, signed_at)
+                    try:
+                        await asyncio.to_thread(_remember, self._state, signed_at)
+                    except OSError as error:  # an older one might be taken once more: that is better than no agent
+                        log.error("which Wi-Fi was taken cannot be written down: %s", error.strerror or error)
             case RestoreWifi():
                 await _ended(self._acting)
                 await self._wifi.restore()

@@ -164,6 +164,11 @@ class BrokerConnection:
             self._idle.clear()
         return True
 
+    def subscribe(self, filters: Sequence[str]) -> None:
+        """Hear these as well (QoS 1), if the broker lets us: what is retained there comes before what is published after this."""
+        if self._watched >= 0 and filters:
+            self._client.subscribe([(text, 1) for text in filters])
+
     def unsubscribe(self, filters: Sequence[str]) -> None:
         """Hear no more of these."""
         if self._watched >= 0 and filters:

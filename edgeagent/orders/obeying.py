@@ -17,6 +17,7 @@ from edgeagent.core.orders import Again, Busy, Keep, Obey, OrderBook, Refuse, Re
 from edgeagent.core.ratelimit import Rate, TokenBucket
 from edgeagent.errors import DeviceFault, EdgeAgentError, PeerError
 from edgeagent.orders.jobs import Jobs
+from edgeagent.orders.saving import Saving
 from edgeagent.orders.store import Store
 from edgeagent.wire import orders as o
 from edgeagent.wire import seal, topics
@@ -27,9 +28,11 @@ _LINES = Rate(1 / 60, 3)
 _WAITING = 32
 _LOOK_S = 1.0
 _UPGRADE_LOOK_S = 5.0
+_LEFT_S = 1.0  # until an answer has left
 _MISSED_LOOKS = 3
 _KEPT_BYTES = 128 * 1024
 _PIECE_BYTES = 30_000
+_ASKING = ("ping", "logs", "doctor", "snapshot", "identify")  # which change nothing, and help whoever has to mend the disk
 
 
 @dataclass(slots=True)
@@ -100,8 +103,7 @@ class Obeying:
         self._wall, self._clock = wall, clock
         self._book = OrderBook(epoch, store.after)
         self._inbox: asyncio.Queue[bytes] = asyncio.Queue(_WAITING)
-        self._saving = asyncio.Lock()
-        self._written = store.sent
+        self._disk = Saving(store, clock)
         self._connected = False
         self._fetching = False
         self._watching: asyncio.Task[None] | None = None
@@ -125,6 +127,12 @@ class Obeying:
     def connected(self) -> None:
         """The broker serves us: say who is here, and what became of what was tried."""
         self._connected = True
+        self._say_here()
+        outcome = self._store.record.outcome
+        if outcome and outcome.re:
+            self._seal_and_send(self._outcome_answer())
+
+    def _say_here(self) -> None:
         outcome = self._store.record.outcome
         trying = self._trial.state is TrialState.TRYING
         text = self._problem or (outcome.text if outcome and not outcome.kept else "")
@@ -139,8 +147,6 @@ class Obeying:
             text=text[:4000],
         )
         self._seal_and_send(here)
-        if outcome and outcome.re:
-            self._seal_and_send(self._outcome_answer())
 
     def lost(self) -> None:
         """The broker is gone."""
@@ -179,7 +185,13 @@ class Obeying:
         match verdict:
             case Obey(number):
                 self._store.after = number
-                await self._save()
+                problem = await self._disk.save()  # else it might be obeyed once more by the next run
+                if problem and opened.body.get("t") not in _ASKING:
+                    self.counters.refused += 1
+                    answer = self._sealed(self._answer(number, 507, problem))
+                    self._send(answer)
+                    self._book.done(number, [answer])
+                    return 0, "", {}
                 self.counters.obeyed += 1
                 return number, payload.decode("ascii"), opened.body
             case Again(answers):
@@ -228,8 +240,8 @@ class Obeying:
                 return *await self._set(order, number), None
             case o.Logs():
                 return (200, ""), jobs.logs(order.lines), None
-            case o.OrderPing():
-                return (200, ""), "", None
+            case o.OrderPing():  # by a site that was away when it was said
+                return (200, ""), "", self._say_here
             case o.Restart():
                 return (200, "It begins anew."), "", lambda: jobs.restart("the site wants it")
             case o.Snapshot() if jobs.snapshot:
@@ -253,44 +265,45 @@ class Obeying:
     async def _set(self, order: o.SetSettings, number: int) -> tuple[tuple[int, str], str]:
         if order.settings and order.version != o.settings_version(order.settings):
             raise PeerError(400, "The settings are not those of this version.")
-        version = order.version if order.settings else ""
+        version, before = order.version if order.settings else "", self._store.record
         if self._trial.state is not TrialState.STEADY and self._trial.state is not TrialState.BACK:
             raise PeerError(409, "Settings are being tried already; wait a minute.")
         if version == self._trial.running:
             return (200, "They are in force already."), ""
-        if version:
-            if problems := await asyncio.to_thread(self._jobs.check, order.settings):
-                raise PeerError(422, "\n".join(problems)[:4000])
-            await asyncio.to_thread(self._store.lay, order.settings)
-        async with self._saving:
-            await self._carry(self._trial.begin(version, number))
+        if version and (problems := await asyncio.to_thread(self._jobs.check, order.settings)):
+            raise PeerError(422, "\n".join(problems)[:4000])
+        try:
+            async with self._disk.alone:
+                if version:
+                    await asyncio.to_thread(self._store.lay, order.settings)
+                await self._carry(self._trial.begin(version, number))
+        except OSError as error:
+            self._trial = Trial(before)  # nothing is tried
+            self._store.record = before
+            raise PeerError(507, self._disk.cannot(error)) from None
         return (202, "They are tried now; the board tells soon whether they work."), ""
 
     async def _watch(self) -> None:
         while True:
             if self._trial.state is TrialState.TRYING:
                 before = self._store.record.outcome
-                async with self._saving:
-                    await self._carry(self._trial.look(healthy=self._healthy(), connected=self._connected, now=self._clock()))
+                async with self._disk.alone:
+                    effects = self._trial.look(healthy=self._healthy(), connected=self._connected, now=self._clock())
+                    await self._carry(effects, anyway=True)
                 if self._store.record.outcome is not before and self._connected:
                     self._seal_and_send(self._outcome_answer())
-            if self._store.sent != self._written:
-                await self._save()
+            if self._disk.behind:
+                await self._disk.save()
             await asyncio.sleep(_LOOK_S)
 
-    async def _save(self) -> None:
-        async with self._saving:
-            self._written = self._store.sent
-            await asyncio.to_thread(self._store.save)
-
-    async def _carry(self, effects: list[TrialEffect]) -> None:
+    async def _carry(self, effects: list[TrialEffect], *, anyway: bool = False) -> None:
+        """`anyway`: also where the disk cannot be written; that is done later then. Else raises OSError, and nothing is done."""
         for effect in effects:
             if isinstance(effect, Keep):
-                await asyncio.to_thread(self._store.keep, effect.record)
+                await self._disk.keep(effect.record, anyway=anyway)
             elif isinstance(effect, Restart):
                 _log.warning("the agent begins anew %s", effect.why)
-                # After the answer has left.
-                asyncio.get_running_loop().call_later(1.0, self._jobs.restart, effect.why)
+                asyncio.get_running_loop().call_later(_LEFT_S, self._jobs.restart, effect.why)
 
     def _outcome_answer(self) -> o.OrderAnswer:
         outcome = self._store.record.outcome
@@ -308,11 +321,12 @@ class Obeying:
         self._fetching = True
         try:
             self._store.upgrade = number
-            await self._save()
+            if problem := await self._disk.save():
+                raise PeerError(507, problem)
             await self._jobs.fetch(order, envelope)
         except BaseException:
             self._store.upgrade = 0
-            await self._save()
+            await self._disk.save()
             raise
         finally:
             self._fetching = False
@@ -336,7 +350,7 @@ class Obeying:
                 code, text = (422, problem[:4000]) if problem else (200, f"Release {self._release} runs.")
                 self._seal_and_send(self._answer(number, code, text))
                 self._store.upgrade = 0
-                await self._save()
+                await self._disk.save()
                 return
             await asyncio.sleep(_UPGRADE_LOOK_S)
 
@@ -345,9 +359,13 @@ class Obeying:
         assert forget is not None
 
         async def later() -> None:
-            await asyncio.sleep(1.0)  # after the answer has left
-            await asyncio.to_thread(forget, everything)
-            self._jobs.restart("it has forgotten its site")
+            await asyncio.sleep(_LEFT_S)
+            try:
+                await asyncio.to_thread(forget, everything)
+            except OSError as error:  # read-only
+                _log.error("this board could not forget its site: %s", error.strerror or error)
+            else:
+                self._jobs.restart("it has forgotten its site")
 
         self._forgetting = asyncio.create_task(later(), name="orders-forget")
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["Started", "ended", "load_settings", "start"]
+__all__ = ["Started", "ended", "left", "load_settings", "start"]
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgeagent.config import Config
-from edgeagent.core.orders import Keep, Record, Trial, TrialEffect, TrialState, Tried
+from edgeagent.core.orders import FIRST, Keep, Record, Trial, TrialEffect, TrialState, Tried
 from edgeagent.errors import ConfigError
 from edgeagent.orders.store import Store
 
 _SAID = 3
-_FIRST = 1  # the number of the order in a reply to enrolment
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +49,25 @@ def start(
         load: Reads settings; raises ConfigError.
         first: What the site gave when the board enrolled (`Identity.first_settings`); tried where there was nothing before.
     """
-    if first and store.record == Record():
-        store.keep(Record(tried=Tried(store.lay(first), _FIRST)))
-    trial = Trial(store.record)
-    _carry(store, trial.start())
+    before, problem = store.record, ""
+    try:
+        if first and before == Record():
+            store.keep(Record(tried=Tried(store.lay(first), FIRST)))
+        trial = Trial(store.record)
+        _carry(store, trial.start())
+    except OSError as error:  # a start that is not counted could be tried for ever
+        store.record, trial = before, Trial(replace(before, tried=None))
+        problem = f"The disk cannot be written ({error.strerror or error}): what was to be tried waits."
     if trial.state is TrialState.TRYING:
         path = store.path(trial.running)
         try:
             return Started(_load(path or own, device, load), path or own, trial)
         except (ConfigError, OSError) as error:
-            _carry(store, trial.failed(f"they cannot be read: {said(error)}"))
+            with contextlib.suppress(OSError):  # the next start finds the same
+                _carry(store, trial.failed(f"they cannot be read: {said(error)}"))
     path = store.path(store.record.settings) or own
     try:
-        return Started(_load(path, device, load), path, trial)
+        return Started(_load(path, device, load), path, trial, problem)
     except (ConfigError, OSError) as error:
         return Started(_load(None, device, load), None, trial, f"The settings cannot be used: {said(error)}")
 
@@ -70,7 +76,14 @@ def ended(store: Store, why: str) -> None:
     """The agent ends because it cannot run: what is on trial is told with this reason, should it be taken back."""
     tried = store.record.tried
     if tried is not None:
-        store.keep(replace(store.record, tried=replace(tried, why=why[:500])))
+        with contextlib.suppress(OSError):  # why it ends counts more
+            store.keep(replace(store.record, tried=replace(tried, why=why[:500])))
+
+
+def left(store: Store, trial: Trial) -> None:
+    """The agent ends in order: what is on trial is tried again, as if it had not begun."""
+    with contextlib.suppress(OSError):  # then it counts
+        _carry(store, trial.leave())
 
 
 def load_settings(settings: Mapping[str, Any], load: Callable[[Path | str], Config]) -> list[str]:

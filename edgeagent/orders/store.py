@@ -34,13 +34,15 @@ class Store:
 
     Args:
         state: The agent's state folder; made where there is none.
+        member: Which membership this is of (`Identity.id_thumbprint`): of another's, as an agent may write it while the board is
+            being reset, nothing counts.
 
     Raises:
         EdgeAgentError: What lies there cannot be read.
     """
 
-    def __init__(self, state: Path) -> None:
-        self._folder = state
+    def __init__(self, state: Path, member: str = "") -> None:
+        self._folder, self._member = state, member
         self._path = state / "orders.json"
         self.after = self.sent = self.upgrade = 0
         self.record = Record()
@@ -50,6 +52,8 @@ class Store:
             told = json.loads(keys.read_private(self._path))
             if told["format"] != _FORMAT:
                 raise EdgeAgentError(f"{self._path} was written by a newer version of edgeagent: install that version again.")
+            if told.get("member", member) != member:
+                return
             self.after, self.sent, self.upgrade = int(told["after"]), int(told["sent"]), int(told["upgrade"])
             kept = told["record"]
             tried = Tried(**kept["tried"]) if kept["tried"] else None
@@ -62,6 +66,7 @@ class Store:
         """Write everything down."""
         told = {
             "format": _FORMAT,
+            "member": self._member,
             "after": self.after,
             "sent": self.sent,
             "upgrade": self.upgrade,

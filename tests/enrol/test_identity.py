@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -22,6 +23,10 @@ from tests.enrol.conftest import Reply
 
 class PowerCut(BaseException):
     pass
+
+
+def full(*told: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_an_identity_is_stored_for_its_owner_only_and_found_again(enrolled: tuple[Path, Identity], away: Site) -> None:
@@ -112,6 +117,50 @@ def test_a_power_cut_leaves_the_old_certificate_or_the_new_one(
     else:
         pytest.fail("it never came to its end")
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_no_renewal_exchanges_the_keys_that_stay(enrolled: tuple[Path, Identity], reply: Reply, cut: bool) -> None:
+    """Whatever lies there, as an enrolment of an older release that came too late has left it: the site knows these keys alone."""
+    state, identity = enrolled
+    coming, thumbprint = identity.folder / "next", identity.id_thumbprint
+    coming.mkdir()
+    for name in ("id.pem", "enc.pem", "tls.pem"):
+        keys.write(coming / name, keys.pem(keys.new()))
+    if cut:  # that release had begun to put it in place
+        keys.write(coming / "ready", "")
+    else:
+        pending = Pending(state, identity)
+        identity = pending.accept(reply(pending), pin=identity.pin, door="https", now=time.time())
+    found = Identity.load(state)
+    assert found == identity and not coming.exists()
+    assert found.id_thumbprint == thumbprint and seal.thumbprint(found.enc_key) != thumbprint
+
+
+def test_a_board_that_left_its_site_is_not_made_its_member_again(enrolled: tuple[Path, Identity], reply: Reply) -> None:
+    state, identity = enrolled
+    pending = Pending(state, identity)
+    forget(state)
+    for late in (lambda: pending.accept(reply(pending), pin="", door="", now=time.time()), lambda: Pending(state, identity)):
+        with pytest.raises(EdgeAgentError, match="removed meanwhile"):
+            late()
+    again = Pending(state)
+    made = again.accept(reply(again), pin="", door="", now=identity.enrolled_at + 1)
+    with pytest.raises(EdgeAgentError, match="has left the site"):
+        pending.accept(reply(pending), pin="", door="", now=time.time())
+    assert Identity.load(state) == made
+
+
+def test_a_full_disk_is_said_and_changes_nothing(
+    enrolled: tuple[Path, Identity], reply: Reply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, identity = enrolled
+    pending = Pending(state, identity)
+    with monkeypatch.context() as patch:
+        patch.setattr(keys, "write", full)
+        with pytest.raises(EdgeAgentError, match=r"No space left on device.*make room"):
+            pending.accept(reply(pending), pin="", door="", now=time.time())
+    assert Identity.load(state) == identity
 
 
 @pytest.mark.parametrize("change", ["name", "key", "root", "nonsense"])

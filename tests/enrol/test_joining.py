@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import io
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from edgeagent.core.renewal import EARLIEST
 from edgeagent.enrol.asking import BoardFacts, Turned, Waiting
 from edgeagent.enrol.cli import claim_of
 from edgeagent.enrol.client import Unreachable
-from edgeagent.enrol.identity import Identity
+from edgeagent.enrol.identity import Identity, Pending
 from edgeagent.enrol.joining import enrol
 from edgeagent.enrol.renewal import Renewing
 from edgeagent.errors import EdgeAgentError
 from edgeagent.wire.claim import Claim
+from edgeagent_provisioning.site import Site
+from tests.enrol.conftest import Reply
 
 CLAIM = Claim("https://site.example:8443", "p" * 43, "0" * 16, "A" * 22)
 DAY = 86_400.0
@@ -84,6 +87,36 @@ async def test_whoever_does_not_wait_is_told_at_once_and_a_refusal_ends_it(tmp_p
         await enrol(CLAIM, tmp_path / "new", facts=BoardFacts(), join=Other(Turned(409, "used")), activate=activate)
     with pytest.raises(EdgeAgentError, match="already, as gate"):
         await enrol(CLAIM, enrolled[0], facts=BoardFacts(), join=Other(enrolled[1]), activate=activate)
+
+
+async def test_who_is_late_enrols_nothing_and_leaves_nothing_behind(
+    enrolled: tuple[Path, Identity], reply: Reply, away: Site
+) -> None:
+    """A first boot that waits for its network, and a person who enrols the board by hand meanwhile."""
+    state, before = enrolled[0].with_name("late"), enrolled[1]
+    asked, asking, joined = 0, asyncio.Event(), asyncio.Event()
+
+    async def join(claim: Claim, folder: Path, facts: BoardFacts, now: float) -> Identity:
+        nonlocal asked
+        asked += 1
+        Pending(folder)
+        asking.set()
+        await joined.wait()
+        raise Unreachable("no network")
+
+    task = asyncio.create_task(enrol(CLAIM, state, facts=BoardFacts(), join=join, activate=activate))
+    await asking.wait()
+    pending = Pending(state)
+    identity = pending.accept(reply(pending), pin=before.pin, door="https", now=time.time())
+    joined.set()
+    with pytest.raises(EdgeAgentError, match="already, as gate"):
+        await task
+    assert asked == 1
+    with pytest.raises(EdgeAgentError, match="already, as gate"):  # one that was past that look
+        Pending(state)
+    with pytest.raises(EdgeAgentError, match="already, as gate"):  # and one that has asked
+        pending.accept(reply(pending, "porch"), pin=before.pin, door="https", now=time.time())
+    assert Identity.load(state) == identity and not (identity.folder / "next").exists()
 
 
 async def test_renews_in_time_and_goes_on_after_failures(tmp_path: Path, enrolled: tuple[Path, Identity]) -> None:

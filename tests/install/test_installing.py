@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
 import shutil
 import stat
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import edgeagent
 from edgeagent.errors import EdgeAgentError
+from edgeagent.install import service
 from edgeagent.install.installing import Installation
 from edgeagent.install.places import Places
 from edgeagent.install.steps import Steps
 from edgeagent.install.wheels import Wheelhouse
-from tests.install.wheels import Service, wheelhouse
+from edgeagent_provisioning import here
+from edgeagent_provisioning.broker import acme
+from tests.install.wheels import ROOT, Service, wheelhouse
 from tests.support import require
 
 
@@ -128,6 +137,95 @@ def test_dry_run_only_tells(board: Board) -> None:
     assert not any(board.places.root.iterdir())
     told = "\n".join(board.said)
     assert "--require-hashes" in told and "edgeagent.service" in told and "/opt/edgeagent/current" in told
+
+
+def laid(board: Board, version: str) -> Wheelhouse:
+    """A release that lies there already, of files that stand in for its programs."""
+    house = Wheelhouse(board.base, version, f"edgeagent=={version}\n", board.base, None)
+    slot = board.slots.path(house.slot)
+    shutil.copytree(ROOT / "systemd", slot / "share" / "edgeagent" / "systemd")
+    for name in "bin/edgeagent", "bin/python", "lib/python3/site-packages/edgeagent/web/index.html":
+        (slot / name).parent.mkdir(parents=True, exist_ok=True)
+        (slot / name).write_text(version)
+    (slot / ".whole").write_text(json.dumps({"version": version}))
+    return house
+
+
+def test_the_machine_of_a_site_goes_on_over_two_upgrades(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its service, its page and the hook of its certificate come from the release that runs, not from the one that made them."""
+    places, first = board.places, laid(board, "1.0")
+    board.slots.switch(first.slot)
+    release = f"/opt/edgeagent/releases/{first.slot}"
+    places.etc.mkdir(parents=True)
+    (places.etc.parent / "debian_version").write_text("13.1\n")
+    site = places.at("/var/lib/edgeagent-site")
+    options = argparse.Namespace(root=places.root, cert=None, key=None, url=[], host="hub.example.org", email="ann@example.org")
+    options.public_host, options.acme_server = "hub.example.org", ""
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "prefix", release)
+        patch.setattr(sys, "executable", f"{release}/bin/python")
+        patch.setattr(edgeagent, "__file__", f"{release}/lib/python3/site-packages/edgeagent/__init__.py")
+        made = here.of(options, site)
+        hook = acme.command(acme.Order(made.public), made.site)
+        for step in here.steps(made, None, 0.0, places.root):
+            if isinstance(step, here.Write):
+                here._do(step, places.root)
+    unit = places.units / "edgeagent-site.service"
+    unit.write_text("of 1.0")
+    for version in "1.1", "1.2":
+        board.installation.upgrade(laid(board, version), index=False)
+    assert not places.at(release).exists()
+    assert unit.read_text() == (ROOT / "systemd/edgeagent-site.service").read_text()
+    texts = [path.read_text() for path in places.at("/etc").rglob("*") if path.is_file()]
+    named = set(re.findall(r"/opt/edgeagent/[^\s;'\"]+", " ".join([*texts, *hook])))
+    assert {Path(name).name for name in named} >= {"edgeagent", "python", "web"}
+    for name in named - {"/opt/edgeagent/trial"}:
+        assert name.startswith("/opt/edgeagent/current/") and places.at(name).exists(), name
+    assert (places.current / "bin/python").read_text() == "1.2"
+
+    board.installation.uninstall(purge=True)
+    assert not [path for path in places.units.iterdir() if path.name.startswith("edgeagent")]
+    assert "mosquitto.service.d" in [path.name for path in places.units.iterdir()]
+
+
+class Told(Steps):
+    """Steps that answer as `systemctl show` would."""
+
+    def __init__(self, places: Places, told: dict[str, str]) -> None:
+        super().__init__(places)
+        self.told, self.ran = told, list[str]()
+
+    def run(self, argv: Sequence[str], **more: Any) -> str:
+        if argv[1] != "show":
+            self.ran.append(" ".join(argv[1:]))
+        return self.told.get(f"{argv[-1].partition('.')[0]} {argv[3].partition('=')[2]}", "") if argv[1] == "show" else ""
+
+
+@pytest.mark.parametrize(
+    ("state", "since", "restarted", "steady"),
+    [("active", 1, True, False), ("activating", 0, True, True), ("inactive", 0, False, True), ("", 0, False, True)],
+)
+def test_the_service_of_a_site_begins_anew_with_the_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, since: int, restarted: bool, steady: bool
+) -> None:
+    monkeypatch.setattr(Places, "live", True)
+    monkeypatch.setattr(service, "_STEADY_S", 0.01 if steady else 60.0)  # it is seen at once
+    monkeypatch.setattr(service, "_POLL_S", 0.001)
+    places = Places(tmp_path)
+    if state:
+        places.units.mkdir(parents=True)
+        (places.units / "edgeagent-site.service").touch()
+    told = {"edgeagent ActiveState": "active", "edgeagent-site ActiveState": state}
+    told["edgeagent-site ActiveEnterTimestampMonotonic"] = str(since)
+    steps = Told(places, told)
+    systemd = service.Systemd(steps)
+    systemd.restart()
+    assert steps.ran == ["restart edgeagent.service", *(["restart edgeagent-site.service"] if restarted else [])]
+    told["edgeagent-site ActiveState"] = "failed"  # by the release that is tried; or it had failed before
+    assert systemd.steady() is steady
+    steps.ran.clear()
+    systemd.restart()  # going back
+    assert steps.ran == ["restart edgeagent.service", *(["restart edgeagent-site.service"] if restarted else [])]
 
 
 def test_a_wheel_of_another_hash_is_not_installed(board: Board) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 from typing import Any
 
 import pytest
@@ -11,7 +13,9 @@ import pytest
 from edgeagent.orders.store import Store
 from edgeagent.wire import orders as o
 from edgeagent.wire import seal
+from edgeagent_provisioning.site_orders import SiteOrders
 from tests.orders.pair import SETTINGS, World
+from tests.provisioning.common import NOW, certified
 
 VERSION = o.settings_version(SETTINGS)
 OTHER = {"cameras": {"back": {"driver": "test-pattern"}}}
@@ -33,6 +37,37 @@ async def test_a_site_and_its_board_understand_each_other(world: World) -> None:
         await asyncio.sleep(1)
         assert gate.runs == 2 and gate.restarts == ["the site wants it"]
     assert all(row["body"] == "" for row in world.site.registry.rows("SELECT body FROM orders"))
+
+
+async def test_a_board_that_came_while_its_site_was_away_says_it_again(world: World) -> None:
+    """Else it would stay `planned`, and could be given no orders, until it connects the next time."""
+    gate = world.add("gate")
+
+    def stands(state: str) -> None:
+        with world.site.registry.transaction() as connection:
+            connection.execute("UPDATE boards SET state = ?, enrolled_at = ?", (state, NOW))
+
+    async def asked() -> list[str]:
+        world.orders = SiteOrders(world.site)  # its service begins
+        world.orders.up("gate", gate.epoch, True, missed=True)
+        world.orders.up("gate", gate.epoch, True)
+        await asyncio.sleep(5)
+        return [row["state"] for row in world.site.registry.rows("SELECT state FROM orders WHERE kind = 'ping'")]
+
+    stands("planned")
+    gate.boot()
+    world.to_site.clear()
+    async with world.running():
+        assert await asked() == ["done"]
+        (row,) = world.site.registry.rows("SELECT heard FROM fleet")
+        assert row["heard"] > 0
+        stands("active")
+        assert await asked() == ["done"]  # and no more
+        certified(world.site, "gate", NOW + 1)
+        assert await asked() == ["done", "done"]
+        with world.site.registry.transaction() as connection:
+            connection.execute("UPDATE certificates SET used_at = issued_at")
+        assert await asked() == ["done", "done"]
 
 
 async def test_settings_that_work_take_effect(world: World) -> None:
@@ -297,3 +332,29 @@ async def test_an_upgrade_that_was_cut_off_is_told_and_makes_room_for_another(wo
         assert fetched == ["1.1"]
         await asyncio.sleep(60)
         assert world.look(order).state == "begun"  # root is at it
+
+
+async def test_a_full_disk_ends_no_agent_and_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = world.add("gate")
+    gate.boot()
+
+    def full(store: Store) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async with world.running():
+        await world.until_done(world.give("gate", "ping"))
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "save", full)
+            assert (await world.until_done(world.give("gate", "logs", lines=1))).data == "line\n"
+            for kind in "restart", "transfer":
+                order = await world.until_done(world.give("gate", kind))
+                assert (order.state, order.code) == ("failed", 507) and "No space left on device" in order.text
+            await asyncio.sleep(5)
+            assert gate._task and not gate._task.done() and gate.restarts == []
+        await asyncio.sleep(5)
+        assert Store(gate.state).after > 0  # what could not be written then
+        with monkeypatch.context() as patch:  # once the order's number is written, and before what is to be tried is
+            patch.setattr(Store, "keep", lambda store, record: full(store))
+            assert (await world.until_done(world.settings("gate"))).code == 507
+        assert (await world.until_done(world.settings("gate"))).state == "done"
+        assert gate.restarts == [f"to try version {VERSION} of the settings"]

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from edgeagent.config import Config, Drivers, load
-from edgeagent.core.orders import MAX_STARTS, Record, Tried
+from edgeagent.core.orders import FIRST, MAX_STARTS, Record, Tried
 from edgeagent.errors import EdgeAgentError, PeerError
 from edgeagent.install.places import Places
 from edgeagent.orders.logbook import Logbook
-from edgeagent.orders.starting import ended, load_settings, start
+from edgeagent.orders.starting import ended, left, load_settings, start
 from edgeagent.orders.store import Store
 from edgeagent.orders.upgrade import fetch, upgraded
 from edgeagent.wire.orders import Upgrade, settings_version
@@ -47,6 +49,29 @@ def test_first_settings_are_tried_once(tmp_path: Path, read: Callable[[Path | st
         assert started.trial.record.tried.starts == number
     assert list(start(Store(tmp_path), None, "gate", read, FRONT).config.devices) == ["board"]  # they never got well
     assert list(start(Store(tmp_path), None, "gate", read, FRONT).config.devices) == ["board"]
+
+
+def test_an_end_in_order_counts_as_no_start(tmp_path: Path, read: Callable[[Path | str], Config]) -> None:
+    for _ in range(MAX_STARTS + 1):
+        store = Store(tmp_path)
+        started = start(store, None, "gate", read, FRONT)
+        assert list(started.config.cameras) == ["front"]
+        left(store, started.trial)
+    assert Store(tmp_path).record.tried == Tried(Store(tmp_path).lay(FRONT), FIRST)
+
+
+def test_what_is_to_be_tried_waits_for_room_on_the_disk(
+    tmp_path: Path, read: Callable[[Path | str], Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(store: Store) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "save", full)
+        for _ in range(MAX_STARTS + 1):
+            started = start(Store(tmp_path), None, "gate", read, FRONT)
+            assert list(started.config.devices) == ["board"] and "No space left on device" in started.problem
+    assert list(start(Store(tmp_path), None, "gate", read, FRONT).config.cameras) == ["front"]
 
 
 def test_why_a_run_ended_is_told_with_what_is_taken_back(tmp_path: Path, read: Callable[[Path | str], Config]) -> None:

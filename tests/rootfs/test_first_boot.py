@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,6 +20,7 @@ from edgeagent_provisioning import claims, prepare, wheelhouse
 from edgeagent_provisioning.csv_import import Row
 from edgeagent_provisioning.planning import plan
 from edgeagent_provisioning.site import Site
+from tests.provisioning.brokers import SiteBroker
 from tests.provisioning.test_prepare import partition
 from tests.rootfs.board import PYTHON, Board, wheels
 from tests.support.broker import free_port
@@ -31,6 +35,7 @@ WIFI = {"ssid": "Lab", "psk": "correct horse"}
 def test_first_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require("root")
     require("mmdebstrap")
+    require("mosquitto")
     machine, service, page = os.uname().machine, free_port(), free_port()
     kept = wheels(wheelhouse.lock_text())
     with monkeypatch.context() as patch:  # what is kept was checked against the lock, and is checked again
@@ -38,12 +43,13 @@ def test_first_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         patch.setenv("PIP_FIND_LINKS", str(kept))
         house = wheelhouse.make(tmp_path / "house", machine=machine, pythons=[PYTHON]).folder
 
-    url = f"https://127.0.0.1:{service}"
-    with Site.create(
-        tmp_path / "site", "home", "correct horse battery", time.time(), urls=[url], brokers=["mqtts://127.0.0.1:1"]
-    ) as site:
+    url, now = f"https://127.0.0.1:{service}", time.time()
+    with (
+        Site.create(tmp_path / "site", "home", "correct horse battery", now, urls=[url]) as site,
+        SiteBroker(site, now, hosts=("127.0.0.1",)),
+    ):
         camera = {"gate": {"driver": "test-pattern", "size": "320x180", "fps": 10}}
-        token = plan(site, Row(0, "porch", cameras=camera, wifi=WIFI), time.time()).token
+        token = plan(site, Row(0, "porch", place="Front porch", cameras=camera, wifi=WIFI), time.time()).token
         assert token
         order = prepare.Order(
             board="porch",
@@ -60,16 +66,19 @@ def test_first_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         board = Board(tmp_path / "board", boot)
         reads_the_card(board)
 
-        serve = [sys.executable, "-m", "edgeagent", "provision", "serve", "--site", str(site.folder), "--no-broker"]
+        serve = [sys.executable, "-m", "edgeagent", "provision", "serve", "--site", str(site.folder)]
         with Program([*serve, "--listen", f"127.0.0.1:{service}"]) as serving:
             said = board.run("sh /boot/firmware/edgeagent/first-boot.sh")
             assert "First boot is done." in said and "The key of the Wi-Fi stays" in said
             joined = site.registry.board("porch")
             assert joined and joined.enrolled_at and serving.running
 
-    is_installed(board, Wheelhouse.open(house).slot)
-    assert holding([boot, board.at("/"), tmp_path / "board" / "run"], token.secret) == []
-    starts(board, page)
+            is_installed(board, Wheelhouse.open(house).slot)
+            assert holding([boot, board.at("/"), tmp_path / "board" / "run"], token.secret) == []
+            with started(board, page) as agent:
+                agent.wait_for(lambda: on_the_broker(site), "the site to see it, by its certificate and its own words")
+                told = ask(page, "api/hello")
+                assert (told["title"], [each["name"] for each in told["cameras"]]) == ("Front porch", ["gate"])
 
 
 def reads_the_card(board: Board) -> None:
@@ -111,8 +120,14 @@ def holding(folders: list[Path], secret: str) -> list[Path]:
     return [path for path in files if path.suffix not in {".whl", ".so", ".pyc"} and secret.encode() in path.read_bytes()]
 
 
-def starts(board: Board, page: int) -> None:
-    """By the line of the unit, as the unit's user, with what systemd gives it."""
+def on_the_broker(site: Site) -> bool:
+    board = site.registry.board("porch")
+    return board is not None and board.state == "active" and board.online
+
+
+@contextlib.contextmanager
+def started(board: Board, page: int) -> Iterator[Program]:
+    """By the line of the unit, as the unit's user, with what systemd gives it; once it is healthy."""
     unit = board.at("/etc/systemd/system/edgeagent.service").read_text()
     command = unit.partition("\nExecStart=")[2].partition("\n")[0]
     env = f"STATE_DIRECTORY=/var/lib/edgeagent EDGEAGENT_HTTP__LISTEN=127.0.0.1:{page}"
@@ -120,9 +135,14 @@ def starts(board: Board, page: int) -> None:
 
         def healthy() -> bool:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{page}/healthz", timeout=10) as answer:
-                    return bool(answer.status == 200)
+                return bool(ask(page, "healthz"))
             except OSError:
                 return False
 
         agent.wait_for(healthy, "the agent to be healthy")
+        yield agent
+
+
+def ask(page: int, path: str) -> Any:
+    with urllib.request.urlopen(f"http://127.0.0.1:{page}/{path}", timeout=10) as answer:
+        return json.load(answer)
