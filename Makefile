@@ -75,7 +75,7 @@ node_modules/.stamp: package-lock.json
 	@touch $@
 
 # The run lock is made under the constraints of the other, so that tests run what boards run. It is what boards install and installers'
-# machines, so it holds what reads and writes codes, too: 11 MB of a release's 230.
+# machines, so it holds what reads and writes codes, too: 11 MB of a release's 300.
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links --extra demo --extra join --extra site --group pyproject.toml:build pyproject.toml
 lock: dev-env

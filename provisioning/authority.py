@@ -11,7 +11,7 @@ Everything is P-256. Time is an argument, in Unix seconds. The root's key is nee
 
 from __future__ import annotations
 
-__all__ = ["BOARD_LIFE_S", "CRL_LIFE_S", "DAY_S", "Authority", "Issued", "crl_number", "issuer_id", "pin_of"]
+__all__ = ["BOARD_LIFE_S", "CRL_LIFE_S", "DAY_S", "Authority", "Issued", "crl_number", "crl_serials", "issuer_id", "pin_of"]
 
 import base64
 import contextlib
@@ -84,9 +84,18 @@ class Authority:
     def _key(self) -> EllipticCurvePrivateKey:
         path = self._folder / "issuing.key"
         key = private_key(path)
+        if (
+            key.public_key() != self.issuing.public_key() and path.exists()
+        ):  # `site rotate-ca` writes a new one beside the credential
+            key = keyfiles.load_key(keyfiles.read_private(path), path)
         if key.public_key() != self.issuing.public_key():
             raise EdgeAgentError(f"{path} does not belong to issuing.crt: restore both from the same backup.")
         return key
+
+    @property
+    def signs(self) -> bool:
+        """Whether the issuing key is here; else it is a credential of the service alone."""
+        return _credential(path := self._folder / "issuing.key") is not None or path.exists()
 
     @property
     def root_pin(self) -> str:
@@ -226,6 +235,13 @@ def crl_number(data: bytes) -> int:
     return max(numbers)
 
 
+def crl_serials(data: bytes) -> set[str]:
+    """Serials (hexadecimal) of the CRLs in PEM."""
+    from cryptography import x509
+
+    return {f"{entry.serial_number:x}" for part in data.split(_CRL)[1:] for entry in x509.load_pem_x509_crl(_CRL + part)}
+
+
 def create(
     site: str, root_key: EllipticCurvePrivateKey, now: float
 ) -> tuple[x509.Certificate, x509.Certificate, EllipticCurvePrivateKey]:
@@ -319,10 +335,20 @@ def private_key(path: Path) -> EllipticCurvePrivateKey:
     Raises:
         EdgeAgentError: There is none, it is damaged, or others may read it.
     """
-    credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", "")) / path.name
-    if os.environ.get("CREDENTIALS_DIRECTORY") and credential.is_file():
+    if credential := _credential(path):
         return keyfiles.load_key(credential.read_bytes(), credential)  # systemd sees to who may read it
+    if path.name == "issuing.key" and not path.exists():
+        raise EdgeAgentError(
+            f"{path} is not here. Where it is a credential of the site's service, put it back for this command "
+            "(docs/installing.md, 5); else restore the site from a backup."
+        )
     return keyfiles.load_key(keyfiles.read_private(path), path)
+
+
+def _credential(path: Path) -> Path | None:
+    """What systemd has given this process instead of the file, if it has."""
+    given = os.environ.get("CREDENTIALS_DIRECTORY")
+    return Path(given) / path.name if given and (Path(given) / path.name).is_file() else None
 
 
 def p256(key: object) -> EllipticCurvePublicKey:

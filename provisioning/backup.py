@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = ["Found", "read", "restore", "write"]
 
+import gzip
 import io
 import json
 import secrets
@@ -15,6 +16,7 @@ import shutil
 import sqlite3
 import tarfile
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from edgeagent.errors import EdgeAgentError
-from edgeagent_provisioning import keyfiles, rights
+from edgeagent_provisioning import held, keyfiles, rights
 from edgeagent_provisioning.site import Site, move, new_folder
 
 if TYPE_CHECKING:
@@ -30,10 +32,13 @@ if TYPE_CHECKING:
 
 _ROUNDS = 250_000  # of PBKDF2-HMAC-SHA512
 _MAX_BYTES = 1_000_000_000
+_MAX_FILES = 10_000
+_MAX_HEADER = 65_536  # ours have none; a long name takes one
 _OMITTED = {"cards", "labels", "staged"}
 _DATABASE = "registry.sqlite3"
 _MANIFEST = "backup.json"
 _DAMAGED = "The backup is damaged: take another one."
+_TOO_LARGE = "The backup holds more than a site has: take another one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ def write(site: Site, path: Path, now: float, passphrase: str | None) -> int:
     sealed = _sealed(data, protection) if protection else data
     try:
         with rights.as_root():
-            keyfiles.write_private(path, sealed)
+            held.write_private(path, sealed)
     except OSError as error:
         raise EdgeAgentError(f"{path} cannot be written: {error.strerror or error}.") from None
     with site.registry.transaction() as connection:
@@ -95,25 +100,53 @@ def read(data: bytes, passphrase: str | None) -> Found:
         data = _opened(data, passphrase.encode())
     files: dict[str, bytes] = {}
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as tar:
+        plain = _unpacked(data)
+        with tarfile.open(fileobj=_Headers(plain), mode="r:") as tar:
             for member in tar:
                 path = PurePosixPath(member.name)
                 # Nothing is unpacked by tarfile itself, whose filters Python 3.11.2 does not have.
-                if not member.isreg() or path.is_absolute() or ".." in path.parts or not 1 <= len(path.parts) <= 4:
+                if (
+                    member.issparse()
+                    or not member.isreg()
+                    or path.is_absolute()
+                    or ".." in path.parts
+                    or not 1 <= len(path.parts) <= 4
+                ):
                     raise EdgeAgentError(_DAMAGED)
                 if path.parts[0] in _OMITTED:  # `staged` would be carried out by `Site.open`, wherever it says that files go
                     raise EdgeAgentError(_DAMAGED)
-                if (total := sum(map(len, files.values())) + member.size) > _MAX_BYTES:
-                    raise EdgeAgentError(f"The backup holds {total} bytes, more than a site has.")
-                content = tar.extractfile(member)
-                files[str(path)] = content.read() if content else b""
+                files[str(path)] = content = plain[member.offset_data : member.offset_data + member.size]
+                if len(content) < member.size:
+                    raise EdgeAgentError(_DAMAGED)
+                if len(files) > _MAX_FILES:
+                    raise EdgeAgentError(_TOO_LARGE)
         manifest = json.loads(files.pop(_MANIFEST))
         found = Found(str(manifest["site"]), int(manifest["at"]), files)
-    except (tarfile.TarError, OSError, EOFError, KeyError, ValueError, TypeError):
+    except (tarfile.TarError, OSError, EOFError, KeyError, ValueError, TypeError, zlib.error):
         raise EdgeAgentError(_DAMAGED) from None
     if {"site.json", "root.crt", "issuing.crt", _DATABASE} - files.keys():
         raise EdgeAgentError(_DAMAGED)
     return found
+
+
+def _unpacked(data: bytes) -> bytes:
+    most = min(_MAX_BYTES, 50_000_000 + 50 * len(data))  # files of a site shrink to a tenth at best
+    plain = bytearray()
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        while part := file.read(1 << 20):
+            plain += part
+            if len(plain) > most:
+                raise EdgeAgentError(_TOO_LARGE)
+    return bytes(plain)
+
+
+class _Headers(io.BytesIO):
+    """What tarfile finds its way by: headers, of which none is large. It would copy one of any size, and decode that."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or not 0 <= size <= _MAX_HEADER:
+            raise EdgeAgentError(_DAMAGED)
+        return super().read(size)
 
 
 def restore(found: Found, folder: Path, now: float, *, cancel_claims: bool = False) -> Site:

@@ -23,6 +23,8 @@ from edgeagent.wire import enrolment as e
 from edgeagent.wire import topics
 from edgeagent.wire.codec import decode_up
 from edgeagent.wire.orders import SITE
+from edgeagent_provisioning.broker import mosquitto
+from edgeagent_provisioning.broker.settings import Settings
 from edgeagent_provisioning.enrolling import NoHere
 from edgeagent_provisioning.fleet import Carrier
 from edgeagent_provisioning.revoking import denied
@@ -67,6 +69,7 @@ class BrokerSide:
         self._presence: dict[str, bool] = {}
         self._heard: set[str] = set()
         self._heard_by = math.inf
+        self._leaving: dict[str, tuple[float, list[str]]] = {}
         self._carrier = Carrier(site, self._publish, service.on_thread)
         self._connection: BrokerConnection | None = None
         self._faults = FaultLog()
@@ -92,13 +95,15 @@ class BrokerSide:
             try:
                 options = await self._service.on_thread(self._options)
                 options = dataclasses.replace(options, max_pending=_PENDING, max_pending_bytes=_PENDING_BYTES)
+                self._heard, self._heard_by = set(), math.inf  # before: what is retained may come while it is being opened
                 connection = await BrokerConnection.open(options, None, self._filters, self._received)
             except (BrokerError, EdgeAgentError, OSError) as error:
                 if self._faults.fault(str(error), began):
                     _log.warning("%s", error)
             else:
                 self._connection = connection
-                self._heard, self._heard_by = set(), asyncio.get_running_loop().time() + _RETAINED_S
+                self._leaving.clear()
+                self._heard_by = asyncio.get_running_loop().time() + _RETAINED_S
                 self._faults.good(began)
                 _log.info("connected to the broker at %s", options.address)
                 try:
@@ -119,13 +124,16 @@ class BrokerSide:
                 with contextlib.suppress(asyncio.QueueFull):  # whoever asks asks again
                     self._queue.put_nowait((sender, payload))
             return
-        board = topic.removeprefix("ea/1/d/").removesuffix("/up")
+        board, _, what = topic.removeprefix("ea/1/d/").partition("/")
+        if board in self._leaving and what != "up":
+            self._left_behind(board, topic, payload)
+            return
         if not topics.is_name(board) or topic != topics.up(board) or (board not in self._heard and len(self._heard) >= _BOARDS):
             return  # nothing that we asked the broker for
         with contextlib.suppress(PeerError):
             self._presence[board] = decode_up(payload).up == 1
             self._heard.add(board)
-        self._carrier.up(board, payload)
+        self._carrier.up(board, payload, missed=retained)
 
     async def _serve(self) -> None:
         while True:
@@ -169,21 +177,50 @@ class BrokerSide:
                 _log.error("%s", error)
 
     async def _tidy(self) -> None:
-        """Take back what revoked boards have retained: they are denied that themselves, and pages would go on showing them."""
-        if not self._heard or self._connection is None:
-            return
-        for board in self._heard & set(await self._service.on_thread(lambda: denied(self._site))):
-            for topic in (topics.hello(board), topics.up(board)):
+        """Take back what revoked boards have retained: they are denied that themselves, and all would go on showing them."""
+        clock = asyncio.get_running_loop().time
+        if self._heard and self._connection is not None:
+            gone, home = await self._service.on_thread(lambda: (set(denied(self._site)), _home(self._site)))
+            for board in (self._heard & gone) - self._leaving.keys():
+                theirs = mosquitto.announcements(home, board) if home else []
+                self._leaving[board] = (clock() + _RETAINED_S, theirs)
+                self._connection.publish(topics.hello(board), "", retain=True)
+                self._connection.subscribe([topics.readings_filter(board), topics.announced(board)])
+                # We hear this ourselves, after all that is retained there.
+                self._connection.publish(topics.announced(board), "", retain=True)
+        for board in [board for board, (end, _) in self._leaving.items() if clock() > end]:  # a broker that is not ours
+            self._forgotten(board)
+
+    def _left_behind(self, board: str, topic: str, payload: bytes) -> None:
+        if topic != topics.announced(board):
+            if payload and self._connection is not None:
                 self._connection.publish(topic, "", retain=True)
-            self._heard.discard(board)
+        elif not payload:
+            self._forgotten(board)
+
+    def _forgotten(self, board: str) -> None:
+        """Its presence goes last: while that is there, whoever comes after us tidies up."""
+        _, theirs = self._leaving.pop(board)
+        self._heard.discard(board)
+        if self._connection is not None:
+            self._connection.unsubscribe([topics.readings_filter(board), topics.announced(board)])
+            for topic in (*theirs, topics.up(board)):
+                self._connection.publish(topic, "", retain=True)
 
     def _publish(self, topic: str, text: str) -> bool:
         return self._connection is not None and self._connection.publish(topic, text)
 
 
+def _home(site: Site) -> str:
+    """Where boards tell Home Assistant of themselves; "" where it has no user at the broker."""
+    settings = Settings.load(site)
+    return settings.home_prefix if settings and settings.home else ""
+
+
 def note_presence(site: Site, seen: Mapping[str, bool], now: float) -> None:
-    """Write which of these boards are online; those that the site does not know are passed over."""
-    known = {row["name"]: row for row in site.registry.rows("SELECT name, online, seen_at FROM boards")}
+    """Write which of these boards are online; revoked ones and those that the site does not know are passed over."""
+    query = "SELECT name, online, seen_at FROM boards WHERE state != 'revoked'"  # what these have retained may still say so
+    known = {row["name"]: row for row in site.registry.rows(query)}
     changes = []
     for name, online in seen.items():
         row = known.get(name)

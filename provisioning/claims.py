@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["LIFE_S", "admit", "approve", "cancel", "claim_for", "mint", "mint_bulk", "refuse", "serial_of"]
+__all__ = [
+    "LIFE_S",
+    "admit",
+    "approve",
+    "cancel",
+    "cancel_bulk",
+    "claim_for",
+    "mint",
+    "mint_bulk",
+    "no_claim",
+    "refuse",
+    "serial_of",
+]
 
 import dataclasses
 import re
@@ -94,7 +106,7 @@ def claim_for(site: Site, token: Token) -> Claim:
     """
     if not token.secret:
         raise EdgeAgentError(
-            f"The claim of {token.board or token.prefix} has been used: `edgeagent provision add --new-claim` makes another."
+            f"The claim of {token.board or token.prefix} has been used or cancelled: `edgeagent provision add` makes another."
         )
     if not site.urls and not site.joining:
         raise EdgeAgentError("The site has no address yet: `edgeagent provision site set --url https://HOST:8443`.")
@@ -109,6 +121,26 @@ def claim_for(site: Site, token: Token) -> Claim:
         ssid=wifi.get("ssid", ""),
         wifi_key=wifi.get("psk", ""),
     )
+
+
+def no_claim(board: Board) -> str:
+    """Why no claim works for a board, and what to do."""
+    if board.state == "planned":
+        return f"The claim of {board.name} has ended: `edgeagent provision add {board.name} --new-claim` makes another."
+    if board.state == "waiting":
+        return f"{board.name} waits already: `edgeagent provision approve {board.name}`."
+    why = "was revoked" if board.state == "revoked" else "is active and needs no claim"
+    first = "" if board.state == "revoked" else f"`edgeagent provision revoke {board.name}`, then "
+    again = f"{first}`edgeagent provision add {board.name} --replace`, and `edgeagent reset` on the board"
+    return f"{board.name} {why}. To take it in anew: {again}."
+
+
+def cancel_bulk(registry: Registry, connection: sqlite3.Connection, prefix: str, now: float) -> list[Token]:
+    """End the bulk claims whose boards are named so, inside a transaction: nobody comes in by them any more; which they were."""
+    found = [token for token in registry.tokens("kind = 'bulk' AND prefix = ? AND cancelled_at IS NULL", prefix) if token.secret]
+    for token in found:
+        connection.execute("UPDATE tokens SET cancelled_at = ?, secret = '' WHERE id = ?", (int(now), token.id))
+    return found
 
 
 def cancel(registry: Registry, connection: sqlite3.Connection, board: str, now: float, *, used: bool = False) -> int:

@@ -54,9 +54,7 @@ def claim_code(site: Site, name: str, now: float, *, wifi: bool = True) -> Code:
     if token is None:
         if board is None:
             raise EdgeAgentError(f"There is no board and no bulk claim {name}: `edgeagent provision add {name}` plans one.")
-        if board.state != "planned":
-            raise EdgeAgentError(f"{name} is {board.state} and needs no claim.")
-        raise EdgeAgentError(f"The claim of {name} has ended: `edgeagent provision add {name} --new-claim` makes another.")
+        raise EdgeAgentError(claims.no_claim(board))
     claim = claims.claim_for(site, token)
     if not wifi:
         claim = dataclasses.replace(claim, ssid="", wifi_key="")

@@ -6,7 +6,7 @@ Columns, by the names in the first row, in any order; only `name` must be there:
     serial   of the hardware
     cameras  `front:picamera2 yard:v4l2` (name:driver), or JSON as `cameras:` of the agent's configuration
     drivers  the same for `devices:`
-    wifi     `SSID:key`, or JSON {"ssid": …, "psk": …}
+    wifi     `SSID:key`, `SSID:` for an open network, or JSON {"ssid": …, "psk": …}
     place    any text
     tags     names, with spaces between
 
@@ -242,12 +242,15 @@ def _wifi(cell: str, wrong: Callable[[str], None]) -> dict[str, str] | None:
         found = _json(cell, wrong)
         if found is None:
             return None
-        if not found.keys() <= {"ssid", "psk"} or not all(isinstance(value, str) for value in found.values()):
-            wrong('write JSON like {"ssid": "Home", "psk": "…"}')
+        if found.keys() != {"ssid", "psk"} or not all(isinstance(value, str) for value in found.values()):
+            wrong('write JSON like {"ssid": "Home", "psk": "…"}, with "psk": "" for an open network')
             return None
         ssid, psk = found.get("ssid", ""), found.get("psk", "")
     else:
-        ssid, _, psk = cell.partition(":")
+        ssid, colon, psk = cell.partition(":")
+        if not colon:
+            wrong("has no key: write SSID:key, or SSID: with nothing after it for an open network")
+            return None
     # Nothing of the cell is repeated: it holds the key.
     if not 1 <= len(ssid.encode("utf-8", "replace")) <= 32 or not ssid.isprintable():
         wrong("the network's name must have 1 to 32 bytes: write SSID:key")

@@ -37,7 +37,7 @@ from edgeagent_provisioning import cli, keyfiles
 from edgeagent_provisioning import settings as desired
 from edgeagent_provisioning.site import Site
 
-_AGENT = (sys.executable, "-m", "edgeagent")
+_AGENT = (sys.executable, "-P", "-m", "edgeagent")  # -P: no code from the folder that one happens to be in
 _CAMERA = {"test": {"driver": "test-pattern", "size": "320x180", "fps": 5, "bitrate": "200k"}}
 _BOARDS = (
     ("gate", "Front gate", "outside"),
@@ -54,11 +54,12 @@ _LEAVE_S = 10.0
 _REFUSED_S = 2.0
 
 
-def run(*, once: bool) -> int:
+def run(*, once: bool, as_json: bool = False) -> int:
     """Show it; 0 if all went well.
 
     Args:
         once: End by itself, else at Ctrl-C.
+        as_json: Print for machines what there is and what did not go well, once all was shown; the rest goes to stderr.
 
     Raises:
         EdgeAgentError: There is no Mosquitto, or something of it did not come up.
@@ -67,11 +68,15 @@ def run(*, once: bool) -> int:
     if broker is None:
         raise EdgeAgentError("This demo needs Mosquitto: sudo apt-get install mosquitto")
     before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    out = sys.stdout
+    aside = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
     try:
-        with tempfile.TemporaryDirectory(prefix="edgeagent-demo-") as folder, contextlib.ExitStack() as begun:
+        with aside, tempfile.TemporaryDirectory(prefix="edgeagent-demo-") as folder, contextlib.ExitStack() as begun:
             demo = _Demo(Path(folder), broker, begun)
             try:
                 demo.show()
+                if as_json:
+                    print(json.dumps(demo.told(), indent=2), file=out, flush=True)
                 if not once:
                     demo.stay()
             finally:
@@ -127,7 +132,7 @@ class _Demo:
         self._begun.callback(_end, boards)
         for board in boards:
             board.begin()
-        self._await("all boards on the broker", lambda: all(board["online"] for board in self._list()))
+        self._await("all boards on the broker", lambda: all(board["online"] for board in self._list().values()))
         self._type("list")
         for name in self._pages:
             self._await(f"the page of {name}", functools.partial(self._at_broker, name))
@@ -149,6 +154,9 @@ class _Demo:
         for name, _, tag in _BOARDS:
             if tag == _TAG:
                 self._await(f"the new title at {name}", functools.partial(self._told, name))
+        self._await(
+            "the boards being back", lambda: all(told["online"] or told["state"] == "revoked" for told in self._list().values())
+        )
         self._type("list")
 
     def stay(self) -> None:
@@ -163,6 +171,11 @@ class _Demo:
         with contextlib.suppress(KeyboardInterrupt):
             while True:
                 time.sleep(3_600)
+
+    def told(self) -> dict[str, Any]:
+        """For machines. What is there ends with the demo."""
+        boards = [{"name": name, **told, "page": f"http://127.0.0.1:{self._pages[name]}/"} for name, told in self._list().items()]
+        return {"site": str(self._site), "boards": boards, "problems": self._wrong}
 
     def end(self) -> int:
         """End what was begun, and say what did not go well."""
@@ -214,9 +227,9 @@ class _Demo:
         if process.poll() is not None:
             raise EdgeAgentError("The site's service has ended; the lines above say why.")
 
-    def _list(self) -> list[dict[str, Any]]:
+    def _list(self) -> dict[str, dict[str, Any]]:
         with Site.open(self._site) as site:
-            return [{"online": board.online, "state": board.state} for board in site.registry.boards()]
+            return {board.name: {"state": board.state, "online": board.online} for board in site.registry.boards()}
 
     def _steady(self, board: str) -> bool:
         """Whether a board is through with trying settings."""
@@ -338,7 +351,7 @@ def _end(boards: Sequence[_Board]) -> None:
 
 
 def _begun(command: Sequence[str], log: IO[bytes] | int) -> subprocess.Popen[bytes]:
-    """In a session of its own: the terminal's Ctrl-C is for us, who end it in order."""
+    """In a session of its own: the terminal's Ctrl-C is for us, who end it in order. In no folder that others may write to."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EDGEAGENT_")}
     return subprocess.Popen(
         command,
@@ -346,6 +359,7 @@ def _begun(command: Sequence[str], log: IO[bytes] | int) -> subprocess.Popen[byt
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
+        cwd="/",
         start_new_session=True,
     )
 

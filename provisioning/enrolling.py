@@ -13,9 +13,6 @@ from __future__ import annotations
 __all__ = ["Doors", "Enrolling", "Event", "JoiningUser", "NoHere", "joining_users"]
 
 import dataclasses
-import functools
-import hashlib
-import json
 import secrets
 import sqlite3
 import threading
@@ -25,18 +22,18 @@ from typing import Literal, TypeAlias
 
 from edgeagent.core.ratelimit import KeyedBuckets, Rate
 from edgeagent.errors import EdgeAgentError, PeerError
-from edgeagent.wire import claim as c
 from edgeagent.wire import enrolment as e
 from edgeagent.wire import seal
-from edgeagent.wire.orders import SITE, Here, decode_report, settings_version
+from edgeagent.wire.orders import SITE, Here, decode_report
 from edgeagent_provisioning import claims
+from edgeagent_provisioning.issuing import Issuing, key_of
+from edgeagent_provisioning.joining_users import JoiningUser, joining_users
 from edgeagent_provisioning.registry import Board, Certificate, Token
-from edgeagent_provisioning.site import Site, pem
+from edgeagent_provisioning.site import Site
 
 Doors: TypeAlias = Literal["https", "mqtt"]
 _WRONG = Rate(1, 10)  # wrong seals of one source: so many a second, so many at once
 _LINES = Rate(0.2, 20)
-_ISSUED = Rate(1 / 300, 20)  # certificates for one board: whoever has stolen one shall not fill the registry and the CRL
 _APPROVAL_S = 30.0
 _ASK_NEW = "ask the installer for a new claim (edgeagent provision add --new-claim)"
 
@@ -77,13 +74,12 @@ class Enrolling:
     ) -> None:
         self._site = site
         self._clock = clock
-        self._settings = settings
+        self._issuing = Issuing(site, clock, settings)
         self._told = told
         self._changed = changed
         self._sources = KeyedBuckets(_WRONG)
         self._tokens = KeyedBuckets(_WRONG)
         self._lines = KeyedBuckets(_LINES)
-        self._issued = KeyedBuckets(_ISSUED, 20_000)
         self._lock = threading.Lock()
         self._nobody = secrets.token_urlsafe(16)
         self._sig = seal.p256(site.keys["sig"])
@@ -216,7 +212,7 @@ class Enrolling:
         if token is None:  # somebody has guessed what this process made up for nobody
             return self._wrong(source, token_id, now)
         try:
-            key = self._key_of(request.csr, token.board)
+            key = key_of(request.csr, token.board)
             reply, event, changed = self._admitted(token_id, request, key, now, door)
         except _NotYet as wait:
             self._told(wait.event)
@@ -267,7 +263,7 @@ class Enrolling:
                 board = dataclasses.replace(
                     board, id_jwk=id_jwk, id_thumbprint=thumbprint, enc_jwk=enc_jwk, enrolled_at=board.enrolled_at or int(now)
                 )
-                certificate, chain, fresh = self._certificate(connection, board, key, now)
+                certificate, chain, fresh = self._issuing.certificate(connection, board, key, now)
                 registry.save_board(connection, board)
                 if fresh:
                     registry.audit(
@@ -279,7 +275,7 @@ class Enrolling:
                 "The site knows of this board and waits for somebody to approve it.",
                 Event("waiting", waits.name, f"{waits.name} waits ({who}): edgeagent provision approve {waits.name}", now),
             )
-        reply = self._reply(board, certificate, chain, request.nonce)
+        reply = self._issuing.reply(board, certificate, chain, request.nonce)
         what = f"{board.name} has its certificate, by {'HTTPS' if door == 'https' else 'MQTT'}."
         return reply, Event("enrolled" if fresh else "again", board.name, what, now), changed
 
@@ -315,14 +311,14 @@ class Enrolling:
         except PeerError as error:
             return e.plain_refusal(error.code, error.message)
         try:
-            key = self._key_of(request.csr, name)
+            key = key_of(request.csr, name)
             with registry.transaction() as connection:
                 board = registry.board(name)
                 if board is None or board.state == "revoked":
                     raise PeerError(410, f"{name} has been revoked by its site: `edgeagent reset`, then enrol it with a new claim.")
                 if board.state == "waiting":
                     raise PeerError(202, "The site waits for somebody to approve this board.")
-                certificate, chain, fresh = self._certificate(connection, board, key, now)
+                certificate, chain, fresh = self._issuing.certificate(connection, board, key, now)
                 registry.save_board(connection, dataclasses.replace(board, seen_at=int(now)))
                 if fresh:
                     registry.audit(connection, now, "renew", name, certificate=certificate.serial)
@@ -331,7 +327,7 @@ class Enrolling:
             return e.reply_to_renew(e.Refused(nonce=request.nonce, code=error.code, message=error.message), self._sig)
         if fresh:
             self._told(Event("renewed", name, f"{name} has a new certificate.", now))
-        return e.reply_to_renew(self._reply(board, certificate, chain, request.nonce), self._sig)
+        return e.reply_to_renew(self._issuing.reply(board, certificate, chain, request.nonce), self._sig)
 
     def _rotated(self, connection: sqlite3.Connection, used: Certificate, now: float) -> bool:
         """Revoke what `rotate` was about, now that a newer certificate is in use."""
@@ -353,88 +349,7 @@ class Enrolling:
         self._site.registry.audit(connection, now, "rotated", used.board, certificate=used.serial, revoked=done.rowcount)
         return done.rowcount > 0
 
-    # Parts
-
-    def _key_of(self, csr: str, name: str | None) -> object:
-        """The public key of a CSR, once it has been seen to be fit.
-
-        Raises:
-            PeerError: 422, it is not: damaged, not signed by its key, a weak key, another name.
-        """
-        from cryptography import x509
-        from cryptography.hazmat.primitives.asymmetric import ec
-        from cryptography.x509.oid import NameOID
-
-        try:
-            request = x509.load_pem_x509_csr(csr.encode())
-            key = request.public_key()
-            valid = request.is_signature_valid
-            names = [str(part.value) for part in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-        except Exception:  # whatever a stranger sends
-            raise PeerError(422, "The certificate request cannot be read.") from None
-        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-            raise PeerError(422, "The certificate request has another kind of key than P-256.")
-        if not valid:
-            raise PeerError(422, "The certificate request is not signed by its own key.")
-        if names and names != [name]:
-            raise PeerError(422, "The certificate request is for another name; the site gives names, not the board.")
-        return key
-
-    def _certificate(self, connection: sqlite3.Connection, board: Board, key: object, now: float) -> tuple[Certificate, str, bool]:
-        """A certificate for this key: the one it has, where the site still issues so, or a new one; and what stands above.
-
-        Raises:
-            PeerError: 409, it is the key of a revoked certificate: whoever had recorded a request by which it was certified, as
-                the broker can, would undo the revocation; 429.
-        """
-        from cryptography.hazmat.primitives.asymmetric import ec
-        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-        registry, authority = self._site.registry, self._site.authority
-        assert isinstance(key, ec.EllipticCurvePublicKey)
-        digest = hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
-        before = registry.certificates("board = ? AND tls_key = ?", board.name, digest)
-        if any(old.revoked_at is not None for old in before):
-            raise PeerError(409, "A certificate for this key was revoked: make another (`edgeagent reset` on a board that enrols).")
-        for old in before:
-            if old.issuer == authority.issuer and now < old.issued_at + (old.not_after - old.issued_at) / 2:
-                return old, pem(authority.issuing), False
-        with self._lock:
-            if self._issued.take(board.name, self._clock()):
-                raise PeerError(
-                    429, f"{board.name} has had many certificates in a short time; it gets the next one in some minutes."
-                )
-        issued = authority.issue_board(board.name, key, now)
-        made = Certificate(issued.serial, board.name, int(now), issued.not_after, issued.pem, issued.issuer)
-        registry.save_certificate(connection, made)
-        connection.execute("UPDATE certificates SET tls_key = ? WHERE serial = ?", (digest, made.serial))
-        return made, issued.chain, True
-
-    def _reply(self, board: Board, certificate: Certificate, chain: str, nonce: str) -> e.Enrolled:
-        site = self._site
-        return e.Enrolled(
-            nonce=nonce,
-            device=board.name,
-            certificate=certificate.pem,
-            chain=chain,
-            roots=site.authority.roots_pem,
-            brokers=list(site.brokers),
-            services=list(site.urls),
-            joining=[site.joining] if site.joining else [],
-            sig=e.PublicJwk.model_validate(site.public_keys["sig"]),
-            enc=e.PublicJwk.model_validate(site.public_keys["enc"]),
-            settings=self._sealed_settings(board, nonce),
-        )
-
-    def _sealed_settings(self, board: Board, nonce: str) -> str:
-        settings = self._settings(board)
-        if settings is None or board.enc_jwk is None:
-            return ""
-        body = {"v": 1, "t": "settings", "settings": settings, "version": settings_version(settings)}
-        try:
-            return seal.seal(body, to_enc=board.enc_jwk, by_sig=self._sig, issuer=SITE, audience=board.name, epoch=nonce, number=1)
-        except PeerError:  # too large for one envelope: they follow by order
-            return ""
+    # Limits
 
     def _wrong(self, source: str, token_id: str, now: float, answer: str = "") -> str:
         """Note a wrong seal, and what to answer it with."""
@@ -453,37 +368,3 @@ class _NotYet(EdgeAgentError):
     def __init__(self, message: str, event: Event) -> None:
         super().__init__(message)
         self.event = event
-
-
-@dataclass(frozen=True, slots=True)
-class JoiningUser:
-    """A broker's user for one inbox: `ea/1/d/<name>/in/site` to read, `ea/1/v/site/in/<name>` to write."""
-
-    name: str
-    password: str = dataclasses.field(repr=False)
-
-
-def joining_users(site: Site, now: float) -> list[JoiningUser]:
-    """Whom the broker lets in to enrol or to renew, by name; none where the site has no broker for them (`Site.joining`).
-
-    One for each claim that works or whose board is not active yet, and one for each board: whichever door it came by, it may
-    reach only the broker when its certificate has run out.
-    """
-    if not site.joining:
-        return []
-    registry = site.registry
-    found = {}
-    for token in registry.tokens("secret != '' AND cancelled_at IS NULL AND expires_at > ?", int(now) - 86_400):
-        found[c.joining_user(token.id)] = c.joining_password(token.secret)
-    enc = json.dumps(site.keys["enc"])
-    members = (
-        "SELECT id_thumbprint, enc_jwk FROM boards WHERE state != 'revoked' AND id_thumbprint IS NOT NULL AND enc_jwk IS NOT NULL"
-    )
-    for row in registry.rows(members):
-        found[c.back_user(row["id_thumbprint"])] = _back_password(enc, row["enc_jwk"])
-    return [JoiningUser(name, password) for name, password in sorted(found.items())]
-
-
-@functools.lru_cache(20_000)  # the broker's files are written anew whenever a board comes
-def _back_password(enc: str, their_enc: str) -> str:
-    return c.back_password(seal.p256(json.loads(enc)), json.loads(their_enc))

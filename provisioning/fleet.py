@@ -192,14 +192,14 @@ class Carrier:
     ) -> None:
         self._site, self._publish, self._on_thread = site, publish, on_thread
         self._orders: SiteOrders | None = None
-        self._ups: dict[str, tuple[str, bool]] = {}
+        self._ups: dict[str, tuple[str, bool, bool]] = {}
         self._soon = asyncio.Event()
 
-    def up(self, board: str, payload: bytes) -> None:
-        """The broker tells a board's retained `Up`."""
+    def up(self, board: str, payload: bytes, *, missed: bool = False) -> None:
+        """The broker tells a board's retained `Up`; `missed` as in `SiteOrders.up`."""
         with contextlib.suppress(PeerError):
             told = decode_up(payload)
-            self._ups[board] = (told.epoch, told.up == 1)
+            self._ups[board] = (told.epoch, told.up == 1, missed or (board in self._ups and self._ups[board][2]))
             self._soon.set()
 
     async def report(self, board: str, payload: bytes) -> None:
@@ -234,8 +234,8 @@ class Carrier:
     def _work(self) -> list[Any]:
         orders = self._opened()
         ups, self._ups = self._ups, {}
-        for board, (epoch, online) in ups.items():
-            orders.up(board, epoch, online)
+        for board, (epoch, online, missed) in ups.items():
+            orders.up(board, epoch, online, missed=missed)
         return orders.work(time.time())
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from edgeagent.errors import EdgeAgentError
+from edgeagent.install.places import lasting
 from edgeagent_provisioning import rights
 from edgeagent_provisioning.broker.places import INCLUDED, SYSTEM
 
@@ -209,8 +210,8 @@ def of(options: argparse.Namespace, folder: Path) -> Here:
             _check_way(inside)
     return Here(
         site=inside,
-        program=Path(sys.prefix) / "bin/edgeagent",
-        web=Path(edgeagent.__file__).with_name("web"),
+        program=lasting(Path(sys.prefix) / "bin/edgeagent"),
+        web=lasting(Path(edgeagent.__file__).with_name("web")),
         host=host.lower(),
         public=(options.public_host or "").lower(),
         cert=str(options.cert.absolute()) if options.cert else "",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Done", "conflicts", "plan"]
+__all__ = ["Done", "as_planned", "conflicts", "plan"]
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,6 +63,18 @@ def conflicts(registry: Registry, rows: Sequence[Row], *, update: bool = False, 
                 hint = "give --update to change it" if board.state == "planned" else "it is active: use `edgeagent provision set`"
                 problems.append(Problem(row.number, column, f"{row.name} is planned with another value; {hint}"))
     return problems
+
+
+def as_planned(registry: Registry, row: Row, given: Collection[str]) -> Row:
+    """A row from the command line: what was not given stays as the board of that name is planned, or was.
+
+    Args:
+        given: The columns that were.
+    """
+    board = registry.board(row.name)
+    if board is None:
+        return row
+    return dataclasses.replace(row, **{column: getattr(board, column) for column in _PLANNED if column not in given})
 
 
 def plan(site: Site, row: Row, now: float, life_s: int = claims.LIFE_S, *, new_claim: bool = False, replace: bool = False) -> Done:

@@ -13,12 +13,13 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from edgeagent.core.redact import HIDDEN, is_secret_key, redact
 from edgeagent.errors import EdgeAgentError
 from edgeagent.install.wheels import digest
 from edgeagent_provisioning import cloud_init, wheelhouse
+from edgeagent_provisioning.held import Held
 
 _FOLDER = "edgeagent"
 _SPARE_BYTES = 16 << 20
@@ -149,10 +150,8 @@ def prepare(
     texts, start = _texts(card, order, index=index, machine=machine)
     for_eyes, and_these = _texts(card, masked(order), index=index, machine=machine)
     shown = {name: text.replace(_NO_KEY, HIDDEN) for name, text in (for_eyes | and_these).items()}
-    base = card.folder / _FOLDER
-    if linked := next((path for path in (base, base / "wheelhouse") if path.is_symlink()), None):
-        raise EdgeAgentError(f"{linked} is a link, and may lead anywhere: remove it.")
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, Held(card.folder) as place:
+        base = place.below(_FOLDER)
         if wheels is None:
             say("making our own wheel; the board takes the rest from the package index")
             wheels = wheelhouse.make(Path(scratch) / "wheelhouse", machine=machine, pythons=[card.python], index_only=True).folder
@@ -160,7 +159,7 @@ def prepare(
         size = sum((wheels / path).stat().st_size for path in files)
         # What lies there from before goes, or is counted as free.
         shutil.rmtree(base / "wheelhouse", ignore_errors=True)
-        free = shutil.disk_usage(card.folder).free
+        free = shutil.disk_usage(place.path).free
         if size + _SPARE_BYTES > free:
             raise EdgeAgentError(
                 f"{card.folder} has {free >> 20} MB free, and {(size + _SPARE_BYTES) >> 20} MB are needed: leave --wheelhouse out, "
@@ -168,14 +167,17 @@ def prepare(
             )
         say(f"copying {len(files)} files, {size / 1e6:.0f} MB")
         for path in files:
-            target = base / "wheelhouse" / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(wheels / path, target)
-        sums = "".join(f"{digest(base / 'wheelhouse' / path)}  {path.as_posix()}\n" for path in files)
-    _write(base / "wheelhouse" / "SHA256SUMS", sums)
-    for name, text in (texts | start).items():
-        _write(card.folder / name, text)
-    os.sync()
+            with (
+                (wheels / path).open("rb") as source,
+                _new(place.below(_FOLDER, "wheelhouse", *path.parent.parts) / path.name) as copy,
+            ):
+                shutil.copyfileobj(source, copy, 1 << 20)
+        sums = "".join(f"{digest(wheels / path)}  {path.as_posix()}\n" for path in files)
+        _write(place.below(_FOLDER, "wheelhouse") / "SHA256SUMS", sums)
+        for name, text in (texts | start).items():
+            *folders, last = Path(name).parts
+            _write((place.below(*folders) if folders else place.path) / last, text)
+        os.sync()
     return Prepared(card, shown, len(files) - 1, size)
 
 
@@ -219,7 +221,7 @@ def _texts(card: Card, order: Order, *, index: bool, machine: str) -> tuple[dict
     texts = {
         f"{_FOLDER}/card.json": json.dumps(told) + "\n",
         f"{_FOLDER}/edgeagent.yaml": f"# The first configuration of {order.board}; what the site sets later goes before it.\n"
-        + json.dumps({"device": order.board, **_runnable(order.config)}, indent=2, ensure_ascii=False)
+        + json.dumps({"device": order.board, "join": True, **_runnable(order.config)}, indent=2, ensure_ascii=False)
         + "\n",
         f"{_FOLDER}/claim.json": order.claim + "\n",
         f"{_FOLDER}/first-boot.sh": cloud_init.first_boot_script(machine),
@@ -262,11 +264,14 @@ def _foreign(folder: Path) -> bool:
 
 def _write(path: Path, text: str) -> None:
     """Whole or not at all, as far as FAT can; for the owner alone, where the file system knows owners."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)  # of a try that broke off; or a link, where others may write
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
+    with _new(new) as file:
+        file.write(text.encode())
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)
+
+
+def _new(path: Path) -> BinaryIO:
+    path.unlink(missing_ok=True)  # of a try that broke off; or a link, where others may write
+    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")

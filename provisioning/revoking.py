@@ -20,11 +20,19 @@ from edgeagent_provisioning.site import Site
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """What was taken from a board. `serials`: certificates that are in the CRL now; `again`: it had been revoked before."""
+    """What was taken from a board.
+
+    Attributes:
+        board: Its name, or the prefix of a bulk claim.
+        serials: Certificates that are in the CRL now, or as soon as the service runs (`Authority.signs`).
+        again: It had been revoked before.
+        uses: Of a bulk claim: how many boards it still took; None for a board.
+    """
 
     board: str
-    serials: tuple[str, ...]
+    serials: tuple[str, ...] = ()
     again: bool = False
+    uses: int | None = None
 
 
 def revoke(
@@ -37,7 +45,10 @@ def revoke(
 ) -> list[Revoked]:
     """End the membership of these boards, all or none; again, that changes nothing and tells the broker once more.
 
+    Where the issuing key is the service's alone, the service writes the CRL, some seconds later; the broker denies them at once.
+
     Args:
+        names: Boards; or prefixes of bulk claims, which then take no board any more.
         reason: What the audit log says.
         refresh: Brings the broker's files in line with the registry, and tells it.
 
@@ -49,6 +60,10 @@ def revoke(
     with registry.transaction() as connection:
         for name in dict.fromkeys(names):
             board = registry.board(name)
+            if board is None and (ended := claims.cancel_bulk(registry, connection, name, now)):
+                registry.audit(connection, now, reason, name, tokens=[token.id for token in ended])
+                done.append(Revoked(name, uses=sum(token.uses_left for token in ended)))
+                continue
             if board is None:
                 raise EdgeAgentError(
                     f"There is no board {name[:80]!r}: `edgeagent provision list` shows what there is. Nothing was revoked."
@@ -61,14 +76,15 @@ def revoke(
                 registry.audit(connection, now, reason, name, certificates=serials)
             done.append(Revoked(name, tuple(serials), again))
     problem: Exception | None = None
-    for tell in (lambda: site.write_crl(now), refresh):  # each without the other, too: the deny block cuts, the CRL keeps out
+    crl = (lambda: site.write_crl(now)) if site.authority.signs else (lambda: b"")
+    for tell in (crl, refresh):  # each without the other, too: the deny block cuts, the CRL keeps out
         try:
             tell()
         except (EdgeAgentError, OSError) as error:
             problem = problem or error
     if problem is not None:
         raise EdgeAgentError(
-            f"Revoked, but the broker could not be told ({problem}): a live session goes on until it is. "
+            f"Revoked, but the broker could not be told ({str(problem).rstrip('.')}): a live session goes on until it is. "
             "Mend that, then run the same command again."
         )
     return done

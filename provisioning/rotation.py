@@ -120,7 +120,7 @@ def new_root(site: Site, key: EllipticCurvePrivateKey, passphrase: str, now: flo
         if kept.exists():
             before[f"retired/root-{authority.issuer_id(old.roots[0])}.key.pem"] = (keyfiles.read_private(kept), True)
         site.replace(before | files)
-    site.update(root_changed_at=int(now))
+    site.update(root_changed_at=int(now), root_changed_from=old.issuer)
     _settle(site, now, "site new root", root=site.authority.root_pin, before=old.root_pin)
 
 
@@ -145,14 +145,15 @@ def retire_root(site: Site, now: float, *, force: bool = False) -> None:
                 if left
                 else []
             )
-            parts += (
-                [f"{len(claims)} claims carry the old root: let them be used, or make them again with --new-claim"]
-                if claims
-                else []
-            )
+            if claims:
+                named = _some([token.board or f"{token.prefix}, for many" for token in claims])
+                parts.append(
+                    f"{len(claims)} claims carry the old root ({named}): let them be used, or make them again, by "
+                    "`add NAME --new-claim`, and those for many by `revoke PREFIX` and `add --bulk`"
+                )
             raise EdgeAgentError("; ".join(parts) + ". With --force they are left behind, and must be enrolled anew.")
         site.replace({"root.crt": (pem(old.roots[0]).encode(), False)}, remove=["root-cross.crt"])
-    site.update(root_changed_at=None)
+    site.update(root_changed_at=None, root_changed_from=None)
     _settle(site, now, "site retire root", root=site.authority.root_pin, left=len(left))
 
 
@@ -160,10 +161,10 @@ def behind(site: Site) -> list[str]:
     """Boards that may know only the old root: they have used no certificate that came with the new one. None while none changes."""
     query = (
         "SELECT name FROM boards WHERE enrolled_at IS NOT NULL AND state IN ('planned', 'active') AND NOT EXISTS"
-        " (SELECT 1 FROM certificates WHERE board = name AND used_at IS NOT NULL AND issued_at >= ?) ORDER BY name"
+        " (SELECT 1 FROM certificates WHERE board = name AND used_at IS NOT NULL AND issued_at >= ? AND issuer <> ?) ORDER BY name"
     )
-    changed = site.settings.get("root_changed_at")
-    return [row["name"] for row in site.registry.rows(query, (changed,))] if changed else []
+    changed, before = site.settings.get("root_changed_at"), site.settings.get("root_changed_from", "")
+    return [row["name"] for row in site.registry.rows(query, (changed, before))] if changed else []
 
 
 def old_claims(site: Site, now: float) -> list[Token]:

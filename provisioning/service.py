@@ -33,6 +33,7 @@ from edgeagent.errors import EdgeAgentError, PeerError
 from edgeagent.http.guests import Guest, Guests
 from edgeagent.http.secure import SecureListener
 from edgeagent.wire import enrolment as e
+from edgeagent_provisioning.authority import crl_serials
 from edgeagent_provisioning.enrolling import Enrolling, Event
 from edgeagent_provisioning.registry import Board
 from edgeagent_provisioning.site import Site
@@ -209,7 +210,17 @@ class Service:
     def _changed_elsewhere(self) -> bool:
         last = self._site.registry.rows("SELECT coalesce(max(id), 0) AS last FROM audit")[0]["last"]
         before, self._last_audit = self._last_audit, last
+        query = "SELECT 1 FROM audit WHERE id > ? AND action IN ('revoke', 'transfer') LIMIT 1"
+        if before != last and self._site.registry.rows(query, (before,)):
+            self._unlisted()
         return bool(before != last)
+
+    def _unlisted(self) -> None:
+        """Write the CRL where somebody has revoked boards who has no issuing key: that may be our credential."""
+        listed = crl_serials((self._site.folder / "crl.pem").read_bytes())
+        if any(serial not in listed for serial, _ in self._site.registry.revoked(self._wall())):
+            self._crl_at = 0.0  # whatever fails now, the next chores do it
+            self._chores()
 
     def _changed(self) -> None:
         self._stale_soon()

@@ -74,8 +74,11 @@ def layers(
 
     found: list[tuple[str, Mapping[str, Any]]] = [("the site", layer("site"))]
     found += [(f"tag {tag}", layer("tag", tag)) for tag in board.tags]
-    planned = {"cameras": dict(board.cameras), "devices": dict(board.drivers)}
-    found.append(("its plan", {key: value for key, value in planned.items() if value}))
+    planned: dict[str, Any] = {"cameras": dict(board.cameras), "devices": dict(board.drivers)}
+    planned = {key: value for key, value in planned.items() if value}
+    if planned and board.place:  # as on its card; a place alone would take a board's own file from it
+        planned = {"title": board.place, **planned}
+    found.append(("its plan", planned))
     found.append(("the board", layer("board", board.name)))
     return [(name, settings) for name, settings in found if settings]
 

@@ -313,19 +313,26 @@ def new_folder(folder: Path) -> Path:
         EdgeAgentError: The folder holds something.
     """
     new = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    refuse_taken(folder)
     try:
         if folder.exists():
-            for path in folder.iterdir() if folder.is_dir() else [folder]:
-                if not path.name.startswith(_NEW):  # what broke off before
-                    raise EdgeAgentError(
-                        f"{folder} holds something already: give another place with --site DIR, or move that away."
-                    )
-                shutil.rmtree(path)
+            for path in folder.iterdir():
+                shutil.rmtree(path)  # what broke off before
             new = folder / f"{_NEW}{secrets.token_hex(4)}"
         new.mkdir(mode=0o700, parents=True)
     except OSError as error:
         raise EdgeAgentError(f"The site cannot be made in {folder}: {error.strerror or error}.") from None
     return new
+
+
+def refuse_taken(folder: Path) -> None:
+    """Raises EdgeAgentError where a site cannot be made, since something is there."""
+    try:
+        there = (list(folder.iterdir()) if folder.is_dir() else [folder]) if folder.exists() else []
+    except OSError as error:
+        raise EdgeAgentError(f"The site cannot be made in {folder}: {error.strerror or error}.") from None
+    if any(not path.name.startswith(_NEW) for path in there):
+        raise EdgeAgentError(f"{folder} holds something already: give another place with --site DIR, or move that away.")
 
 
 def move(new: Path, folder: Path) -> None:

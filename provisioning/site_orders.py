@@ -38,11 +38,20 @@ _TRIES = 4
 _BEGUN_S = {"settings": 240.0, "upgrade": 3_600.0}
 _ANSWERED_S = {"doctor": 150.0, "snapshot": 60.0, "upgrade": 3_600.0}
 _GIVEN_UP = 504
+_ENDS = 3.0  # times that, from when it was first sent: whatever the board says meanwhile, and in however many runs
 _NOT_AGAIN = ("restart", "transfer", "reset")  # of which nobody knows, once the board runs anew, whether it was obeyed
 _KEPT_S = 86_400.0
 _MOST_BYTES = 2_000_000
+_ASKED_S = 60.0
 _FOREVER_S = 10 * 365 * 86_400.0
 _FAR = 2**40  # numbers ahead of ours that a board may have obeyed; by the clock in ms, which counts them, 35 years
+
+_UNHEARD = """
+SELECT 1 FROM boards WHERE name = ? AND enrolled_at IS NOT NULL
+AND (state = 'planned' OR (state = 'active' AND EXISTS (
+    SELECT 1 FROM certificates WHERE board = name AND used_at IS NULL AND revoked_at IS NULL
+    AND issued_at >= (SELECT coalesce(max(issued_at), 0) FROM certificates WHERE board = name AND used_at IS NOT NULL))))
+AND NOT EXISTS (SELECT 1 FROM orders WHERE board = name AND kind = 'ping' AND state IN ('waiting', 'sent'))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +73,7 @@ class _Sent:
     since: float
     at: float
     tries: int = 1
+    said: str = ""
     parts: dict[int, str] = field(default_factory=dict)
 
 
@@ -81,6 +91,7 @@ class SiteOrders:
         self._epochs: dict[str, str] = {}
         self._proved: dict[str, str] = {}  # the same as sealed by the board, not as the broker tells it
         self._sent: dict[str, _Sent] = {}
+        self._missed: set[str] = set()
         self._stales: dict[int, int] = {}
         self._not_before: dict[int, float] = {}
         self._pruned_at = 0.0
@@ -93,10 +104,16 @@ class SiteOrders:
 
     # What the broker and the boards say
 
-    def up(self, board: str, epoch: str, online: bool) -> None:
-        """The broker says that a board is there, or is no longer."""
+    def up(self, board: str, epoch: str, online: bool, *, missed: bool = False) -> None:
+        """The broker says that a board is there, or is no longer.
+
+        Args:
+            missed: Whether it was there before us: what it said when it came may have found nobody.
+        """
         if online:
             self._epochs[board] = epoch
+            if missed:
+                self._missed.add(board)
         else:
             self._epochs.pop(board, None)
 
@@ -140,8 +157,10 @@ class SiteOrders:
             self._stale(board, order, told, opened, now)
             return
         if told.code == 429 and sent:
-            sent.at, sent.tries = now, sent.tries - 1
+            sent.at, sent.tries, sent.said = now, sent.tries - 1, told.text
             return
+        if told.code == 202 and order["state"] == "begun":
+            return  # its time is counted from the first of these
         if told.code == 409 and order["kind"] == "settings" and order["state"] == "sent":
             self._later(order, told.text, now)
             return
@@ -204,6 +223,7 @@ class SiteOrders:
     def work(self, now: float) -> list[Outgoing]:
         """What is to be published now; to be called at every change and at least each second or two."""
         self._prune(now)
+        self._ask(now)
         found: list[Outgoing] = []
         rows = self._registry.rows("SELECT * FROM orders WHERE state IN ('waiting', 'sent', 'begun') ORDER BY board, id")
         first: dict[str, sqlite3.Row] = {}
@@ -225,6 +245,15 @@ class SiteOrders:
                 self._fail(order, 504, _late(order), now)
         return found
 
+    def _ask(self, now: float) -> None:
+        """Have boards say again that they are here, of which the registry lacks that: they would stay `planned`, or a certificate
+        unused and the one before it in force, until they connect the next time."""
+        for name in tuple(self._missed):
+            if self._registry.rows(_UNHEARD, (name,)):
+                with self._registry.transaction() as connection:
+                    put(connection, name, {"v": 1, "t": "ping"}, now, now + _ASKED_S)
+            self._missed.discard(name)
+
     def _next(self, name: str, order: sqlite3.Row, now: float) -> Outgoing | None:
         epoch, sent = self._epochs.get(name), self._sent.get(name)
         if order["state"] == "begun":
@@ -245,6 +274,9 @@ class SiteOrders:
                 return None
             return self._send(name, order, epoch, now) if epoch and self._not_before.get(order["id"], now) <= now else None
         limit = _ANSWERED_S.get(sent.kind, _SLOW_S)
+        if now - sent.since > _ENDS * limit:
+            self._fail(order, 504, sent.said or "The board did not come to an end with it.", now)
+            return None
         if epoch and epoch != sent.epoch:
             if sent.kind != "restart":  # a board that still has our keys has neither been transferred nor reset
                 return self._send(name, order, epoch, now)
@@ -289,7 +321,8 @@ class SiteOrders:
             )
         before = self._sent.get(name)
         again = before if before and before.id == order["id"] else None
-        self._sent[name] = _Sent(order["id"], order["kind"], epoch, text, again.since if again else now, now)
+        since, said = (again.since, again.said) if again else (now, "")
+        self._sent[name] = _Sent(order["id"], order["kind"], epoch, text, since, now, said=said)
         return Outgoing(topics.device_inbox(name, o.SITE), text)
 
     def _reconcile(self, board: Board, told: o.Here, now: float) -> None:

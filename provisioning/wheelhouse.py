@@ -7,6 +7,9 @@ from __future__ import annotations
 
 __all__ = ["MACHINES", "PYTHONS", "Made", "lock_text", "make", "pack"]
 
+import base64
+import hashlib
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -15,11 +18,11 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeagent import __version__
 from edgeagent.errors import EdgeAgentError
 from edgeagent.install.wheels import digest
 from edgeagent_provisioning import rights
@@ -30,6 +33,7 @@ _GLIBC = {"3.11": 36, "3.13": 41}
 MACHINES = ("aarch64", "x86_64")
 _SOURCES = Path(__file__).resolve().parents[1]
 _TAIL = 2000
+_NOT_OF_A_WHEEL = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}  # pip wrote them
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ def make(
     pythons: Sequence[str] = tuple(PYTHONS),
     index_only: bool = False,
     lock: str | None = None,
+    named: Path | None = None,
 ) -> Made:
     """Fill a folder.
 
@@ -79,6 +84,7 @@ def make(
         pythons: Of `PYTHONS`.
         index_only: Only our own wheel and pip's: boards then take the rest from the package index, hashes checked all the same.
         lock: Another lock than ours.
+        named: What `out` is called to a person.
 
     Raises:
         EdgeAgentError: It cannot be made, with what pip said.
@@ -88,7 +94,7 @@ def make(
     if importlib.util.find_spec("pip") is None:
         raise EdgeAgentError("pip is missing, which fetches the wheels: sudo apt-get install python3-pip python3-venv.")
     if out.exists() and any(out.iterdir()) and not (out / "requirements.txt").is_file():
-        raise EdgeAgentError(f"{out} holds something else already: give another folder.")
+        raise EdgeAgentError(f"{named or out} holds something else already: give another folder.")
     blocks = _blocks(lock_text() if lock is None else lock)
     out.mkdir(parents=True, exist_ok=True)
     new = (out / "wheels.new").absolute()  # pip runs elsewhere
@@ -192,7 +198,7 @@ def _download(texts: Sequence[str], python: str, machine: str, folder: Path) -> 
 
 
 def _own_wheel(folder: Path) -> Path:
-    """Our own wheel: built from the sources, or from where the release that runs keeps its own, or from the package index."""
+    """Our own wheel: built from the sources, from where the release that runs keeps its own, or of the files that are installed."""
     kept = sorted((Path(sys.prefix) / "share" / "edgeagent" / "wheel").glob("edgeagent-*.whl"))
     if (_SOURCES / "pyproject.toml").is_file():
         # From a copy: building leaves folders beside the sources.
@@ -217,8 +223,41 @@ def _own_wheel(folder: Path) -> Path:
     elif kept:
         shutil.copy(kept[-1], folder)
     else:
-        _pip("download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", str(folder), f"edgeagent=={__version__}")
+        _repacked(importlib.metadata.distribution("edgeagent"), folder)
     return next(iter(folder.glob("edgeagent-*.whl")))
+
+
+def _repacked(installed: importlib.metadata.Distribution, folder: Path) -> Path:
+    """The wheel from which this was installed by pip, made again of its files (PyPA's binary distribution format).
+
+    Raises:
+        EdgeAgentError: It was installed by something else.
+    """
+    name = f"edgeagent-{installed.version}"
+    share = Path(sys.prefix, "share", "edgeagent").resolve()
+    files: dict[str, bytes] = {}
+    for path in installed.files or ():
+        place = Path(str(installed.locate_file(path))).resolve()
+        if path.parts[0] != "..":
+            if "__pycache__" not in path.parts and path.name not in _NOT_OF_A_WHEEL and place.is_file():
+                files[path.as_posix()] = place.read_bytes()
+        elif place.is_relative_to(share):
+            files[f"{name}.data/data/share/edgeagent/{place.relative_to(share).as_posix()}"] = place.read_bytes()
+    if not {"edgeagent/__init__.py", f"{name}.dist-info/WHEEL"} <= files.keys():
+        raise EdgeAgentError(
+            f"Our own wheel cannot be made of what is installed in {sys.prefix}: run this in the sources, or from an installed "
+            "release (`sudo make install` in the sources)."
+        )
+    lines = [
+        f"{path},sha256={base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b'=').decode()},{len(data)}\n"
+        for path, data in sorted(files.items())
+    ]
+    record = f"{name}.dist-info/RECORD"
+    wheel = folder / f"{name}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member, data in [*sorted(files.items()), (record, "".join([*lines, f"{record},,\n"]).encode())]:
+            archive.writestr(zipfile.ZipInfo(member, (2026, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)  # the same file each time
+    return wheel
 
 
 def _version_of(wheel: Path) -> str:

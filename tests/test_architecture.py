@@ -13,6 +13,7 @@ import tomllib
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "http": SHELL | {"tls"},
     "drivers": SHELL | {"v4l2", "board", "board_sources"},
     "keeper": SHELL | {"drivers"},  # a process of its own, and the agent's side of it
-    "client": SHELL | {"mqtt"},  # for scripts, elsewhere; nothing of the agent imports it, and it nothing of the agent
+    "client": SHELL | {"mqtt", "tls"},  # for scripts, elsewhere; nothing of the agent imports it, and it nothing of the agent
     "runtime": SHELL,
     "enrol": SHELL | {"mqtt"},  # a board joins its site
     "orders": SHELL | {"config", "enrol", "install"},  # … and obeys it
@@ -341,6 +342,16 @@ def test_no_file_names_this_machine_or_a_registry() -> None:
     refused(bad)
 
 
+def test_what_we_run_takes_no_code_from_the_working_directory() -> None:
+    """Root may be in a folder of anybody, and `python -m` would look there first: `-P` or `-I`."""
+    words = re.compile(r'sys\.executable, "(?!-[PI]")|"-m", "edgeagent')
+    guarded = re.compile(r'sys\.executable, "-[PI]", "-m"')
+    sources = [path for folder in ("edgeagent", "provisioning", "devices") for path in modules(folder)]
+    found = {path: [line for line in path.read_text().splitlines() if words.search(line)] for path in sources}
+    assert sum(map(len, found.values())) >= 4
+    refused([f"{path}: {line.strip()}" for path, lines in found.items() for line in lines if not guarded.search(line)])
+
+
 def test_every_package_is_listed() -> None:
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
     found = {".".join(path.parent.relative_to(ROOT).parts) for path in ROOT.glob("edgeagent/**/__init__.py")}
@@ -387,6 +398,27 @@ def test_wheel_holds_the_agent_and_nothing_else(distribution: tuple[set[str], se
     assert expected_in_wheel() <= files, sorted(expected_in_wheel() - files)
     assert {name.split("/")[0] for name in files} == {"edgeagent", "edgeagent_devices", "edgeagent_provisioning"}
     assert any(name.endswith("licenses/LICENSE") for name in wheel)
+
+
+def test_run_lock_holds_all_that_boards_and_installers_import() -> None:
+    """Also inside functions: what is missing there is missed by nobody's tests, which run with the other lock."""
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert "://" not in lock, "no address of an index"
+    locked = set(re.findall(r"^([a-z0-9.-]+)==", lock, re.MULTILINE))
+    owners = packages_distributions()
+
+    def names(top: str) -> set[str]:
+        return {re.sub(r"[-_.]+", "-", owner).lower() for owner in owners.get(top, [top])}
+
+    # A driver's library for hardware comes with the distribution, or by an extra of its own; `_typeshed` is never run.
+    asked = [found for found in IMPORTS if found.part != "devices" and not found.top.startswith(("edgeagent", "_typeshed"))]
+    refused(
+        [
+            f"{found.where}: requirements.lock lacks {found.top}"
+            for found in asked
+            if found.top not in sys.stdlib_module_names and not names(found.top) & locked
+        ]
+    )
 
 
 def test_sdist_holds_what_packagers_need(distribution: tuple[set[str], set[str]]) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeagent.errors import EdgeAgentError
+from edgeagent.install.places import lasting
 
 _TIMEOUT_S = 300
 _HOST = re.compile(r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]", re.ASCII)
@@ -67,7 +68,17 @@ def command(order: Order, site: Path) -> list[str]:
     if order.email and not _EMAIL.fullmatch(order.email):
         raise EdgeAgentError(f"{order.email[:120]!r} is no e-mail address.")
     # -I: `certbot renew` by hand runs it in whatever folder root is in, and no code from there may count.
-    hook = [sys.executable, "-I", "-m", "edgeagent", "provision", "broker", "mosquitto", "--site", str(site.absolute())]
+    hook = [
+        str(lasting(Path(sys.executable))),
+        "-I",
+        "-m",
+        "edgeagent",
+        "provision",
+        "broker",
+        "mosquitto",
+        "--site",
+        str(site.absolute()),
+    ]
     words = ["certonly", "--non-interactive", "--agree-tos", "--keep-until-expiring", "--cert-name", f"edgeagent-{order.host}"]
     words += ["--domain", order.host, "--key-type", "ecdsa", "--deploy-hook", shlex.join(hook)]
     words += ["--email", order.email] if order.email else ["--register-unsafely-without-email"]

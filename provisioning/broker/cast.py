@@ -47,15 +47,15 @@ class Cast:
         self.owner = site
         self.settings = settings
         mark = secrets.token_hex(4)
-        passwords = {
-            name: secrets.token_urlsafe(16) for name in (new_viewer(), new_viewer(), new_viewer(), f"j-{secrets.token_hex(8)}")
-        }
-        first, second, self.thief, joining = passwords
+        names = [*(new_viewer() for _ in range(3)), *(f"j-{secrets.token_hex(8)}" for _ in range(2))]
+        passwords = {name: secrets.token_urlsafe(16) for name in names}
+        first, second, posing, joining, posing_joining = passwords
+        self.thieves = {"viewer": posing, "joining": posing_joining}
         hashed = {name: mosquitto.hashed(password) for name, password in passwords.items()}
         with_joining = bool(settings.joining) and not settings.elsewhere
         self.extra = files.Extra(
-            viewers=tuple(Viewer(name, hashed[name]) for name in (first, second, self.thief)),
-            joining={joining: hashed[joining]} if with_joining else {},
+            viewers=tuple(Viewer(name, hashed[name]) for name in (first, second, posing)),
+            joining={name: hashed[name] for name in (joining, posing_joining)} if with_joining else {},
         )
         self.boards = [
             Client(name, "board", _certified(site.authority.issue_board, name, tool, folder, now))

@@ -148,7 +148,9 @@ async def _strangers(cast: Cast) -> list[Result]:
     tries.append(("Nobody connects without TLS and a password on port 1883.", plain))
     results = [await _refused(sentence, options) for sentence, options in tries]
     if cast.viewers:
-        results += [await _theft(cast, board), await _shown(cast)]
+        results += [await _theft(cast, cast.viewers[0], "No browser", board), await _shown(cast)]
+    if cast.joining:
+        results += [await _theft(cast, cast.joining[0], "No board that joins", cast.boards[1])]
     return results
 
 
@@ -161,11 +163,13 @@ async def _refused(sentence: str, options: BrokerOptions) -> Result:
     return Result(sentence, False, "refused", f"{options.address} let us in.")
 
 
-async def _theft(cast: Cast, board: Client) -> Result:
-    """A browser says that its client id is a board's name."""
-    sentence = "No browser ends a board's connection by calling itself like it."
+async def _theft(cast: Cast, like: Client, who: str, board: Client) -> Result:
+    """Somebody else with a password of that kind says that its client id is a board's name."""
+    sentence = f"{who} ends a board's connection by calling itself like it."
     assert board.connection is not None
-    thief = cast.guest("viewer", cast.thief, cast.passwords[cast.thief], cast.settings.viewers_port, board.name)
+    assert like.kind in ("viewer", "joining")
+    name = cast.thieves[like.kind]
+    thief = cast.guest(like.kind, name, cast.passwords[name], like.options.address.port, board.name)
     with contextlib.suppress(BrokerError):
         connection = await _patiently(
             functools.partial(BrokerConnection.open, thief.options, None, ["ea/1/d/x/hello"], lambda *_: None)

@@ -112,6 +112,11 @@ def update(site: Site, now: float, *, reload: bool = True, root: Path = Path("/"
     if settings is None:
         return Update()
     folder = below(root, folder_of(site, settings))
+    if settings.include and ours.root() and ours.lent() and (Path(settings.include), folder) != (INCLUDED, SYSTEM):
+        raise EdgeAgentError(
+            f"This site is another user's, for whom root writes {INCLUDED} alone, and only for files in {SYSTEM}: "
+            f"give `--system --folder {SYSTEM}`, or carry the files by hand (--elsewhere)."
+        )
     try:
         with _locked(folder):
             changed = _write(folder, _files(site, settings, folder, now, _guests(site)))
@@ -212,7 +217,7 @@ def tool_options(site: Site, now: float) -> Iterator[BrokerOptions]:
 
 def rights(site: Site, settings: Settings, now: float, extra: Extra) -> Rights:
     """Who may what, from the registry."""
-    from edgeagent_provisioning.enrolling import joining_users
+    from edgeagent_provisioning.joining_users import joining_users
 
     return Rights(
         revoked=tuple(board.name for board in site.registry.boards(state="revoked")),
@@ -360,11 +365,6 @@ def _tell_system(settings: Settings, folder: Path, changed: tuple[str, ...]) -> 
     wanted = included(settings).encode()
     restart = bool(_RESTART & set(changed))
     if ours.root():
-        if ours.lent() and (include, folder) != (INCLUDED, SYSTEM):
-            raise EdgeAgentError(
-                f"This site is another user's, for whom root writes {INCLUDED} alone, and only for files in {SYSTEM}: "
-                f"give `--system --folder {SYSTEM}`, or carry the files by hand (--elsewhere)."
-            )
         if not include.exists() or include.read_bytes() != wanted:
             with ours.as_root():
                 include.parent.mkdir(parents=True, exist_ok=True)
@@ -396,10 +396,15 @@ def _tell_system(settings: Settings, folder: Path, changed: tuple[str, ...]) -> 
 
 
 def _pid(folder: Path) -> int | None:
-    """The process that runs with our configuration, if it is one."""
+    """The process that runs with our configuration, if it is one; however its path was typed when that was started."""
+    wanted = os.path.realpath(folder / CONFIGURATION)
     try:
         pid = int((folder / _PID).read_text("ascii"))
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (OSError, ValueError):
         return None
-    return pid if os.fsencode(folder / CONFIGURATION) in words else None
+    place = "/"
+    with contextlib.suppress(OSError):  # of one that root has started, also where it is ours by now
+        place = os.readlink(f"/proc/{pid}/cwd")
+    named = {os.path.realpath(os.path.join(place, os.fsdecode(word))) for word in words if word}
+    return pid if wanted in named else None

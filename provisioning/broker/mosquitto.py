@@ -179,11 +179,11 @@ def acl_boards(rights: Rights) -> str:
         "pattern write ea/1/v/+/in/%u",
     ]
     if rights.home:
-        prefix = rights.home_prefix
-        pages = ["", *(f"_{number}" for number in range(2, _PAGES + 1))]
-        lines += [f"pattern readwrite {prefix}/device/ea-%u{page}/config" for page in pages] + [f"pattern read {prefix}/status"]
+        lines += [f"pattern readwrite {topic}" for topic in announcements(rights.home_prefix, "%u")]
+        lines += [f"pattern read {rights.home_prefix}/status"]
     # It sees all, orders by its own inboxes, and tidies up after boards that are gone.
     tidied = [f"write ea/1/d/+/{what}" for what in ("hello", "up", "announced", "r/+")]
+    tidied += [f"write {rights.home_prefix}/device/+/config"] if rights.home else []
     site = ["read ea/1/#", "read $SYS/#", f"write ea/1/d/+/in/{SITE}", *tidied]
     blocks = [(name, site) for name in (SITE, ORDERS, *TOOLS)]
     paired: dict[str, list[str]] = {}
@@ -192,6 +192,11 @@ def acl_boards(rights: Rights) -> str:
     blocks += [(name, rules) for name, rules in sorted(paired.items()) if name not in rights.revoked]
     blocks += [(name, ["deny #"]) for name in sorted(rights.revoked)]
     return _acl(lines, blocks)
+
+
+def announcements(prefix: str, board: str) -> list[str]:
+    """Where a board may tell Home Assistant of itself."""
+    return [f"{prefix}/device/ea-{board}{page}/config" for page in ("", *(f"_{number}" for number in range(2, _PAGES + 1)))]
 
 
 def acl_viewers(rights: Rights) -> str:

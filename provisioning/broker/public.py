@@ -101,13 +101,18 @@ def findings(site: Site, now: float) -> list[Finding]:
     found = []
     folder = folder_of(site, settings)
     host = settings.public_host or settings.hosts[0]
-    if not settings.cert:
+    own = not settings.cert
+    with contextlib.suppress(EdgeAgentError, ValueError):  # told below
+        ours = {above.subject for above in x509.load_pem_x509_certificates(site.authority.trust_pem.encode())}
+        own = own or certificates(folder / "viewers.crt")[0].issuer in ours
+    if own:
+        unread = f", for {settings.cert} could not be read" if settings.cert else ""
         found.append(
             Finding(
                 "broker.public",
                 "problem",
                 f"Phones and most browsers will not connect to {settings.viewers_url}: "
-                "its certificate is the site's own, which they do not know.",
+                f"its certificate is the site's own, which they do not know{unread}.",
                 "Get a public one with `edgeagent provision broker mosquitto --acme NAME --email YOU`, "
                 "or give yours with --cert and --key.",
             )
@@ -115,13 +120,20 @@ def findings(site: Site, now: float) -> list[Finding]:
     try:
         shown = certificates(folder / "viewers.crt")[0]
         ends = shown.not_valid_after_utc.timestamp()
-        if settings.cert and ends - now < _SOON_S:
+        if own:
+            pass
+        elif not _names(shown, host):
+            advice = "Give one that is with --cert and --key, or the right name with --public-host."
+            found.append(
+                Finding("broker.public", "problem", f"The browsers' certificate is not for {host}: none will connect.", advice)
+            )
+        elif ends - now < _SOON_S:
             over = "ran out" if ends <= now else "runs out"
             advice = "See `systemctl status certbot.timer` and `certbot renew`, or give a new one with --cert and --key."
             found.append(
                 Finding("broker.public", "problem", f"The browsers' certificate for {host} {over} on {_day(shown)}.", advice)
             )
-        elif settings.cert:
+        else:
             found.append(Finding("broker.public", "ok", f"Browsers see a public certificate for {host} until {_day(shown)}."))
         crls = (folder / "crl.pem").read_bytes().split(b"-----BEGIN X509 CRL-----")[1:]
         until = min(_until(x509.load_pem_x509_crl(b"-----BEGIN X509 CRL-----" + crl)) for crl in crls)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 __all__ = ["Settings", "checked"]
 
+import contextlib
 import dataclasses
 import ipaddress
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,23 @@ class Settings:
         if self.boards_url not in site.brokers or site.joining != joining:
             others = [url for url in site.brokers if url != self.boards_url and (old is None or url != old.boards_url)]
             site.update(brokers=[self.boards_url, *others], joining=joining or None)
+
+    @classmethod
+    @contextlib.contextmanager
+    def tried(cls, site: Site, now: float) -> Iterator[None]:
+        """What is saved inside is taken back where anything is raised there."""
+        old, before = cls.load(site), {name: site.settings.get(name) for name in ("brokers", "joining")}
+        try:
+            yield
+        except BaseException:
+            if old is not None:
+                old.save(site, now)
+            elif cls.load(site) is not None:
+                with site.registry.transaction() as connection:
+                    connection.execute("DELETE FROM broker_settings")
+                    site.registry.audit(connection, now, "broker", site.name, taken_back=True)
+            site.update(**before)
+            raise
 
     @property
     def boards_url(self) -> str:

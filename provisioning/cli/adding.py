@@ -11,7 +11,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeagent_provisioning.cli.common import Commands, command, duration, open_site, print_json, shown_time, tell_broker
+from edgeagent_provisioning.cli.common import (
+    Commands,
+    command,
+    duration,
+    needs,
+    open_site,
+    print_json,
+    shown_time,
+    tell_broker,
+    with_site,
+)
 
 if TYPE_CHECKING:
     from edgeagent_provisioning.csv_import import Check, Problem, Row
@@ -29,11 +39,12 @@ def add(commands: Commands) -> None:
         description=(
             "Plan boards and make their claims. A list (--csv) is checked as a whole before anything is done; run again, it\n"
             "goes on where it stopped. Its first row names the columns: name, and where wanted serial, cameras\n"
-            "(front:picamera2), drivers (lamp:led), wifi (SSID:key), place, tags. With --bulk one claim is for many boards,\n"
-            "and each waits for `approve`."
+            "(front:picamera2), drivers (lamp:led), wifi (SSID:key), place, tags. Of one NAME that is planned already, or was\n"
+            "before it was revoked, what is not given stays. With --bulk one claim is for many boards, each waits for `approve`."
         ),
         example=(
             "edgeagent provision add gate-1 --place 'North gate' --cameras front:picamera2\n"
+            "  edgeagent provision add gate-1 --new-claim --claims claims\n"
             "  edgeagent provision add --csv boards.csv\n"
             "  edgeagent provision add --csv boards.csv --cards --labels labels.pdf\n"
             "  edgeagent provision add --bulk 50 --prefix cam --expires 24h"
@@ -43,22 +54,18 @@ def add(commands: Commands) -> None:
     adding.add_argument("name", nargs="?", metavar="NAME", help="a-z, 0-9 and inner hyphens")
     adding.add_argument("--csv", type=Path, metavar="FILE", help="a list of boards; `-` reads it from the standard input")
     adding.add_argument("--bulk", type=int, metavar="N", help="one claim for up to N boards, which then wait for `approve`")
-    adding.add_argument(
-        "--prefix", default="board", metavar="NAME", help="how boards of --bulk are named: NAME-1, NAME-2 … (default: board)"
-    )
+    adding.add_argument("--prefix", metavar="NAME", help="how boards of --bulk are named: NAME-1, NAME-2 … (default: board)")
     adding.add_argument(
         "--serials", type=Path, metavar="FILE", help="with --bulk: only boards with these serial numbers, one in a line"
     )
     adding.add_argument(
-        "--serial", default="", metavar="TEXT", help="serial number of the hardware: no other board may use the claim"
+        "--serial", metavar="TEXT", help="serial number of the hardware: no other board may use the claim; empty for any"
     )
-    adding.add_argument(
-        "--cameras", default="", metavar="TEXT", help="like front:picamera2, or JSON as in the agent's configuration"
-    )
-    adding.add_argument("--drivers", default="", metavar="TEXT", help="sensors and actuators, like lamp:led, or JSON")
+    adding.add_argument("--cameras", metavar="TEXT", help="like front:picamera2, or JSON as in the agent's configuration")
+    adding.add_argument("--drivers", metavar="TEXT", help="sensors and actuators, like lamp:led, or JSON")
     adding.add_argument("--wifi-file", type=Path, metavar="FILE", help="file (0600) with SSID:key in one line")
-    adding.add_argument("--place", default="", metavar="TEXT", help="where it is, for lists and labels")
-    adding.add_argument("--tags", default="", metavar="TEXT", help="names, with spaces between")
+    adding.add_argument("--place", metavar="TEXT", help="where it is, for lists and labels")
+    adding.add_argument("--tags", metavar="TEXT", help="names, with spaces between")
     adding.add_argument("--expires", type=duration, metavar="TIME", help="how long claims work, like 24h or 30d (default: 7d)")
     adding.add_argument("--update", action="store_true", help="change boards that are planned already")
     adding.add_argument("--replace", action="store_true", help="give names of revoked boards to new ones")
@@ -75,10 +82,18 @@ def add(commands: Commands) -> None:
 
 def _add(options: argparse.Namespace) -> int:
     from edgeagent.errors import EdgeAgentError
-    from edgeagent_provisioning import csv_import
+    from edgeagent_provisioning import csv_import, planning
 
     if [options.name is not None, options.csv is not None, options.bulk is not None].count(True) != 1:
         raise EdgeAgentError("Write a board's name, or --csv FILE, or --bulk N.")
+    _refuse_what_would_be_ignored(options)
+    if options.labels:
+        from edgeagent_provisioning.cli import labels
+
+        needs("segno")
+        labels.kind_of(options.labels, None)
+    if options.claims and not options.check:
+        _put_claims(options.claims, {})  # said before a board is planned
     check = None if options.any_driver else csv_import.configured()
     with open_site(options) as site:
         if options.bulk is not None:
@@ -87,9 +102,38 @@ def _add(options: argparse.Namespace) -> int:
             data = sys.stdin.buffer.read() if str(options.csv) == "-" else _read(options.csv)
             rows, problems = csv_import.parse(data, check)
         else:
-            row, problems = csv_import.row_of(0, _cells(options, name=options.name), check)
-            rows = [row]
+            cells = _cells(options, name=options.name)
+            row, problems = csv_import.row_of(0, cells, check)
+            rows = [planning.as_planned(site.registry, row, cells)] if not problems else []
+            if not problems and options.new_claim:
+                _refuse_without_claim(site, options)
         return _plan(site, options, rows, problems)
+
+
+_OF_ONE = ("serial", "cameras", "drivers", "wifi_file", "place", "tags")
+_OF_BULK = ("prefix", "serials")
+_NOT_OF_BULK = ("serial", "update", "replace", "new_claim", "cards", "labels", "check")
+
+
+def _refuse_what_would_be_ignored(options: argparse.Namespace) -> None:
+    from edgeagent.errors import EdgeAgentError
+
+    what = "--bulk" if options.bulk is not None else "--csv" if options.csv is not None else "one board"
+    ignored: tuple[str, ...] = {"--bulk": _NOT_OF_BULK, "--csv": (*_OF_ONE, *_OF_BULK), "one board": _OF_BULK}[what]
+    if given := [f"--{name.replace('_', '-')}" for name in ignored if getattr(options, name) not in (None, False)]:
+        hint = " The list has columns for it." if what == "--csv" and "--prefix" not in given and "--serials" not in given else ""
+        hint = " --serials FILE says which boards may come." if given == ["--serial"] and what == "--bulk" else hint
+        them = "that" if len(given) == 1 else "them"
+        raise EdgeAgentError(f"{', '.join(given)} cannot be given with {what}: leave {them} out.{hint}")
+
+
+def _refuse_without_claim(site: Site, options: argparse.Namespace) -> None:
+    from edgeagent.errors import EdgeAgentError
+    from edgeagent_provisioning import claims
+
+    board = site.registry.board(options.name)
+    if board is not None and board.state == "active":
+        raise EdgeAgentError(claims.no_claim(board))
 
 
 def _plan(site: Site, options: argparse.Namespace, rows: list[Row], problems: list[Problem]) -> int:
@@ -111,11 +155,17 @@ def _plan(site: Site, options: argparse.Namespace, rows: list[Row], problems: li
         print_json({"problems": []}) if options.json else print(f"{len(rows)} boards: all is right.")
         return 0
     done = []
+    bound = ""
     for row in rows:
+        known = site.registry.board(row.name)
+        if options.name and options.serial is None and row.serial and known is not None and known.state == "revoked":
+            bound = f"Its claim is for the serial number {row.serial}, as before; for other hardware give --serial, empty for any."
         life_s = options.expires or claims.LIFE_S
         done.append(planning.plan(site, row, time.time(), life_s, new_claim=options.new_claim, replace=options.replace))
         if not options.json:
             print(_line(done[-1]), flush=True)
+    if bound and not options.json:
+        print(bound)
     if site.joining and any(found.token for found in done):
         tell_broker(site)  # of the users by which these boards may join
     written = _write_claims(site, options, done)
@@ -156,12 +206,19 @@ def _write_claims(site: Site, options: argparse.Namespace, done: Sequence[Done])
 
 
 def _put_claims(folder: Path, texts: Mapping[str, str]) -> None:
+    from edgeagent.errors import EdgeAgentError
     from edgeagent_provisioning import keyfiles, rights
+    from edgeagent_provisioning.held import Held
 
-    with rights.as_root():
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with rights.as_root(), Held(folder) as place:
         for name, text in texts.items():
-            keyfiles.write_private(folder / f"{name}.json", text + "\n")
+            try:
+                keyfiles.write_private(place.path / f"{name}.json", text + "\n")
+            except OSError as error:
+                raise EdgeAgentError(
+                    f"{folder / name}.json cannot be written: {error.strerror or error}. What was planned stays: "
+                    "the same command again, with another folder, writes the claims."
+                ) from None
 
 
 def _make_cards(site: Site, done: Sequence[Done]) -> dict[str, str]:
@@ -199,18 +256,21 @@ def _summary(site: Site, options: argparse.Namespace, done: Sequence[Done], show
         print(f"The cards are in {site.folder / 'cards'}.")
     if name and options.labels:
         print(f"The labels are in {options.labels}.")
+    where = with_site(options)
     if name and not (options.cards or options.labels):
-        print(f"Next: `edgeagent provision prepare --boot DIR {name}` for its card, or `edgeagent provision labels` for QR codes.")
-        again = "" if options.claims else f"`edgeagent provision add {name} --new-claim --claims DIR` here, and "
-        print(f"By hand: {again}`sudo -u edgeagent edgeagent enrol {name}.json --wait` on the board.")
+        print(f"Next: `edgeagent provision prepare{where} --boot DIR {name}` for its card,")
+        print(f"or `edgeagent provision labels{where}` for QR codes.")
+        again = "" if options.claims else f"`edgeagent provision add{where} {name} --claims DIR` here, and "
+        print(f"By hand: {again}`sudo edgeagent enrol {name}.json --wait` on the board.")
     if not site.urls and not site.joining:
-        print("The site has no address yet: edgeagent provision site set --url https://HOST:8443")
+        print(f"The site has no address yet: edgeagent provision site set{where} --url https://HOST:8443")
 
 
 def _bulk(site: Site, options: argparse.Namespace, check: Check | None) -> int:
     from edgeagent_provisioning import claims, csv_import
 
-    row, problems = csv_import.row_of(0, _cells(options, name=options.prefix), check)
+    prefix = "board" if options.prefix is None else options.prefix
+    row, problems = csv_import.row_of(0, _cells(options, name=prefix), check)
     if problems:
         for found in problems:
             print(f"{'prefix' if found.column == 'name' else found.column}: {found.message}", file=sys.stderr)
@@ -221,7 +281,7 @@ def _bulk(site: Site, options: argparse.Namespace, check: Check | None) -> int:
         site,
         time.time(),
         options.bulk,
-        prefix=options.prefix,
+        prefix=prefix,
         serials=serials,
         template={key: value for key, value in template.items() if value},
         life_s=options.expires or claims.LIFE_S,
@@ -230,7 +290,7 @@ def _bulk(site: Site, options: argparse.Namespace, check: Check | None) -> int:
         tell_broker(site)
     claim = claims.claim_for(site, token).text() if options.claims or options.show_claim else ""
     if options.claims:
-        _put_claims(options.claims, {options.prefix: claim})
+        _put_claims(options.claims, {prefix: claim})
     if options.json:
         told = {"token": token.id, "uses": token.uses_left, "expires_at": token.expires_at}
         print_json(told | ({"claim": claim} if options.show_claim else {}))
@@ -242,24 +302,19 @@ def _bulk(site: Site, options: argparse.Namespace, check: Check | None) -> int:
     if options.show_claim:
         print(claim)
     elif not options.claims:
-        print("`edgeagent provision add --bulk` shows it with --show-claim, or writes it with --claims DIR.")
+        print(f"`edgeagent provision qr {prefix}` shows it. It ends by `edgeagent provision revoke {prefix}`.")
     return 0
 
 
 def _cells(options: argparse.Namespace, name: str) -> dict[str, str]:
+    """What was given, by column."""
     from edgeagent_provisioning import keyfiles, rights
 
-    with rights.as_root():
-        wifi = keyfiles.read_private(options.wifi_file).decode("utf-8", "replace") if options.wifi_file else ""
-    return {
-        "name": name,
-        "serial": options.serial,
-        "cameras": options.cameras,
-        "drivers": options.drivers,
-        "wifi": wifi.split("\n")[0].rstrip("\r"),
-        "place": options.place,
-        "tags": options.tags,
-    }
+    given = {column: getattr(options, column) for column in ("serial", "cameras", "drivers", "place", "tags")}
+    if options.wifi_file:
+        with rights.as_root():
+            given["wifi"] = keyfiles.read_private(options.wifi_file).decode("utf-8", "replace").split("\n")[0].rstrip("\r")
+    return {"name": name} | {column: text for column, text in given.items() if text is not None}
 
 
 def _read(path: Path) -> bytes:

@@ -167,5 +167,7 @@ def _audit(options: argparse.Namespace) -> int:
     if problem:
         print(problem, file=sys.stderr)
         return 1
+    if options.subject and not entries:
+        print(f"Nothing is written about {options.subject[:80]!r}: boards, the site, and browsers' users have lines of their own.")
     print(f"The record is unbroken; its newest line has the hash {last[0].hash if last else '-'}. Note it elsewhere to be sure.")
     return 0

@@ -78,10 +78,10 @@ def _add_mosquitto(broker: Commands) -> None:
         place.add_argument(f"--{what}-port", type=int, metavar="N", help=f"port for {what} (default: {default})")
     place.add_argument("--system", action=yes_no, help="the system's Mosquitto, by /etc/mosquitto/conf.d (as root)")
     place.add_argument("--elsewhere", action=yes_no, help="the broker is another machine; you carry the files there")
-    place.add_argument("--folder", type=Path, metavar="DIR", help="where to write (default: broker/ of the site)")
+    place.add_argument("--folder", type=_path, metavar="DIR", help="where to write (default: broker/ of the site)")
     seen = parser.add_argument_group("browsers")
-    seen.add_argument("--cert", type=Path, metavar="FILE", help="a public certificate with its chain, in PEM")
-    seen.add_argument("--key", type=Path, metavar="FILE", help="its key")
+    seen.add_argument("--cert", type=_path, metavar="FILE", help="a public certificate with its chain, in PEM")
+    seen.add_argument("--key", type=_path, metavar="FILE", help="its key")
     seen.add_argument("--acme", metavar="NAME", help="get one for this DNS name, and renew it, by certbot")
     seen.add_argument("--email", default="", metavar="ADDRESS", help="whom the CA tells of trouble")
     seen.add_argument("--acme-server", default="", metavar="URL", help="directory of another CA (default: Let's Encrypt)")
@@ -98,6 +98,12 @@ def _add_mosquitto(broker: Commands) -> None:
     who.add_argument("--no-pair", action="append", default=[], metavar="A:B", help="no more")
 
 
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("write a path")
+    return Path(text)
+
+
 def _mosquitto(options: argparse.Namespace) -> int:
     import time
 
@@ -106,14 +112,18 @@ def _mosquitto(options: argparse.Namespace) -> int:
     from edgeagent_provisioning.broker.settings import Settings, checked, hosts_of
 
     rights.named(options.cert, options.key)
+    for path in filter(None, (options.cert, options.key)):
+        _readable(path)
     now = time.time()
     with open_site(options) as site:
         old = Settings.load(site) or Settings(hosts_of(site))
         wanted, password = _wanted(options, old)
         wanted = checked(wanted, [board.name for board in site.registry.boards()])
-        wanted.save(site, now)  # before a certificate comes, whose hook calls this command
-        wanted = _public(options, site, wanted)
-        wanted.save(site, now)
+        with Settings.tried(site, now):
+            wanted.save(site, now)  # before a certificate comes, whose hook calls this command
+            wanted = _public(options, site, wanted)
+            wanted.save(site, now)
+            files.update(site, now, reload=False)
         done = files.update(site, now)
         found = [finding for finding in public.findings(site, now) if finding.level != "ok"]
         folder = files.folder_of(site, wanted)
@@ -135,6 +145,16 @@ def _mosquitto(options: argparse.Namespace) -> int:
     for finding in found:
         print(f"{finding.text} {finding.advice}".strip())
     return 0
+
+
+def _readable(path: Path) -> None:
+    """Raises EdgeAgentError where a file that was named now cannot be read."""
+    from edgeagent.errors import EdgeAgentError
+
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise EdgeAgentError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
 def _wanted(options: argparse.Namespace, old: Settings) -> tuple[Settings, str]:
@@ -202,13 +222,17 @@ def _check(options: argparse.Namespace) -> int:
         print_json({"ok": not bad, "results": [{name: getattr(result, name) for name in fields} for result in results]})
         return 1 if bad else 0
     for title, kind in (("Works", "works"), ("Is refused", "refused")):
-        print(title)
+        if any(result.kind == kind for result in results):
+            print(title)
         for result in results:
             if result.kind == kind:
                 print(
                     f"  {'ok      ' if result.ok else 'PROBLEM '} {result.sentence}{f' {result.detail}' if result.detail else ''}"
                 )
-    print("All is well." if not bad else f"{len(bad)} of {len(results)} are not as they should be.")
+    if all(result.kind == "works" for result in results):  # somebody who must get in did not
+        print("Nothing else was tried: mend this first. Does the broker run?")
+    else:
+        print("All is well." if not bad else f"{len(bad)} of {len(results)} are not as they should be.")
     return 1 if bad else 0
 
 
@@ -222,7 +246,11 @@ def _viewer_add(options: argparse.Namespace) -> int:
     now = time.time()
     with open_site(options) as site:
         made, password = viewers.add(site, options.label, now, options.board)
-        done = files.update(site, now)
+        try:
+            done = files.update(site, now)
+        except BaseException:  # nobody will ever know this password
+            viewers.revoke(site, made.name, now)
+            raise
         settings = Settings.load(site)
         known = [board.name for board in site.registry.boards() if board.state != "revoked"]
     broker = settings.viewers_url if settings else ""

@@ -8,6 +8,7 @@ __all__ = [
     "duration",
     "group",
     "hint_of_days",
+    "needs",
     "open_site",
     "passphrase",
     "print_json",
@@ -15,6 +16,7 @@ __all__ = [
     "site_folder",
     "table",
     "tell_broker",
+    "with_site",
 ]
 
 import argparse
@@ -67,11 +69,19 @@ def group(commands: Commands, name: str, *, help: str) -> Commands:
     return parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
 
+def with_site(options: argparse.Namespace) -> str:
+    """What a command that is advised needs to find this site: ` --site DIR`, where it was named so."""
+    import shlex
+
+    return f" --site {shlex.quote(str(site_folder(options)))}" if options.site else ""
+
+
 def site_folder(options: argparse.Namespace) -> Path:
     """Where the site is, or is to be."""
     from edgeagent_provisioning.site import default_folder
 
-    return Path(options.site).expanduser() if options.site else default_folder()
+    # Not as it was typed: it goes into files and command lines of others, who are elsewhere.
+    return (Path(options.site).expanduser() if options.site else default_folder()).absolute()
 
 
 def open_site(options: argparse.Namespace) -> Site:
@@ -102,7 +112,32 @@ def tell_broker(site: Site) -> None:
         print(advice, file=sys.stderr)
 
 
-def passphrase(file: Path | None, prompt: str, *, new: bool = False, option: str = "--passphrase-file") -> str:
+def needs(module: str) -> None:
+    """Say what to install where a library of the extra `site` is missing.
+
+    Raises:
+        EdgeAgentError: It is.
+    """
+    import importlib.util
+
+    from edgeagent.errors import EdgeAgentError
+
+    if importlib.util.find_spec(module) is None:
+        raise EdgeAgentError(
+            f"This needs {module}, which is not installed here: `{sys.executable} -m pip install {module}`, "
+            "or all that is in requirements.lock."
+        )
+
+
+def passphrase(
+    file: Path | None,
+    prompt: str,
+    *,
+    new: bool = False,
+    option: str = "--passphrase-file",
+    what: str = "A passphrase",
+    holds: str = "it ",
+) -> str:
     """A passphrase: the first line of `file`, else typed, twice where it is new.
 
     Raises:
@@ -120,7 +155,7 @@ def passphrase(file: Path | None, prompt: str, *, new: bool = False, option: str
         return data.decode("utf-8", "replace").split("\n")[0].rstrip("\r")
     if not sys.stdin.isatty():
         raise EdgeAgentError(
-            f"A passphrase is needed, and nobody is here to type it: put it into a file (chmod 600) and give {option} FILE."
+            f"{what} is needed, and nobody is here to type it: put {holds}into a file (chmod 600) and give {option} FILE."
         )
     typed = getpass.getpass(f"{prompt}: ")
     if new and getpass.getpass("The same again: ") != typed:

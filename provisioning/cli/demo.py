@@ -21,7 +21,8 @@ def add(commands: Commands) -> None:
             "test pattern for a camera. They enrol, are ordered about, and one is revoked. Afterwards all of it stays until\n"
             "Ctrl-C, to be tried by hand; then nothing is left. Takes half a minute."
         ),
-        example="edgeagent provision demo\n  edgeagent provision demo --once",
+        example="edgeagent provision demo\n  edgeagent provision demo --once --json",
+        json=True,
         site=False,
     )
     demo.add_argument("--once", action="store_true", help="end by itself: 0 if all went well, else 1")
@@ -33,4 +34,4 @@ def _demo(options: argparse.Namespace) -> int:
     from edgeagent_provisioning import demo
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    return demo.run(once=options.once)
+    return demo.run(once=options.once, as_json=options.json)

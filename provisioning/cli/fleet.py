@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from edgeagent_provisioning.site import Site
 
 
+_NO_ANSWER = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+
+
 def add(commands: Commands) -> None:
     """Add the commands."""
     setting = command(
@@ -343,16 +346,17 @@ def _snapshot(options: argparse.Namespace) -> int:
     import base64
 
     from edgeagent_provisioning import keyfiles, rights
+    from edgeagent_provisioning.held import Held
 
-    options.out.mkdir(parents=True, exist_ok=True)
+    with Held(options.out) as place:
 
-    def keep(order: Order) -> None:
-        path = options.out / f"{order.board}.jpg"
-        with rights.as_root():
-            keyfiles.write_private(path, base64.b64decode(order.data))  # a link there, maybe another user's, is not followed
-        print(f"{order.board}: {path}", file=sys.stderr if options.json else sys.stdout)
+        def keep(order: Order) -> None:
+            name = f"{order.board}.jpg"
+            with rights.as_root():
+                keyfiles.write_private(place.path / name, base64.b64decode(order.data, validate=True))
+            print(f"{order.board}: {options.out / name}", file=sys.stderr if options.json else sys.stdout)
 
-    return _order(options, {"t": "snapshot", "camera": options.camera}, keep)
+        return _order(options, {"t": "snapshot", "camera": options.camera}, keep)
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -364,15 +368,12 @@ def _doctor(options: argparse.Namespace) -> int:
     from edgeagent_provisioning.broker.public import Finding, findings
 
     def show(order: Order) -> None:
-        try:
-            found = json.loads(order.data).get("findings", [])
-        except (ValueError, AttributeError):
-            found = []
-        print(f"{order.board}:")
-        for finding in found:
+        lines = []
+        for finding in json.loads(order.data).get("findings", []):
             advice = f" {finding['advice']}" if finding.get("advice") else ""
             told = f"{str(finding.get('level', '')).upper():<8} {finding.get('check', '')}: {finding.get('text', '')}{advice}"
-            print(f"  {one_line(told)}")
+            lines.append(f"  {one_line(told)}")
+        print("\n".join([f"{order.board}:", *lines]))
 
     with open_site(options) as site:
         mine = findings(site, time.time())
@@ -478,22 +479,35 @@ def _say_why(orders: Sequence[Order], said: set[int], say: Callable[[str], objec
 
 def _report(options: argparse.Namespace, orders: Sequence[Order], nothing: str, show: Callable[[Order], None] | None = None) -> int:
     """Tell how each board has answered; 1 if any has failed."""
+    import dataclasses
+
+    told = []
+    for order in orders:
+        if order.state == "done" and show and (not options.json or options.__dict__.get("out")):
+            try:
+                show(order)
+            except _NO_ANSWER:  # one board may say what it likes, and takes away no other's answer
+                order = dataclasses.replace(order, state="failed", text="Its answer cannot be read.", data="")
+                _print_text(options, order)
+        else:
+            _print_text(options, order)
+        told.append(order)
     if options.json:
         names = ("board", "state", "code", "text", "data")
-        print_json([{name: getattr(order, name) for name in names if name != "data" or order.data} for order in orders])
-        if show and options.__dict__.get("out"):
-            for order in orders:
-                if order.state == "done":
-                    show(order)
-    else:
-        if not orders:
-            print(nothing)
-        for order in orders:
-            if order.state == "done" and show:
-                show(order)
-            else:
-                print(f"{order.board}: {order.text or order.state}", file=sys.stdout if order.state == "done" else sys.stderr)
-    return 1 if any(order.state != "done" for order in orders) else 0
+        print_json([{name: getattr(order, name) for name in names if name != "data" or order.data} for order in told])
+    elif not orders:
+        print(nothing)
+    return 1 if any(order.state != "done" for order in told) else 0
+
+
+def _print_text(options: argparse.Namespace, order: Order) -> None:
+    """With `--json` it is told there."""
+    from edgeagent.wire.orders import one_line
+
+    lines = (order.text or order.state).splitlines() or [order.state]
+    if not options.json:
+        text = "\n  ".join(one_line(line.expandtabs()) for line in lines)  # indented: no board writes another one's line
+        print(f"{order.board}: {text}", file=sys.stdout if order.state == "done" else sys.stderr)
 
 
 def _confirmed(question: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["add"]
+__all__ = ["add", "kind_of"]
 
 import argparse
 import sys
@@ -101,12 +101,13 @@ def add(commands: Commands) -> None:
 
 
 def _labels(options: argparse.Namespace) -> int:
+    common.needs("segno")
     from edgeagent_provisioning import codes, labels
 
     if options.sheets:
         print(common.table(("SHEET", "WHAT IT IS"), [(name, sheet.title) for name, sheet in labels.SHEETS.items()]))
         return 0
-    kind = _kind(options.out, options.format)
+    kind = kind_of(options.out, options.format)
     now = time.time()
     with common.open_site(options) as site:
         boards = _chosen(site, options.names, options.tag)
@@ -147,7 +148,12 @@ def _chosen(site: Site, names: Sequence[str], tag: str | None) -> list[Board]:
     return [boards[name] for name in dict.fromkeys(names)] if names else list(boards.values())
 
 
-def _kind(out: Path | None, wanted: str | None) -> str:
+def kind_of(out: Path | None, wanted: str | None) -> str:
+    """`pdf` or `svg`, as it was asked for, or as the file is called.
+
+    Raises:
+        EdgeAgentError: It is neither.
+    """
     from edgeagent.errors import EdgeAgentError
 
     kind = wanted or (out.suffix.lstrip(".").lower() if out else "pdf")
@@ -159,7 +165,7 @@ def _kind(out: Path | None, wanted: str | None) -> str:
 def _written(pages: Sequence[Page], out: Path, kind: str, title: str, *, named: bool) -> list[Path]:
     import contextlib
 
-    from edgeagent_provisioning import keyfiles, labels, rights
+    from edgeagent_provisioning import held, labels, rights
 
     if kind == "pdf":
         files = {out: labels.pdf(pages, title)}
@@ -169,14 +175,15 @@ def _written(pages: Sequence[Page], out: Path, kind: str, title: str, *, named: 
         files = {out.with_stem(f"{out.stem}-{number}"): labels.svg(page).encode() for number, page in enumerate(pages, 1)}
     with rights.as_root() if named else contextlib.nullcontext():
         for path, data in files.items():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            keyfiles.write_private(path, data)
+            held.write_private(path, data)
     return list(files)
 
 
 def _qr(options: argparse.Namespace) -> int:
     from edgeagent.errors import EdgeAgentError
-    from edgeagent_provisioning import codes, keyfiles, rights
+
+    common.needs("segno")
+    from edgeagent_provisioning import codes, held, rights
 
     kind = options.out.suffix.lower() if options.out else ""
     if options.out and kind not in (".png", ".svg"):
@@ -197,7 +204,7 @@ def _qr(options: argparse.Namespace) -> int:
                 site.registry.audit(connection, now, "sign wifi", options.name or site.name, network=wifi.ssid)
     if options.out:
         with rights.as_root():
-            keyfiles.write_private(options.out, codes.picture(code.text, "png" if kind == ".png" else "svg"))
+            held.write_private(options.out, codes.picture(code.text, "png" if kind == ".png" else "svg"))
         print(f"{options.out} holds the QR.", file=sys.stderr if options.json else sys.stdout)
     if options.json:
         common.print_json({"text": code.text, "until": code.until, "network": code.ssid})
@@ -224,10 +231,15 @@ def _wifi(options: argparse.Namespace) -> Wifi | None:
         raise EdgeAgentError("Write --wifi SSID or --wifi-file FILE, not both.")
     if options.wifi_file:
         line = keyfiles.read_private(options.wifi_file).decode("utf-8", "replace").split("\n")[0].rstrip("\r")
-        ssid, _, key = line.partition(":")
+        ssid, colon, key = line.partition(":")
+        if not colon:
+            raise EdgeAgentError(
+                f"{options.wifi_file} must hold SSID:key in one line; for an open network SSID: with nothing after it."
+            )
     elif options.wifi is not None:
         ssid = options.wifi
-        key = common.passphrase(None, f"Key of {ssid} (nothing for an open network)", option="--wifi-file")
+        prompt = f"Key of {ssid} (nothing for an open network)"
+        key = common.passphrase(None, prompt, option="--wifi-file", what="The key of the Wi-Fi", holds="SSID:key in one line ")
     else:
         return None
     try:
@@ -244,6 +256,7 @@ def _discover(options: argparse.Namespace) -> int:
 
     if not 0 < options.wait <= 120:
         raise EdgeAgentError("Waiting takes 0 to 120 seconds: give another number with --wait.")
+    common.needs("zeroconf")
     from edgeagent_provisioning.discover import discover
 
     boards = asyncio.run(discover(options.wait, options.interface))

@@ -106,7 +106,7 @@ def _prepare(options: argparse.Namespace) -> int:
                 {"board": name, "folder": str(card.folder), "way": card.way, "wheels": done.wheels, "files": dict(done.files)}
             )
             if not options.json:
-                _show(done, order)
+                _show(done, order, mounted=options.boot is not None)
     if options.json:
         common.print_json(told)
     return 0
@@ -122,7 +122,7 @@ def _order(site: Site, name: str, options: argparse.Namespace, keys: Sequence[st
         raise EdgeAgentError(f"There is no board {name[:80]!r}: `edgeagent provision add {name[:80]}` plans one.")
     token = site.registry.claim_of(name, time.time())
     if token is None:
-        raise EdgeAgentError(f"{name} is {board.state}, and no claim for it works: `edgeagent provision add {name} --new-claim`.")
+        raise EdgeAgentError(claims.no_claim(board))
     claim = dataclasses.replace(claims.claim_for(site, token), ssid="", wifi_key="")  # the Wi-Fi has a file of its own
     config = {"title": board.place} if board.place else {}
     return Order(
@@ -144,7 +144,6 @@ def _card(options: argparse.Namespace, base: Path, name: str) -> Card:
 
     if options.boot is None:
         folder = base / name
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         old = options.system == "bookworm"
         return Card(folder, "firstrun" if old else "cloud-init", "3.11" if old else "3.13")
     card = recognise(options.boot)
@@ -169,7 +168,7 @@ def _public_key(path: Path) -> str:
         raise EdgeAgentError(f"{path} cannot be read: {error}") from None
 
 
-def _show(done: object, order: Order) -> None:
+def _show(done: object, order: Order, *, mounted: bool) -> None:
     from edgeagent_provisioning.prepare import Prepared
 
     assert isinstance(done, Prepared)
@@ -180,11 +179,7 @@ def _show(done: object, order: Order) -> None:
         if len(lines) > 40 or name.endswith(".sh"):
             print(f"   ({len(lines)} lines)")
     print(f"── edgeagent/wheelhouse: {done.wheels} wheels, {done.size / 1e6:.0f} MB")
-    where = (
-        "Put the card into the board"
-        if done.card.prepared_for or (done.card.folder / "config.txt").exists()
-        else "Copy this to the card"
-    )
+    where = "Put the card into the board" if mounted else "Copy this to the card"
     print(f"\n{order.board}: {done.card.folder} is ready. {where}, and power it on: the board joins the site in some minutes.")
     print("The claim works once, and is wiped from the card when the board has joined.", end=" ")
     print("The key of the Wi-Fi stays on it." if order.wifi else "No Wi-Fi: the board needs a cable.")
@@ -194,12 +189,16 @@ def _show(done: object, order: Order) -> None:
 
 def _wheelhouse(options: argparse.Namespace) -> int:
     from edgeagent_provisioning import wheelhouse
+    from edgeagent_provisioning.held import Held
 
     pythons = options.python or list(wheelhouse.PYTHONS)
-    made = wheelhouse.make(options.out, machine=options.machine, pythons=pythons, index_only=options.index_only)
+    with Held(options.out, 0o755) as place:
+        made = wheelhouse.make(
+            place.path, machine=options.machine, pythons=pythons, index_only=options.index_only, named=options.out
+        )
     if options.json:
-        common.print_json({"folder": str(made.folder), "version": made.version, "wheels": made.wheels, "bytes": made.size})
+        common.print_json({"folder": str(options.out), "version": made.version, "wheels": made.wheels, "bytes": made.size})
     else:
         systems = ", ".join(f"{python} ({wheelhouse.PYTHONS[python]})" for python in pythons)
-        print(f"{made.folder}: edgeagent {made.version}, {made.wheels} wheels, {made.size / 1e6:.0f} MB, for Python {systems}.")
+        print(f"{options.out}: edgeagent {made.version}, {made.wheels} wheels, {made.size / 1e6:.0f} MB, for Python {systems}.")
     return 0

@@ -50,12 +50,14 @@ def add(commands: Commands) -> None:
         help="end the membership of boards: at once, and for good",
         description=(
             "End the membership of boards: their certificates go into the CRL, the broker denies them everything, which cuts a\n"
-            "live session, their claims are void, and they get no certificate any more."
+            "live session, their claims are void, and they get no certificate any more. The prefix of a bulk claim, where no\n"
+            "board is called so, ends that claim: boards that have joined by it stay, those that still wait must come anew.\n"
+            "Ends with 1 where the broker was not told."
         ),
         example="edgeagent provision revoke gate\n  edgeagent provision revoke gate door --yes",
         json=True,
     )
-    revoke.add_argument("names", nargs="+", metavar="NAME", help="boards")
+    revoke.add_argument("names", nargs="+", metavar="NAME", help="boards, or the prefix of a bulk claim")
     revoke.add_argument("--yes", action="store_true", help="do not ask")
 
     rotate = command(
@@ -220,11 +222,15 @@ def _confirmed(question: str, yes: bool) -> bool:
 def _refresh(site: Site) -> Callable[[], None]:
     import time
 
+    from edgeagent.errors import EdgeAgentError
     from edgeagent_provisioning.broker import files
 
     def refresh() -> None:
-        if advice := files.update(site, time.time()).advice:
-            print(advice, file=sys.stderr)
+        done = files.update(site, time.time())
+        if done.advice and not done.told:
+            raise EdgeAgentError(done.advice)
+        if done.advice:
+            print(done.advice, file=sys.stderr)
 
     return refresh
 
@@ -239,17 +245,29 @@ def _revoke(options: argparse.Namespace) -> int:
             return 1
         done = revoke(site, options.names, time.time(), refresh=_refresh(site))
         if options.json:
-            print_json([{"board": gone.board, "certificates": list(gone.serials), "again": gone.again} for gone in done])
+            told = [{"board": gone.board, "certificates": list(gone.serials), "again": gone.again} for gone in done]
+            print_json(
+                [line | ({} if gone.uses is None else {"bulk_uses": gone.uses}) for line, gone in zip(told, done, strict=True)]
+            )
         else:
+            goes = (
+                "went into the CRL"
+                if site.authority.signs
+                else "go into the CRL within seconds of the service's running, which has the key"
+            )
             for gone in done:
-                what = "was revoked before; the broker has been told again" if gone.again else "is revoked"
-                print(f"{gone.board} {what}; {len(gone.serials)} certificate(s) went into the CRL.")
+                if gone.uses is not None:
+                    print(f"The bulk claim {gone.board} is ended; it would have taken {gone.uses} more boards.")
+                    continue
+                what = "was revoked before" if gone.again else "is revoked"
+                print(f"{gone.board} {what}; {len(gone.serials)} certificate(s) {goes}.")
     return 0
 
 
 def _rotate(options: argparse.Namespace) -> int:
     import time
 
+    from edgeagent.wire.orders import one_line
     from edgeagent_provisioning import fleet
     from edgeagent_provisioning.renewing import rotate
 
@@ -268,7 +286,7 @@ def _rotate(options: argparse.Namespace) -> int:
         else:
             for order in orders:
                 done = f"{order.board} makes a new key; the old certificate is revoked once the new one is in use."
-                left = f"{order.board} could not be told ({order.text}): run this again when it is there."
+                left = f"{order.board} could not be told ({one_line(order.text)}): run this again when it is there."
                 print(done if order.state == "done" else left)
     return 1 if failed else 0
 
@@ -277,6 +295,7 @@ def _transfer(options: argparse.Namespace) -> int:
     import time
 
     from edgeagent.errors import EdgeAgentError
+    from edgeagent.wire.orders import one_line
     from edgeagent_provisioning import fleet
     from edgeagent_provisioning.revoking import revoke
 
@@ -288,7 +307,9 @@ def _transfer(options: argparse.Namespace) -> int:
         if not options.offline:
             boards = fleet.boards_of(site, options.names)
             ids = fleet.give(site, {board.name: {"v": 1, "t": "transfer"} for board in boards}, now, _PATIENCE_S)
-            told = {order.board: "" if order.state == "done" else order.text or order.state for order in _carried(site, ids)}
+            told = {
+                order.board: "" if order.state == "done" else one_line(order.text) or order.state for order in _carried(site, ids)
+            }
         gone = [name for name, problem in told.items() if not problem]
         if gone:
             revoke(site, gone, time.time(), reason="transfer", refresh=_refresh(site))

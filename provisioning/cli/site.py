@@ -21,6 +21,7 @@ from edgeagent_provisioning.cli.common import (
     shown_time,
     site_folder,
     tell_broker,
+    with_site,
 )
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _init(options: argparse.Namespace) -> int:
     from edgeagent.errors import EdgeAgentError
     from edgeagent.wire import topics
     from edgeagent_provisioning import rights
-    from edgeagent_provisioning.site import Site, checked_urls
+    from edgeagent_provisioning.site import Site, checked_urls, refuse_taken
 
     if not topics.is_name(options.name):  # said before a passphrase is typed
         raise EdgeAgentError(f"{options.name[:80]!r} cannot name a site: use a-z, 0-9 and inner hyphens, like `home`.")
@@ -159,6 +160,7 @@ def _init(options: argparse.Namespace) -> int:
                         f"The site in {folder} is called {site.name}: give that name, or another place with --site."
                     )
                 return here.run(site, options)
+    refuse_taken(folder)  # as above
     secret = passphrase(options.passphrase_file, "Passphrase for the key of the root", new=True)
     with Site.create(folder, options.name, secret, time.time(), urls=options.url, brokers=options.broker) as site:
         if options.here:
@@ -171,9 +173,12 @@ def _init(options: argparse.Namespace) -> int:
             f"{site.folder / 'root.key.pem'} is needed for `site rotate-ca` only: move it to a medium that you lock away,\n"
             "and keep the passphrase apart from it. Next:"
         )
+        where = with_site(options)
         if not site.urls:
-            print("  edgeagent provision site set --url https://HOST:8443 --broker mqtts://HOST:8883")
-        print("  edgeagent provision broker mosquitto\n  edgeagent provision add --csv FILE\n  edgeagent provision serve")
+            print(f"  edgeagent provision site set{where} --url https://HOST:8443")
+        host = "" if site.urls or site.brokers else " --host HOST"
+        for step in (f"broker mosquitto{where}{host}", f"add{where} --csv FILE", f"serve{where}"):
+            print(f"  edgeagent provision {step}")
     return 0
 
 
@@ -224,13 +229,13 @@ def _show(options: argparse.Namespace) -> int:
 def _rotate(options: argparse.Namespace) -> int:
     from edgeagent_provisioning import rotation
 
-    now, say = time.time(), _teller(options)
+    say = _teller(options)
     with open_site(options) as site:
         if options.retire_root:
-            rotation.retire_root(site, now, force=options.force)
+            rotation.retire_root(site, time.time(), force=options.force)
             say("The old root counts no more.")
         elif options.drop_old:
-            say(f"{rotation.drop_old(site, now, force=options.force)} issuing CAs count no more.")
+            say(f"{rotation.drop_old(site, time.time(), force=options.force)} issuing CAs count no more.")
         else:
             there = options.root_key is not None or (site.folder / "root.key.pem").exists()
             typed = passphrase(options.passphrase_file, "Passphrase of the root's key") if there else ""  # none in vain
@@ -239,14 +244,14 @@ def _rotate(options: argparse.Namespace) -> int:
                 secret = passphrase(
                     options.new_passphrase_file, "Passphrase for the new root's key", new=True, option="--new-passphrase-file"
                 )
-                rotation.new_root(site, key, secret, now)
+                rotation.new_root(site, key, secret, time.time())  # not before: boards renew while somebody types
                 say(
                     f"The new root has the pin {site.authority.root_pin}; its key is {site.folder / 'root.key.pem'}.\n"
                     f"{len(rotation.behind(site))} boards learn it when they renew, sooner by `edgeagent provision rotate`; then:\n"
                     "  edgeagent provision site rotate-ca --retire-root"
                 )
             else:
-                rotation.new_issuing(site, key, now, compromised=options.compromised)
+                rotation.new_issuing(site, key, time.time(), compromised=options.compromised)
                 say("There is a new issuing CA.")
                 if options.compromised:
                     say(
@@ -296,7 +301,7 @@ def _restore(options: argparse.Namespace) -> int:
         say(
             f"The site {site.name} is in {site.folder}, as it was on {shown_time(found.at)}.\n"
             "Boards enrolled after that are not in it, and must be enrolled again. Next:\n"
-            "  edgeagent provision broker mosquitto\n  edgeagent provision serve"
+            f"  edgeagent provision broker mosquitto{with_site(options)}\n  edgeagent provision serve{with_site(options)}"
         )
         if not options.cancel_claims:
             say("A claim that was used since then would work again: `site restore --cancel-claims` cancels all that are open.")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import json
+import os
+import pwd
 import shlex
 import shutil
 import socket
@@ -19,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from edgeagent.errors import EdgeAgentError
+from edgeagent.mqtt.connection import BrokerConnection
 from edgeagent_provisioning.broker import acme, files
 from edgeagent_provisioning.broker.public import checked_pair, findings
 from edgeagent_provisioning.broker.settings import Settings
@@ -30,6 +34,7 @@ from tests.support.broker import Certificates
 from tests.support.ports import free_ports
 
 HOST = "hub.example.org"
+HELLO = "ea/1/d/gate/hello"
 
 
 def answers(port: int) -> bool:
@@ -78,8 +83,9 @@ def order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[acme.Orde
         yield acme.Order(HOST, "ann@example.org", f"https://localhost:{directory}/dir", http, folder=str(tmp_path / "certbot"))
 
 
-@pytest.mark.timeout(240)
-def test_a_certificate_is_had_and_shown(order: acme.Order, tmp_path: Path) -> None:
+@pytest.mark.realtime(block_limit_s=60)
+@pytest.mark.timeout(300)
+async def test_a_certificate_is_had_shown_and_renewed(order: acme.Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Our hook runs when it is issued, as at each renewal, and writes the broker's files again."""
     now = time.time()
     cert, key = order.pair
@@ -89,21 +95,86 @@ def test_a_certificate_is_had_and_shown(order: acme.Order, tmp_path: Path) -> No
     ):
         before = shown(broker)
         dataclasses.replace(broker.settings, cert=str(cert), key=str(key)).save(site, now)
-        assert acme.obtain(order, site.folder) == (cert, key)
+        heard: asyncio.Queue[bytes] = asyncio.Queue()
+        session = await connected(site, heard)
+        assert await asyncio.to_thread(acme.obtain, order, site.folder) == (cert, key)
         checked_pair(cert.read_text(), key.read_text(), HOST, now)
         assert (broker.folder / "viewers.crt").read_text() == cert.read_text()
         (renewal,) = (tmp_path / "certbot/config/renewal").iterdir()
         assert f"provision broker mosquitto --site {site.folder}" in renewal.read_text()
-        # Mosquitto's WebSockets keep the first one until it starts again, and that is said.
+        # Mosquitto's WebSockets keep the first one until it starts again, and that is said; nobody was disconnected.
         assert shown(broker) == before
         assert "start it again" in files.update(site, now).advice
+        session.publish(HELLO, "kept", retain=True)
+        assert await heard.get() == b"kept"
+        await session.close()
         broker.stop()
         broker.start()
-        first = cert.read_text().partition("-----END CERTIFICATE-----")
-        assert shown(broker) == ssl.PEM_cert_to_DER_cert(first[0] + first[1])
+        assert shown(broker) == leaf(cert)
         assert files.update(site, now).advice == ""
         (fine,) = findings(site, now)
         assert fine.level == "ok"
+
+        # As after `--here`: the system's Mosquitto, and certbot's timer. Nobody's hand is needed, and nothing retained is lost.
+        asked, system = as_on_a_system(broker, site, tmp_path, monkeypatch)
+        broker.stop()
+        broker.start(system)
+        first = shown(broker)
+        folders = [f"--{name}-dir={tmp_path / 'certbot' / name}" for name in ("config", "work", "logs")]
+        words = [require("certbot"), "renew", "--non-interactive", "--force-renewal", "--no-random-sleep-on-renew", *folders]
+        renewed = await asyncio.to_thread(subprocess.run, words, capture_output=True, text=True, timeout=120, check=False)
+        assert renewed.returncode == 0, renewed.stdout + renewed.stderr
+        assert leaf(cert) != first
+        assert asked()
+        broker.stop()
+        broker.start(system)
+        assert shown(broker) == leaf(cert)
+        session = await connected(site, heard)
+        assert await heard.get() == b"kept"
+        await session.close()
+
+
+def as_on_a_system(
+    broker: SiteBroker, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Callable[[], bool], Path]:
+    """Whether a restart was asked for, by systemctl or by the file for which a unit waits; and the system's configuration."""
+    for name in ("bin", "conf.d"):
+        (tmp_path / name).mkdir()
+    told, included = tmp_path / "told", tmp_path / "conf.d/edgeagent.conf"
+    (tmp_path / "bin/systemctl").write_text(f'#!/bin/sh\necho "$*" >> {shlex.quote(str(told))}\n')
+    (tmp_path / "bin/systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    kept = Settings.load(site)
+    assert kept
+    settings = dataclasses.replace(kept, folder=str(broker.folder), include=str(included))
+    settings.save(site, time.time())
+    included.write_text(files.included(settings))
+    whole = f"user {pwd.getpwuid(os.geteuid()).pw_name}\nlog_dest stderr\npersistence true\npersistence_location {broker.folder}/\n"
+    (tmp_path / "system.conf").write_text(f"{whole}include_dir {included.parent}\n")
+
+    def asked() -> bool:
+        return (
+            told.exists() and told.read_text() == "restart mosquitto\n"
+            if os.geteuid() == 0
+            else (broker.folder / "restart").exists()
+        )
+
+    return asked, tmp_path / "system.conf"
+
+
+async def connected(site: Site, heard: asyncio.Queue[bytes]) -> BrokerConnection:
+    """The site on its broker."""
+
+    def keep(topic: str, payload: bytes, retained: bool) -> None:
+        heard.put_nowait(payload)
+
+    return await BrokerConnection.open(files.client_options(site, time.time()), None, [HELLO], keep)
+
+
+def leaf(cert: Path) -> bytes:
+    """The first certificate of a file, in DER."""
+    first = cert.read_text().partition("-----END CERTIFICATE-----")
+    return ssl.PEM_cert_to_DER_cert(first[0] + first[1])
 
 
 def shown(broker: SiteBroker) -> bytes:

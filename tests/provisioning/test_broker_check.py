@@ -13,17 +13,19 @@ from pathlib import Path
 import pytest
 
 from edgeagent.errors import EdgeAgentError
-from edgeagent.mqtt.connection import BrokerConnection, BrokerError, BrokerOptions
+from edgeagent.mqtt.connection import BrokerConnection, BrokerError, BrokerOptions, CertificateRefused
 from edgeagent.mqtt.url import parse_url
-from edgeagent_provisioning import keyfiles, viewers
+from edgeagent.wire import claim
+from edgeagent_provisioning import authority, keyfiles, viewers
 from edgeagent_provisioning.broker import check as checking
 from edgeagent_provisioning.broker import files, mosquitto
 from edgeagent_provisioning.broker.check import check
+from edgeagent_provisioning.broker.public import findings
 from edgeagent_provisioning.registry import Board
 from edgeagent_provisioning.revoking import revoke
 from edgeagent_provisioning.site import Site
 from tests.provisioning.brokers import SiteBroker
-from tests.provisioning.common import PASSPHRASE, certified
+from tests.provisioning.common import PASSPHRASE, certified, planned
 
 pytestmark = [pytest.mark.realtime(block_limit_s=60), pytest.mark.timeout(180)]
 Message = tuple[str, bytes]
@@ -87,7 +89,7 @@ async def test_all_is_as_it_should_be(broker: SiteBroker) -> None:
     results = await check(broker.site, time.time())
     assert [f"{result.sentence} {result.detail}" for result in results if not result.ok] == []
     assert {result.kind for result in results} == {"works", "refused"}
-    assert len(results) == 29
+    assert len(results) == 30
     # The users that it needed are gone.
     assert "check-" not in "".join((broker.folder / name).read_text() for name in (mosquitto.ACL_BOARDS, mosquitto.ACL_VIEWERS))
     assert (broker.folder / "viewers.pw").read_text() == ""
@@ -142,6 +144,47 @@ async def test_a_board_that_calls_itself_like_another_ends_nobody(broker: SiteBr
     await until(lambda: heard == [("ea/1/d/porch/in/site", b"there?")], "it is still connected")
     for connection_ in (porch, thief, site):
         await connection_.close()
+
+
+async def test_who_joins_with_a_boards_client_id_ends_nobody(broker: SiteBroker) -> None:
+    """Trap 3: whoever may only enrol ends boards' connections, where the client id is his to choose."""
+    token = planned(broker.site, "cellar", time.time())
+    files.update(broker.site, time.time())
+    porch, heard = await opened(board_options(broker, "porch"), ["ea/1/d/porch/in/+"])
+    user, password = claim.joining_user(token.id), claim.joining_password(token.secret)
+    url = parse_url(f"mqtts://{user}:{password}@localhost:{broker.settings.joining_port}")
+    joining = BrokerOptions(url, "porch", str(broker.site.folder / "root.crt"))
+    guests = [(await opened(options, []))[0] for options in (joining, home_options(broker, "porch"))]
+    site, told = await opened(files.client_options(broker.site, time.time()), ["ea/1/v/site/in/+"])
+    guests[0].publish(f"ea/1/v/site/in/{user}", "let me in")
+    await until(lambda: (f"ea/1/v/site/in/{user}", b"let me in") in told, "it is known by its user, not by what it calls itself")
+    site.publish("ea/1/d/porch/in/site", "there?")
+    await until(lambda: heard == [("ea/1/d/porch/in/site", b"there?")], "the board is still connected")
+    for connection in (porch, *guests, site):
+        await connection.close()
+
+
+async def test_a_list_that_ran_out_shuts_out_everybody_until_there_is_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trap 5, its other half; by the command that the doctor names then."""
+    now = time.time()
+    with Site.create(tmp_path / "site", "home", PASSPHRASE, now) as site:
+        with site.registry.transaction() as connection:
+            site.registry.save_board(connection, Board("porch", int(now), "active"))
+        broker = SiteBroker(site, now)
+        with monkeypatch.context() as short:
+            short.setattr(authority, "CRL_LIFE_S", 60)
+            (broker.folder / "crl.pem").write_bytes(site.authority.crl([], now - 3_600))
+        with broker:
+            for options in (board_options(broker, "porch"), files.client_options(site, now)):
+                with pytest.raises(CertificateRefused):
+                    await BrokerConnection.open(options, None, [], lambda *_: None)
+            assert any("refuses every board" in finding.text for finding in findings(site, now))
+            assert files.update(site, now).told
+            for options in (board_options(broker, "porch"), files.client_options(site, now)):
+                await (await opened(options, []))[0].close()
+            assert not any("refuses every board" in finding.text for finding in findings(site, now))
 
 
 async def test_home_assistant_and_pairs_have_their_rights_and_no_more(broker: SiteBroker) -> None:
@@ -213,6 +256,7 @@ async def test_the_check_tells_of_a_broker_that_is_open(tmp_path: Path, monkeypa
         "Nobody connects to the browsers' port without a password.",
         "Nobody connects to the joining port without a password.",
         "No browser ends a board's connection by calling itself like it.",
+        "No board that joins ends a board's connection by calling itself like it.",
     }
 
 

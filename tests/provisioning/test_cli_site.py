@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import io
 import json
 import stat
@@ -34,7 +35,7 @@ gate-2,,,,,,
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Type a command below `edgeagent provision`: exit code, output, errors."""
     monkeypatch.setenv("EDGEAGENT_SITE", str(tmp_path / "site"))
-    monkeypatch.setattr(commands, "_MODULES", ("site", "adding", "boards"))
+    monkeypatch.setattr(commands, "_MODULES", ("site", "adding", "boards", "serve"))
 
     def typed(*words: object) -> tuple[int, str, str]:
         code = cli.main(["provision", *map(str, words)])
@@ -140,13 +141,90 @@ def test_one_board(run: Run, opened: Site, tmp_path: Path) -> None:
     keyfiles.write_private(tmp_path / "wifi", "Home:correct horse\n")
     code, out, _ = run("add", "gate-1", "--place", "North", "--cameras", "front:test-pattern", "--wifi-file", tmp_path / "wifi")
     assert code == 0 and out.startswith("gate-1: added") and "provision prepare --boot DIR gate-1" in out
-    shown = listed(run, "add", "gate-1", "--new-claim", "--show-claim", "--place", "North", "--update")["boards"][0]
-    assert Claim.parse(shown["claim"]).token_id == shown["token"] and shown["result"] == "updated"
+    shown = listed(run, "add", "gate-1", "--new-claim", "--show-claim", "--place", "North")["boards"][0]
+    assert Claim.parse(shown["claim"]).token_id == shown["token"] and shown["result"] == "new claim"
     code, _, err = run("add", "gate-1", "--bulk", "5")
     assert code == 1 and "--csv FILE" in err
     code, _, err = run("add", "gate-2", "--drivers", "lamp:ledd")
     assert code == 1 and "did you mean `led`?" in err
     assert run("add", "gate-2", "--drivers", "lamp:ledd", "--any-driver")[0] == 0
+
+
+def test_what_is_not_given_of_a_planned_board_stays(run: Run, opened: Site, tmp_path: Path) -> None:
+    (tmp_path / "boards.csv").write_text(BOARDS)
+    assert run("add", "--csv", tmp_path / "boards.csv")[0] == 0
+    with Site.open(opened.folder) as site:
+        as_listed = site.registry.board("gate-1")
+    assert as_listed is not None and as_listed.serial == "a1" and as_listed.wifi is not None
+
+    def again(*words: str) -> tuple[str, Board]:
+        (done,) = listed(run, "add", "gate-1", "--claims", str(tmp_path / "claims"), *words)["boards"]
+        with Site.open(opened.folder) as site:
+            found = site.registry.board("gate-1")
+            assert found is not None
+            assert Claim.parse((tmp_path / "claims" / "gate-1.json").read_text()).token_id == done["token"]
+        return done["result"], found
+
+    assert again() == ("unchanged", as_listed)
+    assert again("--new-claim") == ("new claim", as_listed)
+    code, _, err = run("add", "gate-1", "--place", "South gate")
+    assert code == 1 and "place: gate-1 is planned with another value" in err
+    result, changed = again("--place", "South gate", "--update")
+    assert (result, changed.place) == ("updated", "South gate") and changed.cameras == as_listed.cameras and changed.wifi
+    assert again("--serial", "", "--update")[1].serial is None
+    assert again("--serial", "a1", "--place", "North gate", "--update")[1] == as_listed
+    assert run("revoke", "gate-1", "--yes")[0] == 0
+    result, anew = again("--replace")
+    assert (result, anew.serial, anew.wifi, anew.cameras) == ("added", "a1", as_listed.wifi, as_listed.cameras)
+    with Site.open(opened.folder) as site, site.registry.transaction() as connection:
+        site.registry.save_board(connection, dataclasses.replace(anew, state="active"))
+    code, _, err = run("add", "gate-1", "--new-claim")
+    assert code == 1 and "gate-1 is active" in err and "add gate-1 --replace" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--bulk", "5", "--check", "--labels", "x.pdf"), "--labels, --check cannot be given with --bulk"),
+        (("--bulk", "5", "--serial", "a1"), "--serials FILE"),
+        (("--csv", "boards.csv", "--place", "Hall"), "--place cannot be given with --csv"),
+        (("gate-1", "--prefix", "cam"), "--prefix cannot be given with one board"),
+        (("gate-1", "--labels", "x.txt"), ".pdf or .svg"),
+        (("gate-1", "--claims", "/proc/nowhere"), "/proc/nowhere cannot be written to"),
+    ],
+)
+def test_what_would_be_ignored_or_fail_later_is_refused(run: Run, opened: Site, words: tuple[str, ...], sentence: str) -> None:
+    code, _, err = run("add", *words)
+    assert code == 1 and sentence in err
+    with Site.open(opened.folder) as site:
+        assert site.registry.boards() == [] and site.registry.tokens() == []
+
+
+def test_a_bulk_claim_ends(run: Run, opened: Site) -> None:
+    assert run("add", "--bulk", "5", "--prefix", "cam")[0] == 0
+    code, out, _ = run("revoke", "cam", "--yes")
+    assert code == 0 and "it would have taken 5 more boards" in out
+    with Site.open(opened.folder) as site:
+        (token,) = site.registry.tokens()
+        assert not token.valid(NOW) and not token.secret and token.cancelled_at
+    code, _, err = run("revoke", "cam", "--yes")
+    assert code == 1 and "no board 'cam'" in err
+
+
+def test_a_taken_folder_is_refused_before_a_passphrase_is_asked_for(run: Run, opened: Site) -> None:
+    code, _, err = run("site", "init", "home")
+    assert code == 1 and "holds something already" in err
+
+
+def test_a_site_is_advised_by_its_whole_path(run: Run, opened: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(opened.folder.parent)
+    code, out, _ = run("add", "gate", "--site", opened.folder.name)
+    assert code == 0 and f"provision prepare --site {opened.folder} --boot DIR gate" in out
+
+
+def test_the_audit_says_that_it_knows_nobody_of_that_name(run: Run, opened: Site) -> None:
+    code, out, _ = run("audit", "nobody")
+    assert code == 0 and out.startswith("Nothing is written about 'nobody'")
 
 
 def test_bulk_claims_and_approval(run: Run, opened: Site, tmp_path: Path) -> None:
@@ -241,10 +319,10 @@ def commands_of(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentPa
 
 
 def test_every_command_has_help_with_an_example() -> None:
-    parser = argparse.ArgumentParser(prog="edgeagent provision")
-    commands.add(parser)
-    found = list(commands_of(parser))
-    assert len(found) > 8
-    for command in found:
-        assert f"  {command.prog}" in command.format_help().partition("\nexample")[2], command.prog
-        assert ("--json" in command.format_help()) is not command.prog.endswith(" demo"), command.prog
+    found = {command.prog: command for command in commands_of(cli._parser())}
+    assert len(found) > 40
+    for name, command in found.items():
+        if name != "edgeagent first-boot":  # which no person types
+            assert f" {name}" in command.format_help().partition("\nexample")[2], name
+        if name.startswith("edgeagent provision "):
+            assert "--json" in command._option_string_actions, name

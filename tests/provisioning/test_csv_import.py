@@ -56,6 +56,9 @@ def test_everything_wrong_is_told_at_once_with_row_and_column() -> None:
         ",y,,,,\n"
         "gate-3,X1,a:b a:c,{,,\n"
         "site,,,,,\n"
+        "gate-4,,,Home,,\n"
+        'gate-5,,,"{""ssid"": ""Home""}",,\n'
+        "gate-6,,,Home:,,\n"
     )
     assert told(text) == [
         "row 2, name: Gate 1 cannot name a board: use a-z, 0-9 and inner hyphens, at most 64: write gate-1",
@@ -68,6 +71,8 @@ def test_everything_wrong_is_told_at_once_with_row_and_column() -> None:
         "row 7, cameras: a is there twice: write name:driver for each, like front:picamera2",
         'row 7, wifi: is no JSON: every { and " must be closed (in a CSV file each " inside a cell is written twice)',
         "row 8, name: site is one of the broker's own users: take another, like board-site",
+        "row 9, wifi: has no key: write SSID:key, or SSID: with nothing after it for an open network",
+        'row 10, wifi: write JSON like {"ssid": "Home", "psk": "…"}, with "psk": "" for an open network',
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -28,10 +29,16 @@ def processes(folder: Path) -> list[str]:
     return found
 
 
-def test_all_goes_well_and_nothing_is_left(tmp_path: Path) -> None:
+def test_all_goes_well_and_nothing_is_left(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """In a folder whose modules are not ours."""
     require("mosquitto")
-    command = [sys.executable, "-m", "edgeagent", "provision", "demo", "--once"]
-    with Program(command, env={"TMPDIR": str(tmp_path)}) as demo:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    for name in ("edgeagent", "edgeagent_provisioning", "yaml"):
+        (elsewhere / f"{name}.py").write_text("raise SystemExit('code of the working directory')\n")
+    out = elsewhere / "told.json"
+    command = [sys.executable, "-P", "-m", "edgeagent", "provision", "demo", "--once", "--json"]
+    shell = ["/bin/sh", "-c", 'out=$1; shift; exec "$@" >"$out"', "sh", str(out), *command]
+    with Program(shell, cwd=elsewhere, env={"TMPDIR": str(tmp_path)}) as demo:
         demo.wait_for(lambda: demo.log.count("has shown its certificate and is active") == 5, "five boards", deadline_s=180)
         assert processes(tmp_path)
         wait_until(lambda: not demo.running, "the end", deadline_s=180)
@@ -41,6 +48,12 @@ def test_all_goes_well_and_nothing_is_left(tmp_path: Path) -> None:
     assert "The broker refuses the certificate of shed." in said
     assert re.search(r"^shed +revoked ", said, re.MULTILINE) and len(re.findall(r"^\w+ +active +online ", said, re.MULTILINE)) >= 9
     assert os.listdir(tmp_path) == [] and processes(tmp_path) == []
+    told = json.loads(out.read_bytes())
+    assert {(board["name"], board["state"]) for board in told["boards"]} == {
+        *((name, "active") for name in ("gate", "porch", "hall", "attic")),
+        ("shed", "revoked"),
+    }
+    assert told["problems"] == []
 
 
 def test_without_mosquitto_it_says_what_to_install(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from edgeagent.orders.store import Store
 from edgeagent.wire import seal, topics
 from edgeagent.wire.codec import encode
 from edgeagent.wire.messages import Up
-from edgeagent_provisioning import cli, keyfiles
+from edgeagent_provisioning import cli, fleet, keyfiles
+from edgeagent_provisioning.fleet import Order
 from edgeagent_provisioning.registry import Board
 from edgeagent_provisioning.site import Site
 from tests.provisioning.brokers import SiteBroker
@@ -199,3 +200,44 @@ def test_what_is_wrong_is_said_before_anything_is_done(site: Site) -> None:
     for words in (["logs", "nobody"], ["logs"], ["logs", "--tag", "nowhere"], ["set", "--board", "nobody", "a=1"]):
         with pytest.raises(EdgeAgentError, match=r"no board|Name boards|No active board"):
             provision(site.folder, *words)
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        ("doctor", '{"findings": [{"text": "fine"}]}', ['{"findings": 5}', '{"findings": [5]}', "[" * 100_000, "5", ""]),
+        ("snapshot", "/9j/", ["%%%", "abc"]),
+    ],
+)
+def test_an_answer_that_cannot_be_read_takes_away_no_other(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, good: str, bad: list[str]
+) -> None:
+    with_boards(site)
+    site.close()
+    orders: list[Order] = []
+
+    async def carried(*told: object) -> list[Order]:
+        return orders
+
+    monkeypatch.setattr(fleet, "carry_out", carried)
+    words = [kind, "--all", *(["--out", str(tmp_path / "pictures")] if kind == "snapshot" else [])]
+    for data in bad:
+        orders[:] = [
+            Order(number, name, kind, "done", 200, "", text) for number, name, text in ((1, "barn", data), (2, "gate", good))
+        ]
+        code, out, err = provision(site.folder, *words)
+        assert code == 1 and "barn" not in out and "gate:" in out and err == "barn: Its answer cannot be read.\n"
+    told = json.loads(provision(site.folder, *words, "--json")[1])
+    if kind == "snapshot":
+        assert [row["state"] for row in told] == ["failed", "done"] and len(list((tmp_path / "pictures").iterdir())) == 1
+
+
+def test_no_board_writes_the_line_of_another(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_boards(site)
+    site.close()
+
+    async def carried(*told: object) -> list[Order]:
+        return [Order(1, "barn", "restart", "failed", 422, "no\ngate: all is well\x1b[2J\r", "")]
+
+    monkeypatch.setattr(fleet, "carry_out", carried)
+    assert provision(site.folder, "restart", "barn")[2] == "barn: no\n  gate: all is well?[2J\n"

@@ -102,6 +102,8 @@ def test_what_another_user_could_exchange_is_not_given_away(tmp_path: Path) -> N
         step = here.Own(tmp_path / folder, "nobody", grp.getgrgid(nobody.pw_gid).gr_name, 0o700)
         with pytest.raises(EdgeAgentError, match="nobody could put another folder"):
             here._on_the_system(step, Path("/"), True)
+        with pytest.raises(EdgeAgentError, match="nobody could put another folder"):  # said before anything is done
+            here.of(options(Path("/")), tmp_path / folder)
     assert list((tmp_path / "theirs").iterdir()) == [tmp_path / "theirs/link"]
     found = (tmp_path / "victim/etc").stat()
     assert (found.st_uid, found.st_mode & 0o077) == (0, 0o055)

@@ -22,6 +22,7 @@ from edgeagent.wire.messages import Up
 from edgeagent.wire.orders import SITE, Here
 from edgeagent_provisioning import claims, planning, rotation
 from edgeagent_provisioning.broker import files
+from edgeagent_provisioning.broker.mosquitto import hashed
 from edgeagent_provisioning.broker_side import BrokerSide
 from edgeagent_provisioning.csv_import import Row
 from edgeagent_provisioning.revoking import revoke
@@ -31,6 +32,7 @@ from tests.provisioning.brokers import SiteBroker
 from tests.provisioning.common import PASSPHRASE
 
 pytestmark = [pytest.mark.realtime(block_limit_s=60), pytest.mark.timeout(120)]
+HOME = "homeassistant/device/ea-gate/config"
 FACTS = BoardFacts("Test board", "")
 
 
@@ -46,7 +48,10 @@ async def until(condition: Callable[[], object], why: str) -> None:
 async def test_a_board_joins_comes_and_renews_over_the_broker_alone(tmp_path: Path) -> None:
     now = time.time()
     state = tmp_path / "gate"
-    with Site.create(tmp_path / "site", "home", PASSPHRASE, now) as site, SiteBroker(site, now) as broker:
+    with (
+        Site.create(tmp_path / "site", "home", PASSPHRASE, now) as site,
+        SiteBroker(site, now, home=hashed("home's own")) as broker,
+    ):
         token = planning.plan(site, Row(0, "gate"), now).token
         assert token is not None
         claim = claims.claim_for(site, token)
@@ -83,16 +88,25 @@ async def test_a_board_joins_comes_and_renews_over_the_broker_alone(tmp_path: Pa
                     typ=seal.ANSWER,
                 )
                 board.publish(topics.viewer_inbox(SITE, "gate"), here)
+                left = {topics.hello("gate"), topics.readings("gate", "lamp"), topics.readings("gate", "door")}
+                left |= {topics.announced("gate"), HOME, HOME.replace("gate", "gate_2")}
+                for topic in left:
+                    board.publish(topic, "there", retain=True)
                 await until(lambda: site.registry.board("gate").state == "active", "it is active")  # type: ignore[union-attr]
                 await until(lambda: site.registry.board("gate").online, "it is online")  # type: ignore[union-attr]
-                await board.close()
                 heard: list[tuple[str, bytes]] = []
                 viewer = await BrokerConnection.open(
                     files.client_options(site, time.time(), "site-tool-1"),
                     None,
-                    ["ea/1/d/+/up"],
+                    [f"ea/1/d/+/{what}" for what in ("up", "hello", "announced", "r/+")],
                     lambda topic, data, _: heard.append((topic, data)),
                 )
+                url = parse_url(f"mqtts://home-assistant:home's%20own@localhost:{broker.settings.joining_port}")
+                home = await BrokerConnection.open(
+                    BrokerOptions(url, "x", own.ca_file), None, ["#"], lambda topic, data, _: heard.append((topic, data))
+                )
+                await until(lambda: {topic for topic, data in heard if data == b"there"} == left, "all is there")
+                await board.close()
 
                 # Its claim is void now; it comes back by a user of its own.
                 user = c.back_user(identity.id_thumbprint)
@@ -115,8 +129,20 @@ async def test_a_board_joins_comes_and_renews_over_the_broker_alone(tmp_path: Pa
 
                 # Once it is revoked, pages see it go, though it can no longer say so itself.
                 await service.on_thread(lambda: revoke(site, ["gate"], time.time()))
-                await until(lambda: (topics.up("gate"), b"") in heard, "the site takes back what it has retained")
-                await viewer.close()
+                await until(lambda: {topic for topic, data in heard if not data} > left, "the site takes back what it has retained")
+                await until(lambda: (topics.up("gate"), b"") in heard, "and its presence last")
+                found: list[str] = []
+                last = await BrokerConnection.open(
+                    files.client_options(site, time.time(), "site-tool-2"),
+                    None,
+                    ["ea/1/#"],
+                    lambda topic, data, retained: found.append(topic),
+                )
+                last.publish(topics.device_inbox("x", SITE), "after all that is retained")
+                await until(lambda: topics.device_inbox("x", SITE) in found, "it hears")
+                assert found == [topics.device_inbox("x", SITE)]
+                for connection in (viewer, home, last):
+                    await connection.close()
 
                 # A password that is not this board's opens nothing.
                 with pytest.raises(Unreachable, match="does not let this board in"):

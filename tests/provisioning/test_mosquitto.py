@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from edgeagent import cli
 from edgeagent.errors import ConfigError
 from edgeagent_provisioning import viewers
 from edgeagent_provisioning.broker import files, mosquitto
@@ -16,6 +19,7 @@ from edgeagent_provisioning.broker.mosquitto import Listeners, Rights, Viewer
 from edgeagent_provisioning.broker.names import TOOLS, is_viewer, new_viewer, reserved
 from edgeagent_provisioning.broker.public import findings
 from edgeagent_provisioning.broker.settings import Settings, checked, hosts_of
+from edgeagent_provisioning.registry import Board
 from edgeagent_provisioning.site import Site
 from tests.provisioning.common import DAY, NOW, planned
 from tests.support import require
@@ -165,6 +169,71 @@ def test_what_mosquitto_was_never_told_is_told_the_next_time(site: Site, monkeyp
     files.update(site, NOW)
     assert "acl-boards" in told[0]
     assert told[1] == ()
+
+
+def test_a_broker_is_found_however_its_files_were_named(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And who revokes a board while it is not found is told so."""
+    Settings(("hub.local",)).save(site, NOW)
+    files.update(site, NOW)
+    planned(site, "gate")
+    site.close()
+    folder = site.folder / "broker"
+    code = "import signal, sys; signal.signal(signal.SIGHUP, lambda *_: sys.exit(3)); print(flush=True); signal.pause()"
+    words = [sys.executable, "-c", code, "site/broker/mosquitto.conf"]
+    (tmp_path / "away").mkdir()
+    monkeypatch.chdir(tmp_path / "away")
+    place = ["--site", "../site", "--yes"]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline()
+            assert cli.main(["provision", "revoke", "gate", *place]) == 1
+            (folder / "mosquitto.pid").write_text(f"{process.pid}")
+            with site.registry.transaction() as connection:
+                site.registry.save_board(connection, Board("gate", NOW))
+            site.close()
+            assert cli.main(["provision", "revoke", "gate", *place]) == 0
+            assert process.wait(60) == 3  # it had the signal
+        finally:
+            process.kill()
+
+
+def test_what_cannot_be_used_is_not_kept(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    site.close()
+    place = ["--site", str(site.folder)]
+    (tmp_path / "boards.csv").touch()
+
+    def settings() -> tuple[Settings | None, tuple[str, ...]]:
+        with Site.open(site.folder) as found:
+            return Settings.load(found), found.brokers
+
+    before = settings()
+    for words in (["--host", "hub", "--folder", str(tmp_path / "boards.csv")], ["--host", "hub", "--cert", "no", "--key", "no"]):
+        assert cli.main(["provision", "broker", "mosquitto", *words, *place]) == 1
+        assert settings() == before and before[0] is None
+    assert cli.main(["provision", "broker", "mosquitto", "--host", "hub", *place]) == 0
+    kept = settings()
+    assert cli.main(["provision", "broker", "mosquitto", "--folder", str(tmp_path / "boards.csv"), *place]) == 1
+    assert settings() == kept and kept[0] is not None
+    with pytest.raises(SystemExit):
+        cli.main(["provision", "broker", "mosquitto", "--cert", "", "--key", "", *place])
+    # Nobody would know the password of a browser whose user is made and not told.
+    (site.folder / "broker" / ".lock").unlink()
+    (site.folder / "broker" / ".lock").mkdir()
+    assert cli.main(["provision", "viewer", "add", "phone", *place]) == 1
+    with Site.open(site.folder) as found:
+        assert viewers.active(found) == []
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_the_doctor_knows_the_sites_own_certificate(site: Site) -> None:
+    """Whatever the settings say of a public one."""
+    wanted = Settings(("hub.local",))
+    wanted.save(site, NOW)
+    files.update(site, NOW)
+    dataclasses.replace(wanted, cert="/nowhere/c", key="/nowhere/k", public_host="a.example").save(site, NOW)
+    files.update(site, NOW)
+    (only,) = findings(site, NOW)
+    assert only.level == "problem" and "for /nowhere/c could not be read" in only.text
 
 
 def test_the_doctor_says_that_phones_will_not_connect(site: Site) -> None:

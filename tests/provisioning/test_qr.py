@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import stat
 from collections.abc import Callable
@@ -92,6 +93,14 @@ def test_wifi_is_signed_for_one_board_or_for_all(run: Run, site: Site, shown: li
         == Wifi("New network", "a-long:key")
     )
     assert all("a-long" not in str(entry) for entry in site.registry.audited())
+
+
+@pytest.mark.parametrize(("words", "library"), [(["labels"], "segno"), (["qr", "gate-1"], "segno"), (["discover"], "zeroconf")])
+def test_a_library_that_is_missing_is_named(run: Run, words: list[str], library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == library else find(name, *more))
+    code, _, err = run(*words)
+    assert code == 1 and f"pip install {library}" in err
 
 
 @pytest.mark.parametrize(

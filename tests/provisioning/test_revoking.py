@@ -109,7 +109,8 @@ def test_who_is_online_is_noted_and_who_is_not_heard_of_is_not(site: Site) -> No
         ("door", True, 1000),
         ("gate", True, 1000),
     ]
-    note_presence(site, {"gate": False}, 2000.0)
+    revoke(site, ["door"], NOW)
+    note_presence(site, {"gate": False, "door": True}, 2000.0)
     note_absence(site, {"gate"})
     assert [(board.name, board.online, board.seen_at) for board in site.registry.boards()] == [
         ("door", False, 1000),

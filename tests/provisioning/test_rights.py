@@ -17,14 +17,16 @@ from pathlib import Path
 import pytest
 
 from edgeagent.errors import ConfigError, EdgeAgentError
-from edgeagent_provisioning import backup, rights
+from edgeagent_provisioning import backup, held, keyfiles, prepare, rights
 from edgeagent_provisioning.broker import acme, files, public
 from edgeagent_provisioning.broker.places import INCLUDED
 from edgeagent_provisioning.broker.settings import Settings
 from edgeagent_provisioning.cli import fleet
 from edgeagent_provisioning.fleet import Order
 from edgeagent_provisioning.site import Site
+from tests.install.wheels import wheelhouse
 from tests.provisioning.common import NOW
+from tests.provisioning.test_prepare import order
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as somebody else")
 NOBODY = pwd.getpwnam("nobody")
@@ -75,9 +77,13 @@ def test_what_root_writes_belongs_to_the_owner_and_named_files_to_root(made_site
     (roots / "passphrase").touch(0o600)
     (roots / "passphrase").write_text("correct horse battery\n")
     words = [BROKER, ["site", "backup", str(roots / "home.backup"), "--passphrase-file", str(roots / "passphrase")]]
-    assert provision(made_site, theirs, words, words) == [(0, ""), (0, "")]
-    assert (theirs / "broker/server.key").exists()
-    assert (roots / "home.backup").stat().st_uid == 0
+    card = ["prepare", "--wheelhouse", str(wheelhouse(theirs.parent / "wheels", "1.0")), "gate"]
+    words += [["add", "gate"], card, [*card, "--out", str(roots / "cards")]]
+    done = provision(made_site, theirs, words, words)
+    assert [code for code, _ in done] == [0] * 5
+    assert (theirs / "broker/server.key").exists() and (theirs / "cards/gate/edgeagent/claim.json").exists()
+    for path in (roots / "home.backup", roots / "cards/gate/edgeagent/claim.json"):
+        assert (path.stat().st_uid, path.stat().st_mode & 0o777) == (0, 0o600)
     assert {path.stat().st_uid for path in theirs.rglob("*")} == {NOBODY.pw_uid}
 
 
@@ -92,7 +98,7 @@ def test_links_and_settings_of_the_owner_lead_root_nowhere(made_site: Path, thei
     rights.own_tree(theirs, NOBODY.pw_uid, NOBODY.pw_gid)
     folder, add = ["broker", "mosquitto", "--folder", str(theirs / "broker")], ["add", "gate"]
     done = provision(made_site, theirs, [BROKER, add, ["labels"]], [["broker", "mosquitto"], folder, add, ["labels"]])
-    assert "Permission denied" in done[0][1]
+    assert str(INCLUDED) in done[0][1]
     assert str(INCLUDED) in done[1][1]
     assert [bool(code) for code, _ in done] == [True, True, True, True]
     assert list(roots.iterdir()) == []
@@ -138,6 +144,90 @@ def test_a_site_is_made_in_the_empty_folder_of_a_service(theirs: Path) -> None:
             assert made.name == "home" and made.registry.audit_problem() is None
         assert {path.stat().st_uid for path in (place / name).rglob("*")} == {NOBODY.pw_uid}
         assert not list((place / name).glob(".new-site.*"))
+
+
+SNAPSHOT = """
+import argparse, base64, os, sys
+from pathlib import Path
+from edgeagent_provisioning import rights
+from edgeagent_provisioning.cli import fleet
+from edgeagent_provisioning.fleet import Order
+theirs, out = map(Path, sys.argv[1:])
+def answered(options, body, keep):
+    rights._program_readable = lambda: True
+    rights.take_on(theirs)
+    keep(Order(1, "gate", "snapshot", "done", 200, "", base64.b64encode(b"picture").decode()))
+    return os.geteuid()
+fleet._order = answered
+print(fleet._snapshot(argparse.Namespace(out=out, camera="", json=True)))
+"""
+
+
+@pytest.mark.realtime
+def test_a_snapshot_goes_where_root_says(theirs: Path) -> None:
+    out = theirs.parent / "roots/pictures"
+    command = [sys.executable, "-c", SNAPSHOT, str(theirs), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout == f"{NOBODY.pw_uid}\n"
+    assert (out / "gate.jpg").read_bytes() == b"picture" and (out / "gate.jpg").stat().st_uid == 0
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder of the user nobody, `out`, and beside it `roots`, which is root's."""
+    for name in ("roots", "out"):
+        (tmp_path / name).mkdir()
+    os.chown(tmp_path / "out", NOBODY.pw_uid, NOBODY.pw_gid)
+    return tmp_path
+
+
+def exchanged(folder: Path, elsewhere: Path) -> None:
+    """As its owner could at any moment."""
+    folder.rename(folder.with_name("moved"))
+    folder.symlink_to(elsewhere)
+
+
+def test_a_folder_that_is_exchanged_meanwhile_leads_root_nowhere(place: Path) -> None:
+    out, roots = place / "out", place / "roots"
+    (place / "straight").symlink_to("out/../out/")
+    with held.Held(place / "straight/cards/new") as folder:
+        exchanged(out / "cards", roots)
+        keyfiles.write_private(folder.path / "a", "a")
+        keyfiles.write_private(folder.below("b", "c") / "d", "d")
+        (out / "moved/new/e").symlink_to(roots)
+        with pytest.raises(EdgeAgentError, match="new/e is a link"):
+            folder.below("e", "f")
+    assert sorted(str(path.relative_to(out)) for path in (out / "moved").rglob("*") if path.is_file()) == [
+        "moved/new/a",
+        "moved/new/b/c/d",
+    ]
+    for path in (out / "cards", out / "cards/new"):
+        with pytest.raises(EdgeAgentError, match="a link of another user"), held.Held(path):
+            pass
+    (place / "round").symlink_to("round")
+    with pytest.raises(EdgeAgentError, match="without an end"), held.Held(place / "round"):
+        pass
+    assert list(roots.iterdir()) == []
+
+
+@pytest.mark.parametrize("which", ["gate", "gate/edgeagent", "gate/edgeagent/wheelhouse"])
+def test_a_card_is_written_where_it_began_or_nowhere(place: Path, monkeypatch: pytest.MonkeyPatch, which: str) -> None:
+    wheels, card = wheelhouse(place / "wheels", "1.0"), prepare.Card(place / "out/gate", "cloud-init", "3.13")
+    measured = shutil.disk_usage
+
+    def meanwhile(path: Path) -> object:
+        (place / "out" / which).mkdir(exist_ok=True)
+        exchanged(place / "out" / which, place / "roots")
+        return measured(path)
+
+    monkeypatch.setattr(shutil, "disk_usage", meanwhile)
+    if which.endswith("wheelhouse"):
+        with pytest.raises(EdgeAgentError, match="wheelhouse is a link"):
+            prepare.prepare(card, order(), wheels=wheels)
+    else:
+        prepare.prepare(card, order(), wheels=wheels)
+        monkeypatch.undo()
+    assert list((place / "roots").iterdir()) == []
 
 
 CHILDREN = """

@@ -9,30 +9,38 @@ import shutil
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from edgeagent.core.orders import Record, Trial
 from edgeagent.enrol import asking, client, keys
 from edgeagent.enrol.asking import BoardFacts, Turned, Waiting
 from edgeagent.enrol.client import Unreachable
-from edgeagent.enrol.identity import Identity
+from edgeagent.enrol.identity import Identity, forget
 from edgeagent.enrol.joining import enrol
-from edgeagent.mqtt.connection import BrokerOptions
+from edgeagent.mqtt.connection import BrokerConnection, BrokerOptions
 from edgeagent.mqtt.url import parse_url
+from edgeagent.orders import obeying as obeying_module
+from edgeagent.orders.jobs import Jobs
+from edgeagent.orders.obeying import Obeying, SealKeys
+from edgeagent.orders.store import Store
 from edgeagent.wire import topics
 from edgeagent.wire.claim import Claim
 from edgeagent.wire.messages import Up
-from edgeagent_provisioning import claims, planning
+from edgeagent_provisioning import broker_side, claims, fleet, planning
+from edgeagent_provisioning.authority import Authority, crl_serials
 from edgeagent_provisioning.broker_side import BrokerSide
 from edgeagent_provisioning.csv_import import Row
 from edgeagent_provisioning.enrolling import Event
 from edgeagent_provisioning.revoking import revoke
 from edgeagent_provisioning.service import Service
 from edgeagent_provisioning.site import Site
-from tests.provisioning.common import PASSPHRASE
+from edgeagent_provisioning.site_orders import Outgoing, SiteOrders
+from tests.provisioning.common import PASSPHRASE, certified, planned
 
 pytestmark = pytest.mark.realtime
 FACTS = BoardFacts("Test board", "10000000AA")
@@ -110,6 +118,66 @@ async def test_a_revoked_board_is_told_so_and_shows_its_certificate_in_vain(site
             await asking.renew(identity, tmp_path / "gate", time.time())
         assert caught.value.code == 410
         assert not await asking.activate(identity, time.time(), FACTS)
+
+
+async def test_a_board_that_is_transferred_joins_another_site(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(obeying_module, "_LEFT_S", 0.0)
+    state, gone, answers = tmp_path / "gate", asyncio.Event(), list[str]()
+
+    def forgets(everything: bool) -> None:
+        forget(state, everything=everything)
+
+    def send(text: str) -> bool:
+        answers.append(text)
+        return True
+
+    other = await asyncio.to_thread(Site.create, tmp_path / "other", "away", "correct horse", time.time())
+    other.registry.rows("SELECT 1")
+    try:
+        async with served(site) as home, served(other) as away:
+            before = await enrol(home.claim("gate"), state, facts=FACTS, wait=False)
+            obeying = Obeying(
+                device="gate",
+                epoch="e1",
+                keys=SealKeys(id=before.id_key, enc=before.enc_key, site_sig=before.site_sig, site_enc=before.site_enc),
+                store=Store(state, before.id_thumbprint),
+                trial=Trial(Record()),
+                jobs=Jobs(
+                    restart=lambda why: gone.set(),
+                    logs=lambda lines: "",
+                    check=lambda settings: [],
+                    forget=forgets,
+                ),
+                send=send,
+            )
+            task = asyncio.create_task(obeying.run())
+
+            def ordered() -> tuple[int, SiteOrders, Outgoing]:
+                (number,) = fleet.give(site, {"gate": {"v": 1, "t": "transfer"}}, time.time(), 60.0)
+                orders = SiteOrders(site)
+                orders.up("gate", "e1", True)
+                (order,) = orders.work(time.time())
+                return number, orders, order
+
+            number, orders, order = await home.service.on_thread(ordered)  # which waits for the disk
+            assert obeying.received(order.topic, order.text.encode(), False)
+            async with asyncio.timeout(60):
+                await gone.wait()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await home.service.on_thread(lambda: orders.report("gate", answers[-1], time.time()))
+            assert fleet.look(site, [number])[0].state == "done"
+            await home.service.on_thread(lambda: revoke(site, ["gate"], time.time(), reason="transfer"))
+
+            after = await enrol(away.claim("porch"), state, facts=FACTS, wait=False)
+            assert (after.name, after.pin, after.site_sig) == ("porch", other.authority.root_pin, other.public_keys["sig"])
+            assert after.id_thumbprint not in {board.id_thumbprint for board in site.registry.boards()}
+            assert [(board.name, board.state) for board in other.registry.boards()] == [("porch", "active")]
+            assert [(board.name, board.state) for board in site.registry.boards()] == [("gate", "revoked")]
+            assert (await asking.renew(after, state, time.time())).name == "porch"
+            assert Store(state, after.id_thumbprint).record == Record()  # what it was given there does not count here
+    finally:
+        await asyncio.to_thread(other.close)
 
 
 async def test_a_certificate_of_the_ca_that_the_registry_does_not_know_counts_for_nothing(site: Site, tmp_path: Path) -> None:
@@ -218,6 +286,30 @@ async def test_what_the_broker_could_not_be_told_is_told_again(site: Site, monke
     await service.close()
 
 
+async def test_who_has_no_issuing_key_revokes_and_the_service_lists_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the key is the service's credential: `sudo edgeagent provision revoke` has none."""
+    monkeypatch.setattr("edgeagent_provisioning.service._LOOK_S", 0.05)
+    monkeypatch.setattr(Authority, "signs", False)
+    now, loop = time.time(), asyncio.get_running_loop()
+    serials = {name: certified(site, name, now).serial for name in ("gate", "door") if planned(site, name, now)}
+    refreshed: asyncio.Queue[set[str]] = asyncio.Queue()
+
+    def refresh() -> None:
+        loop.call_soon_threadsafe(refreshed.put_nowait, crl_serials((site.folder / "crl.pem").read_bytes()))
+
+    service = Service(site, "127.0.0.1", 0, refresh=refresh)
+    running = asyncio.create_task(service.run())
+    async with asyncio.timeout(60):
+        assert await refreshed.get() == set()
+        for name, serial in serials.items():
+            await asyncio.to_thread(revoke, site, [name], now)
+            while serial not in await refreshed.get():
+                pass
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await service.close()
+
+
 async def test_one_network_takes_the_places_of_nobody_else(site: Site) -> None:
     """By connections that ask nothing; those in a handshake count as well."""
     service, hung_up = Service(site, "127.0.0.1", 0), list[int]()
@@ -255,4 +347,30 @@ async def test_a_broker_that_sends_what_nobody_asked_for_changes_nothing(site: S
         side._received(f"{topics.viewer_inbox('site', 'bad')}", b"x", False)
     side._received(f"{topics.viewer_inbox('site', 'gate')}", b"x", False)
     assert side._queue.qsize() < 1_000 and side._queue._queue[-1][0] == "gate"  # type: ignore[attr-defined]
+    await service.close()
+
+
+async def test_boards_that_the_broker_tells_at_once_stay_online(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is retained comes while the connection is still being opened."""
+    absent: list[set[str]] = []
+
+    async def opened(
+        options: BrokerOptions, will: None, filters: list[str], received: Callable[[str, bytes, bool], None]
+    ) -> SimpleNamespace:
+        received(topics.up("gate"), Up(up=1, epoch="e1").model_dump_json().encode(), True)
+        return SimpleNamespace(lost=asyncio.get_running_loop().create_future(), close=lambda: asyncio.sleep(0))
+
+    monkeypatch.setattr(BrokerConnection, "open", opened)
+    monkeypatch.setattr(broker_side, "_RETAINED_S", 0.0)
+    monkeypatch.setattr(broker_side, "_NOTE_S", 0.01)
+    monkeypatch.setattr(broker_side, "note_absence", lambda site, heard: absent.append(set(heard)))
+    service = Service(site, "127.0.0.1", 0)
+    side = BrokerSide(service, site, lambda: BrokerOptions(address=parse_url("mqtts://localhost"), client_id="site"))
+    running = asyncio.create_task(side.run())
+    async with asyncio.timeout(60):
+        while not absent:
+            await asyncio.sleep(0.01)
+    assert absent == [{"gate"}]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
     await service.close()

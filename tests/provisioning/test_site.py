@@ -56,8 +56,13 @@ def test_credentials_of_systemd_go_first(site: Site, tmp_path: Path, monkeypatch
     for name in ("issuing.key", "site-keys.json", "service.key"):
         shutil.move(site.folder / name, given / name)
         (given / name).chmod(0o440)
+    with Site.open(site.folder) as of_person:
+        assert not of_person.authority.signs
+        with pytest.raises(EdgeAgentError, match="credential of the site's service"):
+            of_person.authority.crl([], NOW)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(given))
     with Site.open(site.folder) as service:
+        assert service.authority.signs
         assert service.authority.issue_board("gate-1", public_key(), NOW).pem
         assert service.public_keys["sig"] == pin and "d" not in pin
         assert service.service_certificate(NOW) == (site.folder / "service.crt", given / "service.key")
@@ -204,12 +209,13 @@ def test_a_backup_makes_the_same_site_elsewhere(site: Site, tmp_path: Path, pass
         backup.restore(found, site.folder, NOW)
 
 
-def tar_of(files: dict[str, bytes], link: bool = False) -> bytes:
+def tar_of(files: dict[str, bytes], link: bool = False, comment: str = "") -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for name, data in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(data)
+            member.pax_headers = {"comment": comment} if comment else {}
             if link:
                 member.type, member.linkname, member.size = tarfile.SYMTYPE, "/etc/passwd", 0
             tar.addfile(member, io.BytesIO(data))
@@ -240,6 +246,19 @@ MANIFEST = {"backup.json": json.dumps({"edgeagent_site_backup": 1, "site": "home
 def test_what_is_no_backup_is_refused(data: bytes) -> None:
     with pytest.raises(EdgeAgentError, match="backup"):
         backup.read(data, "eight888")
+
+
+def test_a_hostile_backup_takes_neither_time_nor_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A header, a file and a number of files that no site has."""
+    monkeypatch.setattr(backup, "_MAX_FILES", 20)
+    for data, sentence in (
+        (tar_of(MANIFEST, comment="x" * 1_000_000), "damaged"),
+        (tar_of({**MANIFEST, "a": bytes(60_000_000)}), "more than a site has"),
+        (tar_of({**MANIFEST, **{f"f{number}": b"" for number in range(20)}}), "more than a site has"),
+    ):
+        assert len(data) < 100_000
+        with pytest.raises(EdgeAgentError, match=sentence):
+            backup.read(data, None)
 
 
 def test_a_backup_that_was_tampered_with_is_refused(site: Site, tmp_path: Path) -> None:

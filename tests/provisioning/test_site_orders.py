@@ -51,7 +51,7 @@ class Hostile:
         """Of the order to `gate`."""
         return int(self.site.registry.rows("SELECT number FROM orders WHERE board = 'gate'")[0]["number"])
 
-    def says(self, body: dict[str, Any], epoch: str = "e1") -> None:
+    def says(self, body: dict[str, Any], epoch: str = "e1", now: float = NOW) -> None:
         """Seal and report."""
         self._number += 1
         keys = self.site.public_keys
@@ -65,7 +65,7 @@ class Hostile:
             number=self._number,
             typ=seal.ANSWER,
         )
-        self.orders.report("gate", text, NOW)
+        self.orders.report("gate", text, now)
 
     def order(self, board: str) -> Order:
         return look(self.site, [self.ids[board]])[0]
@@ -89,6 +89,31 @@ def test_a_registry_that_has_no_numbers_left_for_a_board_serves_the_others(site:
         connection.execute("INSERT INTO fleet (board, sent) VALUES ('gate', ?)", (2**53 - 1,))
     assert board.work().keys() == {"barn"}
     assert board.order("gate").state == "failed" and "number" in board.order("gate").text
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({"code": 429, "text": "busy"}, "busy"),
+        ({"code": 202}, "has not said"),
+        ({"code": 200, "part": 0, "parts": 3}, "to an end"),
+        (None, "to an end"),  # it only runs anew each time
+    ],
+)
+def test_an_order_ends_whatever_the_board_goes_on_saying(site: Site, body: dict[str, Any] | None, text: str) -> None:
+    board = Hostile(site)
+    for number in range(100):
+        now = NOW + 4.0 * number
+        board.work(now)
+        if not board.order("gate").open:
+            break
+        if body is not None:
+            board.says(body, now=now)
+        else:
+            board.orders.up("gate", f"e{number + 2}", True)
+            board.orders.work(now)
+    order = board.order("gate")
+    assert order.state == "failed" and text in order.text
 
 
 @pytest.mark.parametrize(

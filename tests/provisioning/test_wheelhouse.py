@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
+import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -28,8 +31,6 @@ w==1.0 ; sys_platform == 'win32' \\
 
 def wheel(folder: Path, name: str, version: str, tags: str) -> str:
     """A wheel that pip can download; returns its hash."""
-    import zipfile
-
     folder.mkdir(exist_ok=True)
     path = folder / f"{name}-{version}-{tags}.whl"
     with zipfile.ZipFile(path, "w") as archive:
@@ -117,6 +118,48 @@ def test_an_archive_is_the_same_each_time(tmp_path: Path) -> None:
     assert wheelhouse.pack(house, tmp_path / "2.tar") == first == (digest(tmp_path / "1.tar"), (tmp_path / "1.tar").stat().st_size)
     with tarfile.open(tmp_path / "1.tar") as archive:
         assert archive.getnames() == ["requirements.txt", "wheels/edgeagent-1.0-py3-none-any.whl"]
+
+
+def test_the_wheel_is_made_again_of_what_pip_has_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after README's installation by pip, which has neither the sources nor the wheel."""
+    (own,) = (small(tmp_path / "own", "1.0") / "wheels").iterdir()
+    venv = tmp_path / "venv"
+    place, info = venv / "lib" / "python3" / "site-packages", "edgeagent-1.0.dist-info"
+    with zipfile.ZipFile(own) as archive:
+        before = {name: archive.read(name) for name in archive.namelist()}
+    listed = ["../../../bin/edgeagent", "edgeagent/__pycache__/app.cpython-311.pyc", f"{info}/INSTALLER", f"{info}/RECORD"]
+    for name, data in before.items():
+        shared = name.partition(".data/data/")[2]
+        path = venv / shared if shared else place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        listed.append(f"../../../{shared}" if shared else name)
+    (place / info / "RECORD").write_text("".join(f"{name},,\n" for name in dict.fromkeys(listed)))
+    (place / info / "INSTALLER").write_text("pip")
+    monkeypatch.setattr(sys, "prefix", str(venv))
+    installed = importlib.metadata.Distribution.at(place / info)
+    made = wheelhouse._repacked(installed, tmp_path)
+    with zipfile.ZipFile(made) as archive:
+        after = {name: archive.read(name) for name in archive.namelist()}
+    assert made.name == own.name
+    assert {name: data for name, data in after.items() if not name.endswith("/RECORD")} == {
+        name: data for name, data in before.items() if not name.endswith("/RECORD")
+    }
+    assert sorted(after[f"{info}/RECORD"].splitlines()) == sorted(before[f"{info}/RECORD"].splitlines())
+    (place / "edgeagent" / "__init__.py").unlink()
+    with pytest.raises(EdgeAgentError, match="run this in the sources"):
+        wheelhouse._repacked(installed, tmp_path)
+
+
+def test_wheels_of_another_machine_are_refused_with_the_right_word(tmp_path: Path) -> None:
+    house = Wheelhouse.open(small(tmp_path / "house", "1.0"))
+    house.for_machine("riscv64")
+    (house.folder / "wheels" / "b-1.0-cp311-cp311-manylinux_2_28_aarch64.whl").touch()
+    house.for_machine("aarch64")
+    with pytest.raises(EdgeAgentError, match=r"is for aarch64, and this machine is x86_64: .*--machine x86_64"):
+        house.for_machine("x86_64")
+    with pytest.raises(EdgeAgentError, match="this machine is armv7l: boards are aarch64"):
+        house.for_machine("armv7l")
 
 
 def test_our_own_lock_is_understood() -> None:
