@@ -41,7 +41,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _SCANNED = 900  # packets looked at before a clip is passed through; a B-frame later on still ends that
-_AHEAD = 30  # pictures read at once
+_AHEAD, _AHEAD_S = 30, 0.9  # pictures handed over at once
 _LATE_S = 0.25  # by which a picture may be late before it is left out
 _AT_LEAST_S = 1.0  # between pictures that are shown, however late they are
 _LOST_S = 1.0  # by which the clip may be late (a suspended machine) before its clock is set anew
@@ -150,15 +150,21 @@ class _Player:
             self._layers.close()
 
     def _pass_through(self, container: InputContainer, stream: VideoStream) -> None:
-        for media_s, unit in _ahead(_timed(_access_units(container, stream, self._plan), self._plan.fps)):
-            if unit.b_frames:
-                self._plan.reason = "it has B-frames"
+        units = _timed(_access_units(container, stream, self._plan), self._plan.fps)
+        while batch := _some(units):
+            if not self._wait_for(batch[0][0]):
                 return
-            if not self._wait_for(media_s):
-                return
-            if unit.keyframe:
-                self._describe(stream_info(unit.data, self._plan.fps))
-            self._io.emit(EncodedFrame(unit.data, unit.keyframe, self._tick(), self._io.now()))
+            for place, (media_s, unit) in enumerate(batch):
+                if unit.b_frames:
+                    self._plan.reason = "it has B-frames"
+                    return
+                if place:
+                    self._last = max(self._last + 0.001, self._offset + media_s)
+                if unit.keyframe:
+                    self._describe(stream_info(unit.data, self._plan.fps))
+                due = max(self._began + self._last, self._io.now())
+                self._io.emit(EncodedFrame(unit.data, unit.keyframe, self._tick(), due))
+        self._io.stopping.wait(max(0.0, self._began + self._last - self._io.now()))  # a clip ends with its last picture
 
     def _encode(self, container: InputContainer, stream: VideoStream) -> None:
         if self._layers is None:
@@ -343,10 +349,14 @@ class _Unit:
     b_frames: bool
 
 
-def _ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same, read some at once: one picture at a time would find every cache cold thirty times a second."""
-    while batch := list(itertools.islice(items, _AHEAD)):
-        yield from batch
+def _some(units: Iterator[tuple[float, _Unit]]) -> list[tuple[float, _Unit]]:
+    """The next ones, read and handed over together: one at a time would find every cache cold thirty times a second."""
+    batch: list[tuple[float, _Unit]] = []
+    for item in units:
+        batch.append(item)
+        if len(batch) == _AHEAD or item[0] - batch[0][0] >= _AHEAD_S:
+            break
+    return batch
 
 
 def _access_units(container: InputContainer, stream: VideoStream, plan: _Plan) -> Iterator[tuple[float | None, _Unit]]:

@@ -265,10 +265,13 @@ class _Small:
         if not options.transcode or "low" not in can.layers:
             io.describe(StreamInfo(absent=True), "low")
             return
-        low = Reencoder(io, bitrate=can.bitrates[-1], fps=mode.fps, layer="low", max_size=can.sizes[-1])
-        low.offer(can.sizes[-1])
-        transcoder = Transcoder(io, "h264", Reencoders(io, [low], name=name), name=name)
-        self._thread = TranscodeThread(transcoder, name=name, layer="low")
+        try:
+            low = Reencoder(io, bitrate=can.bitrates[-1], fps=mode.fps, layer="low", max_size=can.sizes[-1])
+            low.offer(can.sizes[-1])
+            transcoder = Transcoder(io, "h264", Reencoders(io, [low], name=name), name=name)
+            self._thread = TranscodeThread(transcoder, name=name, layer="low")
+        except DeviceFault as fault:
+            self._left_out(fault)
 
     def take(self, frame: EncodedFrame) -> None:
         """Take a frame that was passed through; a failure costs no other picture."""
@@ -278,9 +281,13 @@ class _Small:
             self._thread.take(frame.data, frame.timestamp, frame.captured_at, keyframe=frame.keyframe)
             return
         except DeviceFault as fault:
-            _log.warning("camera %s: its small picture is left out. %s", self._name, fault)
+            self._left_out(fault)
         except Exception:  # a bug there must not cost the picture that is passed through
-            _log.exception("camera %s: its small picture is left out", self._name)
+            _log.exception("camera %s: its small picture failed", self._name)
+            self._left_out("")
+
+    def _left_out(self, why: object) -> None:
+        _log.warning("camera %s: its small picture is left out. %s", self._name, why)
         self.close()
         self._io.describe(StreamInfo(absent=True), "low")
 

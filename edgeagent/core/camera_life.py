@@ -222,12 +222,12 @@ class CameraLife:
     def handle(self, event: Event, now: float, random01: float = 0.5) -> list[Effect]:
         """Take one event; `random01` is a random number from 0 to 1 for the back-off."""
         match event:
-            case Frames(run) if self._counts(run):  # first, as it comes with each picture
-                return self._frames(now)
             case Start():
                 return self._start(now)
             case Stop():
                 return self._stop(now)
+            case Frames(run) if self._counts(run):
+                return self._frames(now)
             case Described(run, info) if self._counts(run) and info != self._info:
                 self._info = info
                 return [Report(self.status)] if self._state is LifeState.LIVE else []
@@ -239,6 +239,16 @@ class CameraLife:
                     self._alive, self._lost = False, restart
                     return self._ended(fault, retry, now, random01)
         return []
+
+    def alive(self, run: int, now: float) -> bool:
+        """Whether a sign of life from `run` was taken: while it is live that only puts off the deadline. Else `handle` it.
+
+        The same as `handle(Frames(run), now)`, which makes an event for each picture.
+        """
+        if self._state is not LifeState.LIVE or not self._counts(run):
+            return False
+        self._frames(now)
+        return True
 
     def tick(self, now: float, random01: float = 0.5) -> list[Effect]:
         """Let time pass; before `next_deadline` nothing happens."""

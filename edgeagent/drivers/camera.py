@@ -53,7 +53,7 @@ class CameraIO(Protocol):
     """Set when the camera shall return from `run`; wait on it instead of sleeping."""
 
     def emit(self, frame: EncodedFrame) -> None:
-        """Hand over one access unit."""
+        """Hand over one access unit; of a recording up to a second before its `captured_at`: it is delivered when that comes."""
 
     def describe(self, info: StreamInfo, layer: str = "main") -> None:
         """Say what the layer delivers; again when it changes."""

@@ -13,6 +13,7 @@ import random
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -39,6 +40,8 @@ from edgeagent.errors import DeviceFault
 from edgeagent.model import CameraPhase, CameraStatus, EncodedFrame, StreamInfo
 
 _log = logging.getLogger(__name__)
+
+_DUE_S = 0.0005
 
 
 class EncoderFactory(Protocol):
@@ -253,13 +256,22 @@ class CameraRunner:
         self._handle(Ended(io.run, fault, retry, restart))
 
     def _drain(self, io: _RunIO) -> None:
-        """Deliver what a run has handed over."""
+        """Take what a run has handed over."""
         items, dropped = io.take()
         self.dropped += dropped
-        if not items:
-            return
-        alive = False
-        for item in items:
+        if items:
+            io.ahead.extend(items)
+            self._deliver(io)
+
+    def _deliver(self, io: _RunIO) -> None:
+        """Deliver what is due; what is of a recording may be handed over before."""
+        ahead, alive, now = io.ahead, False, self._clock()
+        while ahead:
+            item = ahead[0]
+            if isinstance(item, EncodedFrame) and item.captured_at > now + _DUE_S:
+                io.wait(item.captured_at - now, self._deliver)
+                break
+            ahead.popleft()
             if item is None:
                 self._delivers(io)
                 continue
@@ -277,9 +289,30 @@ class CameraRunner:
 
     def _delivers(self, io: _RunIO) -> None:
         """A sign of life. While the camera is live it only puts off the deadline; the timer that stands looks again by itself."""
-        effects = self._life.handle(Frames(io.run), self._clock())
+        now = self._clock()
+        effects = [] if self._life.alive(io.run, now) else self._life.handle(Frames(io.run), now)
         if effects:
             self._apply(effects)
+
+
+class _Stopping(threading.Event):
+    """An event that is waited for thirty times a second: in one call of C, where `Event` makes and keeps a lock for each wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._setting, self._gate = threading.Lock(), threading.Lock()
+        self._gate.acquire()
+
+    def set(self) -> None:
+        with self._setting:
+            if not self.is_set():
+                super().set()
+                self._gate.release()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if not self.is_set() and self._gate.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+            self._gate.release()  # for others who wait
+        return self.is_set()
 
 
 class _RunIO:
@@ -297,7 +330,7 @@ class _RunIO:
         max_pending: int,
     ) -> None:
         self.run = run
-        self.stopping = threading.Event()
+        self.stopping: threading.Event = _Stopping()
         self.keyframes: set[str] = set()
         self._loop, self._drain, self._encoder_factory = loop, drain, encoder_factory
         self._clock, self._bitrates, self._unwanted, self._max_pending = clock, bitrates, unwanted, max_pending
@@ -306,10 +339,13 @@ class _RunIO:
         self._skipping: set[str] = set()
         self._dropped = 0
         self._closed = False
+        # The loop's:
+        self.ahead: deque[EncodedFrame | tuple[str, StreamInfo] | None] = deque()
+        self._timer: asyncio.TimerHandle | None = None
 
     def emit(self, frame: EncodedFrame) -> None:
         with self._lock:
-            full = len(self._items) >= self._max_pending
+            full = len(self._items) + len(self.ahead) >= self._max_pending
             if full or (frame.layer in self._skipping and not frame.keyframe):
                 self._dropped += 1
                 if frame.layer not in self._skipping:
@@ -361,11 +397,20 @@ class _RunIO:
             dropped, self._dropped = self._dropped, 0
             return items, dropped
 
+    def wait(self, delay_s: float, then: Callable[[_RunIO], None]) -> None:
+        """Look again when what is ahead is due."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(delay_s, then, self)
+
     def close(self) -> None:
         """Deliver nothing any more, whatever the driver still does."""
         with self._lock:
             self._closed = True
             self._items = []
+        self.ahead.clear()
+        if self._timer is not None:
+            self._timer.cancel()
         self.stopping.set()
 
     def _put(self, item: EncodedFrame | tuple[str, StreamInfo] | None) -> None:

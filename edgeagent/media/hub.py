@@ -198,9 +198,12 @@ class Hub:
         for name, layer in self.layers.items():
             self._set_rate(name, layer, rates.get(name))
         for viewer, share in shares.items():
-            if viewer is not but and share != self._shares.get(viewer):
+            if viewer is not but and viewer in self._wants and share != self._shares.get(viewer):
                 self._note(viewer, share)
-                viewer.assign(share)
+                try:
+                    viewer.assign(share)
+                except Exception:  # as in `on_frame`
+                    self._leave_out(viewer)
         return shares
 
     def _note(self, viewer: Viewer, share: Share) -> None:
@@ -305,6 +308,8 @@ class Hub:
         if frame.keyframe:
             state.gate.seen(frame.captured_at)
         packets = packetize(frame, self.epoch)
+        if not packets.count:
+            return  # nothing that is shown
         state.measure(packets)
         self._keep(frame.layer, state, packets)
         if frame.captured_at - self._looked_at > 1.0:
@@ -315,9 +320,13 @@ class Hub:
             try:
                 subscriber.deliver(packets)
             except Exception:  # whatever is wrong with one must not take the picture from those behind it
-                log.exception("camera %s: a subscriber failed and is left out", self.name)
-                self.detach(subscriber, frame.layer)
-                subscriber.left_out()
+                self._leave_out(subscriber)
+
+    def _leave_out(self, subscriber: Subscriber) -> None:
+        log.exception("camera %s: a subscriber failed and is left out", self.name)
+        for layer in self.layers:
+            self.detach(subscriber, layer)
+        subscriber.left_out()
 
     def _keep(self, name: str, state: Layer, packets: Packets) -> None:
         if packets.frame.keyframe:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Never
@@ -112,6 +114,47 @@ async def test_delivers_on_the_loop_and_stops() -> None:
     assert threads == {"camera-gate"}
     assert watch.phases == [CameraPhase.STARTING, CameraPhase.LIVE, CameraPhase.OFF, CameraPhase.OFF]
     assert [item.timestamp for item in watch.frames] == [0, 3000, 6000]
+
+
+async def test_what_is_handed_over_ahead_is_delivered_when_it_is_due() -> None:
+    seen: list[tuple[float, float]] = []
+
+    def script(io: CameraIO) -> None:
+        now = io.now()
+        for number, due in enumerate((now, now + 0.05, now + 0.1, now + 3600)):
+            if number == 1:
+                io.describe(StreamInfo(64, 48))
+            io.emit(dataclasses.replace(frame(number), captured_at=due))
+        io.stopping.wait()
+
+    def on_frame(item: EncodedFrame) -> None:
+        seen.append((item.captured_at, time.monotonic()))
+        watch.told.set()
+
+    async with running(Scripted(script)) as (runner, watch):
+        runner._on_frame = on_frame
+        await watch.until(lambda: len(seen) == 3)
+        assert watch.infos == [("main", StreamInfo(64, 48))]
+    assert all(at > due - 0.001 for due, at in seen) and len(seen) == 3
+
+
+async def test_an_end_is_heard_by_all_who_wait_for_it() -> None:
+    heard: list[bool] = []
+
+    def script(io: CameraIO) -> None:
+        assert not io.stopping.wait(0.001)
+        others = [threading.Thread(target=lambda: heard.append(io.stopping.wait())) for _ in range(4)]
+        for other in others:
+            other.start()
+        io.emit(frame(0))
+        heard.append(io.stopping.wait(600))
+        for other in others:
+            other.join()
+        heard.append(io.stopping.wait(600))
+
+    async with running(Scripted(script)) as (_, watch):
+        await watch.until(lambda: watch.frames)
+    assert heard == [True] * 6
 
 
 @pytest.mark.realtime(block_limit_s=60)

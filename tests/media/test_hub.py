@@ -135,6 +135,15 @@ async def test_a_subscriber_that_fails_takes_the_picture_from_nobody_else() -> N
     await hub.close()
 
 
+async def test_what_holds_no_picture_is_delivered_to_nobody() -> None:
+    hub, _ = make(keyframe_on_demand=True)
+    viewer = Viewer()
+    hub.attach(viewer)
+    hub.on_frame(EncodedFrame(b"\0\0\0\1\x06\x05sei", False, 0, 0.0))
+    assert not viewer.frames
+    await hub.close()
+
+
 async def test_a_source_that_cannot_be_asked_keeps_its_gop_for_newcomers() -> None:
     hub, source = make(always_on=True)
     hub.on_frame(frame(False))

@@ -110,6 +110,24 @@ async def test_a_rate_that_was_lowered_for_one_who_left_is_not_kept_for_a_snapsh
     await hub.close()
 
 
+async def test_a_viewer_that_fails_while_layers_are_shared_out_takes_nothing_from_the_others() -> None:
+    class Broken(Viewer):
+        def assign(self, share: Share) -> None:
+            raise RuntimeError("descriptors are used up")
+
+        def left_out(self) -> None:
+            self.leave()
+            ended.append(self)
+
+    ended: list[Broken] = []
+    hub, _ = make(UNSURE)
+    broken, good = Broken(hub, 0.3e6), Viewer(hub, 0.3e6)
+    assert broken.share.layer == good.share.layer == "low"
+    hub.on_info("low", StreamInfo(absent=True))
+    assert ended == [broken] and good.share.layer == "main" and hub.viewers == 1
+    await hub.close()
+
+
 async def test_plans_are_made_ten_times_a_second_at_most_and_a_wish_at_once() -> None:
     hub, source = make()
     viewer = Viewer(hub, 2e6)
