@@ -1,6 +1,7 @@
 """`serial-line`: an Arduino, ESP32 or Pico on USB that speaks JSON, one object a line.
 
-    board → agent   {"temperature": 21.5, "door": true}      readings, whenever it likes; unknown names are left out
+    board → agent   {"temperature": 21.5, "door": true}      readings, whenever it likes (with `stop_below`: each 10 s at
+                                                             least); unknown names are left out
     agent → board   {"throttle": 0.4, "steer": -0.1}         where the axes shall be
                     {"stop": true}                           stand still, at once
                     {"alive": true}                          every `alive_s`, so that the board stops by itself where they cease
@@ -11,7 +12,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Decoder", "SerialLine"]
+__all__ = ["COUNTS_S", "Decoder", "SerialLine"]
 
 import contextlib
 import importlib.util
@@ -20,7 +21,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
@@ -29,6 +30,8 @@ from edgeagent.drivers import Actuator, Axis, DeviceFault, Reading, Readings, Se
 
 MAX_LINE = 1024
 """Bytes of one line; a longer one is left out."""
+COUNTS_S = 10.0
+"""So long a reading that stops what moves (a battery's) counts after the board has told it. Others count until the next."""
 _AHEAD_S = 0.02
 """No set-point is written while the line is still busy for longer with what was written before: the next one is newer."""
 _BITS = 10
@@ -92,7 +95,7 @@ class SerialLine(Actuator, Sensor):
         super().__init__(name, options)
         self._options = options
         self._port: Any = None
-        self._decoder = Decoder(self.readings)
+        self._decoder = Decoder(self.readings, self._now)
         self._writing = threading.Lock()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
@@ -144,7 +147,7 @@ class SerialLine(Actuator, Sensor):
             self._port = serial.Serial(options.port, options.baud, timeout=options.alive_s / 2, write_timeout=0.2, exclusive=True)
         except serial.SerialException as error:
             raise DeviceFault(f"The serial port {options.port} cannot be opened: {_reason(error)}") from None
-        self._decoder = Decoder(self.readings)
+        self._decoder = Decoder(self.readings, self._now)
         self._closing = threading.Event()
         self._fault = None
         self._free_at = 0.0
@@ -178,6 +181,9 @@ class SerialLine(Actuator, Sensor):
             if not closing.is_set():
                 self._fault = DeviceFault(f"The board on {self._options.port} is gone: {_reason(error)}")
                 self.wake()
+
+    def _now(self) -> float:
+        return self._clock()
 
     def _busy_s(self) -> float:
         """How long the line still has to do. A port takes kilobytes at once: without this a slow line would carry old set-points
@@ -240,11 +246,12 @@ class SerialLine(Actuator, Sensor):
 class Decoder:
     """Bytes from the board into readings. Whatever comes, it never raises; what is not understood is counted and left out."""
 
-    def __init__(self, readings: Mapping[str, Reading]) -> None:
-        self._readings = readings
+    def __init__(self, readings: Mapping[str, Reading], clock: Callable[[], float] = time.monotonic) -> None:
+        self._readings, self._clock = readings, clock
         self._rest = b""
         self._skipping = False
         self._values: dict[str, float | bool | str] = {}
+        self._until: dict[str, float] = {}  # of those that stop what moves: how long they count
         self._lock = threading.Lock()
         self.refused = 0
 
@@ -264,9 +271,10 @@ class Decoder:
         return news
 
     def values(self) -> dict[str, float | bool | str]:
-        """The newest value of each reading that has come."""
+        """The newest value of each reading that has come; of those that stop what moves as long as it counts."""
+        now = self._clock()
         with self._lock:
-            return dict(self._values)
+            return {name: value for name, value in self._values.items() if now < self._until.get(name, math.inf)}
 
     def _lines(self, data: bytes) -> Iterator[bytes]:
         *lines, rest = (self._rest + data).split(b"\n")
@@ -289,6 +297,8 @@ class Decoder:
                 continue
             with self._lock:
                 self._values[name] = value
+                if known.stop_below is not None:
+                    self._until[name] = self._clock() + COUNTS_S
             news = True
         return news
 

@@ -122,8 +122,8 @@ class Commanded:
 
 @dataclass(slots=True, frozen=True)
 class Carried:
-    """Commands of the device are over, `count` of those that were told by `Commanded`; what they turned to where, as far as the
-    driver says so, by axis and in its unit."""
+    """Commands of the device are over, `count` of those that were told by `Commanded`; where its axes are now, as far as the driver
+    says so or was read behind them, by axis and in its unit."""
 
     device: str
     count: int = 1
@@ -133,7 +133,7 @@ class Carried:
 @dataclass(slots=True, frozen=True)
 class Seen:
     """What the device reads. A position of which nobody knows where a command, or whatever came before the device was opened, has
-    left it is there, by a reading of its axis' name."""
+    left it is there, by a reading of its axis' name; but for one that came before its commands were over, and may be older."""
 
     device: str
     values: Mapping[str, object]
@@ -313,7 +313,7 @@ class Keeping:
                     device.targets.pop(axis, None)
             case Carried(name, count, places) if name in self._devices:
                 self._carried(self._devices[name], count, places, now)
-            case Seen(name, values) if name in self._devices:
+            case Seen(name, values) if name in self._devices and not self._devices[name].commands:
                 device = self._devices[name]
                 for axis in device.unsure & values.keys():
                     self._found(device, axis, values[axis], now)
@@ -376,8 +376,9 @@ class Keeping:
             device.step_at = now  # what was wanted meanwhile
 
     def _found(self, device: _Device, axis: str, value: object, now: float) -> None:
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            device.shapers[axis].at(value, now)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return
+        if math.isfinite(value) and device.shapers[axis].at(value, now) and not device.commands:
             device.unsure.discard(axis)
 
     def _step(self, name: str, device: _Device, now: float) -> list[Effect]:

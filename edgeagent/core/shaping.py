@@ -149,14 +149,23 @@ class Shaper:
                 self._resting_since = now
         self._stepped = now
 
-    def at(self, value: float, now: float) -> None:
-        """Somebody else (a command) has put the axis there, in its unit: the next ramp begins there."""
+    def at(self, value: float, now: float) -> bool:
+        """Somebody else (a command) has put the axis there, in its unit: the next ramp begins there.
+
+        Returns:
+            Whether it is a place of the axis. One just beyond an end is that end, as is measured; what lies further out than a
+            twentieth of the way is in another unit, and changes nothing.
+        """
         axis = self._axis
+        beyond = (axis.maximum - axis.minimum) / 20
+        if not axis.minimum - beyond <= value <= axis.maximum + beyond:
+            return False
         away = min(max(value, axis.minimum), axis.maximum) - axis.neutral
         side_length = axis.maximum - axis.neutral if away > 0 else axis.neutral - axis.minimum
         self._share = away / side_length if side_length else 0.0
         self._stepped = now
         self._note_side(now)
+        return True
 
     def _note_side(self, now: float) -> None:
         if side := self._side_of(self._share):

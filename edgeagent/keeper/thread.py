@@ -24,7 +24,7 @@ from typing import Any
 from edgeagent.core.backoff import Backoff
 from edgeagent.core.faultlog import FaultLog
 from edgeagent.drivers import commands, readings
-from edgeagent.drivers.device import Actuator, Sensor
+from edgeagent.drivers.device import Actuator, Readings, Sensor, commands_of
 from edgeagent.drivers.faults import hide
 from edgeagent.errors import DeviceFault, PeerError
 from edgeagent.wire.keeper import Device, Done, Order, Read, Say
@@ -36,7 +36,7 @@ STOP_S = 0.2
 HANG_S = 1.0
 """`Driver.apply` and `Driver.close` may take so long, then the device counts as failed; others may take `timeout_s`. An `apply`
 also fails when it outlives its own set-point; so does a `read` or a command, while the driver has been told to move, when it
-outlives one that waits behind it: that may be the wish to stand still."""
+outlives one that waits behind it: that may be the wish to stand still. A command that is over may have left it moving."""
 OPEN_S = 15.0
 """An `open` that takes longer, and longer than `timeout_s`, is told of."""
 LOOK_S = 0.01
@@ -62,7 +62,8 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """So many commands that `order` has taken are over, whatever became of them; where they turned the driver's axes to."""
+    """So many commands that `order` has taken are over, whatever became of them. Where the axes are now: as the last of them said,
+    else as was read behind it, else as one before it said."""
 
     device: str
     count: int
@@ -114,10 +115,13 @@ class DeviceThread:
         self._applied = False  # the last thing done was an `apply`
         self._orders: deque[Order] = deque()
         self._ended = 0  # commands that are over and not reported as `Carried` yet
-        self._turned: dict[str, float] = {}  # where they put axes, and what the one that runs says of it
+        self._turned: dict[str, float] = {}  # where they put axes, and what the last one says of it
         self._turning: dict[str, float] = {}
         self._rest = {name: axis.neutral for name, axis in driver.axes.items() if not axis.position}
-        self._given: dict[str, float] = {}  # of those: what the driver was told since its last stop
+        self._places = driver.axes.keys() - self._rest
+        self._still = {name for name, marks in commands_of(driver).items() if not marks["moves"]}
+        self._given: dict[str, float] = {}  # of those at rest: what the driver was told since its last stop
+        self._left = False  # a command is over since, and no set-point has been applied behind it
         self._read_at = 0.0
         self._limits_s = {"open": max(OPEN_S, driver.timeout_s), "order": driver.timeout_s, "read": driver.timeout_s}
         self._bugs, self._odd = FaultLog(), FaultLog()
@@ -195,7 +199,7 @@ class DeviceThread:
     @property
     def _driven(self) -> bool:
         """Whether the driver was told to move, but for places, which it holds."""
-        return any(value != self._rest[name] for name, value in self._given.items())
+        return self._left or any(value != self._rest[name] for name, value in self._given.items())
 
     @property
     def stopping(self) -> bool:
@@ -310,7 +314,7 @@ class DeviceThread:
                     if goes or self._driven:
                         self._busy_until = until  # also of what goes before it
                     if goes:
-                        self._apply, self._applied = None, True
+                        self._apply, self._applied, self._left = None, True, False
                         self._given |= {name: value for name, value in values.items() if name in self._rest}
                         return "apply", functools.partial(self._driver.apply, values)
                 self._applied = False
@@ -337,6 +341,7 @@ class DeviceThread:
                 if what == "stop":
                     self._done = max(self._done, wanted)
                     self._given.clear()
+                    self._left = False
         if told_hang and what != "open":
             raise DeviceFault("The device did not answer for a while.")
 
@@ -349,16 +354,17 @@ class DeviceThread:
                 self._say("warning", sentence)
         if values:
             self._report(Read(device=self.name, at=at, values=values))
-        self._tell_carried()
+        self._tell_carried(values)
 
     def _carry_out(self, order: Order) -> None:
         done = Done(id=order.id, code=500, message=f"{self.name} failed; its agent's log says more.", fault=True)
+        self._turned = self._turned | self._turning if self._ended else {}
         self._turning.clear()
         try:
             value = commands.call(self._driver, order.command, order.args)
             done = Done(id=order.id, value=_plain(value))
-            self._turned |= self._turning
         except PeerError as error:
+            self._turning.clear()
             done = Done(id=order.id, code=error.code, message=error.message)
         except DeviceFault as fault:
             done = Done(id=order.id, code=503, message=hide(fault.message, self._driver.secrets()), fault=True)
@@ -366,16 +372,24 @@ class DeviceThread:
         finally:
             self._report(done)
             self._ended += 1
+            self._left = bool(self._rest) and (self._left or order.command not in self._still)
             if self._interval_s is None:
                 self._tell_carried()
             else:
                 self._read_at = 0.0  # what it changed shows at once
 
-    def _tell_carried(self) -> None:
+    def _tell_carried(self, values: Readings | None = None) -> None:
+        """`values`: what was read behind them."""
         if self._ended:
-            self._report(Carried(self.name, self._ended, dict(self._turned)))
+            read = {
+                axis: float(value)
+                for axis, value in (values or {}).items()
+                if axis in self._places and isinstance(value, int | float) and not isinstance(value, bool)
+            }
+            self._report(Carried(self.name, self._ended, self._turned | read | self._turning))
             self._ended = 0
             self._turned.clear()
+            self._turning.clear()
 
     def _drop(self, orders: Sequence[Order], code: int, message: str) -> None:
         """From any thread."""
@@ -403,6 +417,7 @@ class DeviceThread:
             self._open, self._done = False, self._wanted
         self._refuse_orders()  # that have come meanwhile
         self._turned.clear()
+        self._turning.clear()
         self._tell_carried()
 
     def _refuse_orders(self) -> None:

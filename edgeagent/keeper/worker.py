@@ -114,6 +114,7 @@ class Worker:
         self._woken, self._wake_end = socket.socketpair()
         self._turns = 0
         self._held = self._over = False
+        self._halted: set[str] = set()  # devices that were stopped in this turn, not because the agent wanted it
         self._calm = threading.Event()
         self._pulse_at = 0.0
         self._keeping: keeping.Keeping
@@ -163,6 +164,7 @@ class Worker:
 
     def _turn(self, ready: Mapping[int, int], terminated: list[int]) -> None:
         events: list[keeping.Event | wire.Order] = []
+        self._halted.clear()
         if self._held:
             self._held = False
             events.append(keeping.Held())
@@ -185,8 +187,7 @@ class Worker:
                 self._order(event)
             else:
                 self._keeping_take(event)
-        now = time.monotonic()
-        self._apply(self._keeping.tick(now))
+        now = self._pass_time()
         if now >= self._pulse_at:
             self._pulse_at = now + PULSE_S
             if len(self._out) < _SPARE_OUT:
@@ -234,16 +235,17 @@ class Worker:
         return alive + events
 
     def _order(self, order: wire.Order) -> None:
+        """One that came in the turn in which its device was stopped was sent before that."""
+        now = self._pass_time()  # what is due before it does not come behind it
         thread = self._threads.get(order.device)
         if order.run != self._run or self._keeping.state is not keeping.KeeperState.LISTENING:
             self._send(wire.Done(id=order.id, code=503, message=f"{order.device} does not work at the moment."))
         elif thread is None:
             self._send(wire.Done(id=order.id, code=404, message=f"There is no device {order.device} that moves."))
-        else:
-            now = time.monotonic()
-            self._apply(self._keeping.tick(now))  # what is due before it does not come behind it
-            if thread.order(order):
-                self._apply(self._keeping.handle(keeping.Commanded(order.device), now))
+        elif order.device in self._halted or self._held:
+            self._send(wire.Done(id=order.id, code=409, message=f"{order.device} was stopped before this began."))
+        elif thread.order(order):
+            self._apply(self._keeping.handle(keeping.Commanded(order.device), now))
 
     def _reported(self, report: Report) -> list[keeping.Event]:
         match report:
@@ -262,7 +264,20 @@ class Worker:
         return []
 
     def _keeping_take(self, event: keeping.Event) -> None:
-        self._apply(self._keeping.handle(event, time.monotonic()))
+        if isinstance(event, keeping.StopAsked):  # who asked for that knows of it when he asks for more
+            self._apply(self._keeping.handle(event, self._pass_time()))
+        else:  # which lets time pass itself, behind a sign of life
+            self._apply_halting(self._keeping.handle(event, time.monotonic()))
+
+    def _pass_time(self) -> float:
+        """Do what has become due by now, which is returned."""
+        now = time.monotonic()
+        self._apply_halting(self._keeping.tick(now))
+        return now
+
+    def _apply_halting(self, effects: Sequence[keeping.Effect]) -> None:
+        self._apply(effects)
+        self._halted |= {effect.device for effect in effects if isinstance(effect, keeping.Stop)}
 
     def _apply(self, effects: Sequence[keeping.Effect]) -> None:
         for effect in effects:

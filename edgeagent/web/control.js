@@ -29,6 +29,12 @@
  * @property {readonly Alarm[]} alarms those that are on
  *
  * @typedef {{at: number, value: number | boolean | string}} Point of a reading, `at` on the page's clock
+ * @typedef {object} Put where set-points have put an axis that holds a place
+ * @property {number} value in the axis' own unit
+ * @property {number} changed when it was last another one
+ * @property {number} at when it was last sent
+ * @property {{at: number, value: number} | null} rest what its reading told once it was there: in the words of the driver, behind the owner's limits
+ * @property {number | null} doubt since when something else may have turned it
  * @typedef {'throttle' | 'steer' | 'pan' | 'tilt'} Role
  * @typedef {Record<Role, number>} Hands what sticks, keys and pads want, -1 to 1; right, forward and up are positive
  * @typedef {{rtp: number | null, mid: string, at: number}} Shown the frame on the screen, and since when
@@ -52,6 +58,12 @@ export const HISTORY_MS = 60_000;
 const HISTORY = 240;
 /** Ends of a servo's way are apart by so many seconds with the stick at its end. */
 const SWEEP_S = 1.6;
+/** A reading that comes so soon behind a set-point may have been read before it. */
+const LATE_MS = 500;
+/** A reading that differs by less, in shares of the axis' range, tells of the same place. */
+const LITTLE = 0.02;
+/** One that lies further beyond its axis is in another unit, and no place; the keeper has the same bound. */
+const BEYOND = 0.05;
 const ACKS = 50;
 const RECENT_MS = 2000;
 
@@ -301,8 +313,11 @@ export class Wheel {
   #starting = false;
   /** @type {Record<string, number>} places that set-points name, by `device.axis`, in the axis' own unit */
   #held = {};
-  /** @type {Record<string, Point>} where this lease has put them last, whatever has stopped since: from there the stick goes on */
-  #places = {};
+  /** @type {Map<string, Put>} where they were put last, whatever has stopped since: from there the stick goes on */
+  #places = new Map();
+  /** The lease under which they were put. */
+  #putBy = 0;
+  #lookedAt = -Infinity;
   /** @type {{at: number, rtt: number, late: number, age: number | null}[]} */
   #acks = [];
   /** @type {{at: number, why: string}} */
@@ -316,6 +331,7 @@ export class Wheel {
     // Where a command has put it, it stays. Where that is, its reading tells; most commands put nothing anywhere.
     control.oncommand = (device) => {
       for (const key of Object.keys(this.#held)) if (key.startsWith(`${device}.`)) delete this.#held[key];
+      for (const [key, put] of this.#places) if (key.startsWith(`${device}.`)) this.#doubt(put);
     };
   }
 
@@ -350,6 +366,9 @@ export class Wheel {
   tick(now, soon = false) {
     const group = this.control.group(this.group);
     const lease = group?.lease ?? 0;
+    // Another one drives.
+    if (group?.holder && !lease) for (const put of this.#places.values()) this.#doubt(put);
+    this.#look(now);
     // Where the owner says that pictures do not matter, one may stand still.
     const still = this.seeing && group?.max_age_ms !== 0 && (!this.shown || now - this.shown.at > this.patience);
     if (!group || !lease) {
@@ -357,7 +376,6 @@ export class Wheel {
       this.frozen = still;
       this.#acks = [];
       this.#held = {};
-      this.#places = {};
       return;
     }
     if (lease !== this.#lease) {
@@ -365,7 +383,9 @@ export class Wheel {
       // It begins disarmed: nothing has to be told.
       this.frozen = this.#starting = still;
       this.#held = {};
-      this.#places = {};
+      // Somebody else may have had it meanwhile. What no reading tells of may be anywhere then.
+      if (lease !== this.#putBy && lease !== this.#putBy + 1) for (const [key, put] of this.#places) if (!this.#doubt(put)) this.#places.delete(key);
+      this.#putBy = lease;
     }
     // What ends the way to a place ends it for good: it stays where it was stopped.
     if (!this.#armed) this.#held = {};
@@ -402,7 +422,8 @@ export class Wheel {
         value = Math.max(axis.minimum, Math.min(axis.maximum, value));
         if (axis.position) {
           this.#held[key] = value;
-          this.#places[key] = { at: now, value };
+          const { value: last, changed = now, rest = null } = this.#places.get(key) ?? {};
+          this.#places.set(key, { value, at: now, changed: value === last ? changed : now, rest, doubt: null });
         }
         values[device.name][axis.name] = Math.round(value * 1000) / 1000;
       }
@@ -422,15 +443,57 @@ export class Wheel {
     else this.#others[key] = value;
   }
 
+  /** Learn from the readings where the places that were put are, in the driver's words. @param {number} now */
+  #look(now) {
+    this.#lookedAt = now;
+    for (const device of this.devices) {
+      for (const axis of device.axes) {
+        const key = `${device.name}.${axis.name}`;
+        const put = this.#places.get(key);
+        // It is opened anew, and begins at neutral.
+        if (put && device.phase !== 'live') this.#places.delete(key);
+        if (!put || put.doubt !== null) continue;
+        // On its way, or first told of since.
+        if (now - put.at <= LATE_MS || !put.rest || put.rest.at <= put.changed) put.rest = this.#read(device.name, axis) ?? put.rest;
+      }
+    }
+  }
+
+  /** Something else may turn it from now on. @param {Put} put @returns {boolean} whether a reading has told where it is */
+  #doubt(put) {
+    put.doubt ??= this.#lookedAt;
+    // What came last was still on its way.
+    if (put.rest && put.rest.at <= put.changed && this.#lookedAt - put.changed <= LATE_MS) put.rest = null;
+    return put.rest !== null;
+  }
+
   /**
-   * Where a held axis is: as it is put, else as it was put last or as a reading of its name says, whichever is newer, else null.
+   * The newest reading of an axis' name, if it may be a place.
+   * @param {string} device @param {AxisInfo} axis
+   */
+  #read(device, axis) {
+    const point = this.control.trace(device, axis.name).at(-1);
+    if (!point || typeof point.value !== 'number') return null;
+    const beyond = BEYOND * (axis.maximum - axis.minimum);
+    if (!(point.value >= axis.minimum - beyond && point.value <= axis.maximum + beyond)) return null;
+    return { at: point.at, value: Math.max(axis.minimum, Math.min(axis.maximum, point.value)) };
+  }
+
+  /**
+   * Where a held axis is: as it is put, else as it was put last, else as a reading of its name says, else null. A reading tells where the
+   * driver stands, behind the owner's limits (inverted, trimmed …), so it is compared with readings only: it counts where it has left
+   * what it was while the axis was where it was put, or where a command came meanwhile and none had told that.
    * @param {string} device @param {AxisInfo} axis
    */
   placeOf(device, axis) {
     const key = `${device}.${axis.name}`;
-    const [put, read] = [this.#places[key], this.control.trace(device, axis.name).at(-1)];
-    const value = this.#held[key] ?? (put && read ? (put.at > read.at ? put : read) : (put ?? read))?.value;
-    return typeof value === 'number' ? value : null;
+    if (this.#held[key] !== undefined) return this.#held[key];
+    const [put, read] = [this.#places.get(key), this.#read(device, axis)];
+    if (!put || !read) return put?.value ?? read?.value ?? null;
+    const { rest, doubt, changed } = put;
+    if (this.#lookedAt - changed <= LATE_MS) return put.value;
+    const left = rest ? Math.abs(read.value - rest.value) > LITTLE * (axis.maximum - axis.minimum) : doubt !== null && read.at >= doubt;
+    return left ? read.value : put.value;
   }
 
   /** Let what is held by a stick go back to the middle, while it is armed. */

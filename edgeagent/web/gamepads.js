@@ -5,13 +5,9 @@
  *
  * @typedef {import('./inputs.js').Binding} Binding
  * @typedef {import('./inputs.js').PadState} PadState
- * @typedef {keyof typeof NEUTRAL} Role
  */
 import { preference } from './dom.js';
-import { bindingFrom, padHands, STANDARD, still } from './inputs.js';
-
-const NEUTRAL = still();
-const ROLES = /** @type {Role[]} */ (Object.keys(NEUTRAL));
+import { bindingFrom, noteRest, padHands, STANDARD, still } from './inputs.js';
 
 export class Pads {
   /** The one that was moved last. @type {number} */
@@ -25,9 +21,9 @@ export class Pads {
   /** Whether one is moved that drives nothing yet. */
   waits = false;
   /**
-   * What each has shown at rest since it appeared, by its index. The rest of it drives nothing: a pad that is switched on may have its
-   * trigger held, or say nothing of a pedal yet.
-   * @type {Map<number, {id: string, roles: Set<Role>}>}
+   * What each has shown at rest since it appeared, by its index: each stick and pedal for itself (`noteRest`). The rest of it drives
+   * nothing: a pad that is switched on may have its trigger held, or say 0 of a pedal that rests at -1.
+   * @type {Map<number, {id: string, sources: Set<string>}>}
    */
   #rested = new Map();
 
@@ -51,6 +47,7 @@ export class Pads {
   bindingOf(pad) {
     const known = this.#bindings.get(pad.id);
     if (known !== undefined) return known;
+    // Under `pad.` there may be one of before: sticks and pedals bound about whatever they said at first, which nobody can tell by now.
     const binding = bindingFrom(preference.get(`bound.${pad.id}`, '')) ?? (pad.mapping === 'standard' ? STANDARD : null);
     this.#bindings.set(pad.id, binding);
     return binding;
@@ -60,6 +57,8 @@ export class Pads {
   bind(pad, binding) {
     preference.set(`bound.${pad.id}`, binding ? JSON.stringify(binding) : '');
     this.#bindings.delete(pad.id);
+    // Its sources are others now.
+    for (const { id, sources } of this.#rested.values()) if (id === pad.id) sources.clear();
   }
 
   /** What the pads want now; sets `lost` where the one that was in use is gone. */
@@ -71,20 +70,17 @@ export class Pads {
     const nothing = { ...still(), stop: false, wheel: false };
     this.waits = false;
     if (this.binding) {
-      for (const { roles } of this.#rested.values()) roles.clear();
+      for (const { sources } of this.#rested.values()) sources.clear();
       return nothing;
     }
     let result = nothing;
     for (const pad of all) {
       const binding = this.bindingOf(pad);
       if (!binding) continue;
-      const hands = padHands(pad, binding);
-      const { roles } = this.#rested.get(pad.index) ?? { roles: /** @type {Set<Role>} */ (new Set()) };
-      for (const role of ROLES) {
-        if (hands[role] === 0) roles.add(role);
-        else if (!roles.has(role)) [hands[role], this.waits] = [0, true];
-      }
-      this.#rested.set(pad.index, { id: pad.id, roles });
+      const { sources } = this.#rested.get(pad.index) ?? { sources: /** @type {Set<string>} */ (new Set()) };
+      this.#rested.set(pad.index, { id: pad.id, sources });
+      if (noteRest(pad, binding, sources)) this.waits = true;
+      const hands = padHands(pad, binding, sources);
       const used = Object.values(hands).some((value) => value !== 0 && value !== false);
       if (used && (this.#index < 0 || result === nothing)) this.#index = pad.index;
       if (used || pad.index === this.#index) result = hands;

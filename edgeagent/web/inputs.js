@@ -152,24 +152,47 @@ export const STANDARD = {
   wheel: [{ button: 9 }],
 };
 
-/** @param {PadState} pad @param {Source[]} [sources] @returns {number} 0 to 1 */
-function level(pad, sources = []) {
-  const each = sources.map((source) => {
-    if ('button' in source) return pad.buttons[source.button]?.value ?? 0;
-    const value = pad.axes[source.axis];
-    // Some pads say nothing of a pedal until it is touched.
-    return value === undefined || source.full === source.rest ? 0 : (value - source.rest) / (source.full - source.rest);
-  });
-  return Math.max(0, ...each.map((value) => beyond(Math.min(1, value), PAD_ZONE)));
+/** @param {PadState} pad @param {Source} source @returns {number | null} 0 to 1; null where nothing is told of it */
+function level(pad, source) {
+  const value = 'button' in source ? pad.buttons[source.button]?.value : pad.axes[source.axis];
+  // Some pads say nothing of a pedal until it is touched.
+  if (value === undefined) return null;
+  if ('button' in source) return beyond(value, PAD_ZONE);
+  return source.full === source.rest ? 0 : Math.max(0, beyond(Math.min(1, (value - source.rest) / (source.full - source.rest)), PAD_ZONE));
+}
+
+/** What stops and what asks for the wheel need no rest before. */
+const AT_ONCE_TOO = ['stop', 'wheel'];
+
+/**
+ * Note what is seen at rest: each source for itself, since two pedals that say the same before they are touched cancel each other out.
+ * @param {PadState} pad @param {Binding} binding @param {Set<string>} rested sources, as `deed:number`; this adds to it
+ * @returns {boolean} whether one is moved that was never at rest
+ */
+export function noteRest(pad, binding, rested) {
+  let moved = false;
+  for (const [deed, sources] of Object.entries(binding)) {
+    if (AT_ONCE_TOO.includes(deed)) continue;
+    sources.forEach((source, i) => {
+      const value = level(pad, source);
+      if (value === 0) rested.add(`${deed}:${i}`);
+      else if (value !== null && !rested.has(`${deed}:${i}`)) moved = true;
+    });
+  }
+  return moved;
 }
 
 /**
  * @param {PadState} pad
  * @param {Binding} binding
+ * @param {Set<string>} [rested] of `noteRest`: no other source moves anything. All do without it
  * @returns {Hands & {stop: boolean, wheel: boolean}}
  */
-export function padHands(pad, binding) {
-  const of = (/** @type {Deed} */ deed) => level(pad, binding[deed]);
+export function padHands(pad, binding, rested) {
+  const of = (/** @type {Deed} */ deed) => {
+    const free = !rested || AT_ONCE_TOO.includes(deed);
+    return Math.max(0, ...(binding[deed] ?? []).map((source, i) => (free || rested.has(`${deed}:${i}`) ? (level(pad, source) ?? 0) : 0)));
+  };
   return {
     throttle: of('forward') - of('back'),
     steer: of('right') - of('left'),

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from edgeagent.drivers import DeviceFault
 from edgeagent.drivers.conformance import assert_device_conforms
 from edgeagent.drivers.device import Reading
-from edgeagent_devices.serial_line import MAX_LINE, Decoder, SerialLine
+from edgeagent_devices.serial_line import COUNTS_S, MAX_LINE, Decoder, SerialLine
 from tests.support.procs import wait_until
 
 READINGS = {"temperature": {"unit": "°C"}, "door": {"kind": "flag"}, "state": {"kind": "text"}}
@@ -137,6 +137,19 @@ def test_on_a_slow_line_a_stop_waits_behind_no_old_set_points(flushes: bool) -> 
         port.pass_time(0.01)
     assert port.now - stopped_at <= (0.03 if flushes else 0.1)
     assert b"".join(data for _, data in port.told).endswith(b'\n{"stop":true}\n')
+
+
+def test_a_battery_of_which_the_board_says_no_more_is_not_known() -> None:
+    now = 0.0
+    decoder = Decoder({"battery": Reading(stop_below=6.4), "temperature": Reading()}, lambda: now)
+    decoder.take(b'{"battery": 7.4, "temperature": 20}\n')
+    now = COUNTS_S - 0.1
+    assert decoder.values() == {"battery": 7.4, "temperature": 20}
+    decoder.take(b'{"temperature": 21}\n')
+    now = COUNTS_S
+    assert decoder.values() == {"temperature": 21}
+    decoder.take(b'{"battery": 7.3}\n')
+    assert decoder.values() == {"battery": 7.3, "temperature": 21}
 
 
 def test_conforms(board: Board) -> None:

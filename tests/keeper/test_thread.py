@@ -160,6 +160,35 @@ def test_what_was_stopped_moves_by_no_set_point(world: World) -> None:
     assert Failed("motor") not in world.reports
 
 
+@pytest.mark.parametrize("behind", ["", "apply", "stop"])
+def test_a_command_may_have_left_it_moving(world: World, behind: str) -> None:
+    """Then nothing may keep the wish to stand still waiting for long."""
+    world.motor.go.set()
+    thread = world.thread
+
+    def dance(number: int) -> None:
+        applied = world.motor.applied
+        thread.order(Order(run=0, id=number, device="motor", command="dance"))
+        wait_until(lambda: world.motor.applied > applied, "it to be called")
+
+    dance(1)
+    wait_until(lambda: any(isinstance(report, Carried) for report in world.reports), "it to be over")
+    if behind == "apply":
+        world.apply(0.0)
+    elif behind == "stop":
+        stops = len(world.motor.stops)
+        thread.stop()
+        wait_until(lambda: len(world.motor.stops) > stops and not thread.stopping, "it to be stopped")
+    world.motor.go.clear()
+    world.motor.inside.clear()
+    thread.order(Order(run=0, id=2, device="motor", command="dance"))
+    assert world.motor.inside.wait(30)
+    thread.apply({"throttle": 0.0}, world.now + 0.3)
+    world.now += 0.31
+    world.look()
+    assert (Failed("motor") in world.reports) == (not behind)
+
+
 class Mount(Stuck, Sensor):
     """Holds a place, and writes down what is done with it."""
 
@@ -191,6 +220,10 @@ class Mount(Stuck, Sensor):
     def home(self) -> None:
         self.log.append("home")
         self.turned("pan", 0.0)
+
+    @command()
+    def level(self) -> None:
+        self.log.append("level")
 
     @command()
     def fail(self) -> None:
@@ -236,16 +269,26 @@ def test_where_commands_have_put_it_is_told_after_it_was_read(mount: tuple[Mount
     call(1, "turn", to=0.8)
     call(2, "home")
     call(3, "fail")
-    assert [each.places for each in carried()] == [{"pan": 0.4}, {"pan": 0.0}, {}]
+    call(4, "level")
+    assert [each.places for each in carried()] == [{"pan": 0.4}, {"pan": 0.0}, {"pan": 0.25}, {"pan": 0.25}]
     for number, each in enumerate(reports):
         if isinstance(each, Carried):
             assert isinstance(reports[number - 1], Read), "so that its place is known by then"
-    assert not thread.order(Order(run=0, id=4, device="motor", command="turn"))
+    assert not thread.order(Order(run=0, id=5, device="motor", command="turn"))
     thread.apply({"throttle": 0.5}, 200.0)
     assert driver.inside.wait(30)
-    assert thread.order(Order(run=0, id=5, device="motor", command="home"))
+    for number, name, args in (6, "turn", {"to": 0.8}), (7, "level", {}):
+        assert thread.order(Order(run=0, id=number, device="motor", command=name, args=args))
+    driver.go.set()
+    wait_until(lambda: sum(each.count for each in carried()) == 6, "both to be over")
+    assert carried()[-1].places == {"pan": 0.25}, "the first of them does not know"
+    driver.inside.clear()
+    driver.go.clear()
+    thread.apply({"throttle": 0.5}, 200.0)
+    assert driver.inside.wait(30)
+    assert thread.order(Order(run=0, id=8, device="motor", command="home"))
     thread.stop()
-    assert sum(each.count for each in carried()) == 4, "what never began is over, too"
+    assert sum(each.count for each in carried()) == 7, "what never began is over, too"
 
 
 class Slow(Stuck, Sensor):

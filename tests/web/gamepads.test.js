@@ -180,6 +180,40 @@ describe('the pads of a browser', () => {
     assert.equal(pads.lost, true);
   });
 
+  test('two pedals that say the same before they are touched: each drives once it was let go itself', () => {
+    const pads = new Pads();
+    const both = { ...pedals, back: [{ axis: 1, rest: -1, full: 1 }] };
+    pads.bind(pad([]), both);
+    const is = (/** @type {number[]} */ axes) => {
+      plugged = [pad(axes)];
+      return pads.read().throttle;
+    };
+    assert.equal(is([0, 0, 0]), 0);
+    assert.equal(pads.waits, true);
+    for (const gas of [0.5, 1, 0.5, 0, -1, -1]) assert.equal(is([0, 0, gas]), 0, `${gas}`);
+    assert.equal(pads.waits, true, 'the other one');
+    assert.equal(is([0, 0, 1]), 1);
+    assert.equal(is([0, 0, -1]), 0);
+    assert.equal(is([0, 1, -1]), 0);
+    assert.equal(is([0, -1, -1]), 0);
+    assert.equal(pads.waits, false);
+    assert.equal(is([0, 1, -1]), -1);
+    // The same places of another layout are other levers.
+    pads.bind(pad([]), { ...both, forward: both.back, back: both.forward });
+    assert.equal(is([0, 1, 1]), 0);
+    assert.equal(pads.waits, true);
+  });
+
+  test('a lever that is not told of at all was not at rest', () => {
+    const pads = new Pads();
+    pads.bind(pad([]), pedals);
+    plugged = [pad([0, 0])];
+    assert.deepEqual(pads.read(), none);
+    plugged = [pad([0, 0, 1])];
+    assert.equal(pads.read().throttle, 0);
+    assert.equal(pads.waits, true);
+  });
+
   test('while it is bound it drives nothing, nor after that before it is at rest; it is remembered, and forgotten', () => {
     const pads = new Pads();
     plugged = [standard([0, 0, 0, 0])];
