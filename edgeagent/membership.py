@@ -204,7 +204,13 @@ class Membership:
         from edgeagent.joining.wifi import NetworkManager
 
         self._leaving = True
-        forget(self._state, everything=everything)
+        try:
+            forget(self._state, everything=everything)
+        except OSError:
+            if self._mine and _which(self.identity) == self._mine:
+                self._leaving = False
+                raise
+            _log.exception("not all that this board is to forget could be removed")  # its keys could: it begins anew
         try:
             asyncio.run(NetworkManager().forget())
         except DeviceFault as fault:

@@ -78,7 +78,7 @@ def write(site: Site, path: Path, now: float, passphrase: str | None) -> int:
     sealed = _sealed(data, protection) if protection else data
     try:
         with rights.as_root():
-            held.write_private(path, sealed)
+            held.write_private(path, sealed, make=False)
     except OSError as error:
         raise EdgeAgentError(f"{path} cannot be written: {error.strerror or error}.") from None
     with site.registry.transaction() as connection:

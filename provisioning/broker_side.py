@@ -179,15 +179,18 @@ class BrokerSide:
     async def _tidy(self) -> None:
         """Take back what revoked boards have retained: they are denied that themselves, and all would go on showing them."""
         clock = asyncio.get_running_loop().time
-        if self._heard and self._connection is not None:
+        if self._heard and self.connected:
             gone, home = await self._service.on_thread(lambda: (set(denied(self._site)), _home(self._site)))
+            connection = self._connection
+            if connection is None:  # the broker went meanwhile
+                return
             for board in (self._heard & gone) - self._leaving.keys():
                 theirs = mosquitto.announcements(home, board) if home else []
                 self._leaving[board] = (clock() + _RETAINED_S, theirs)
-                self._connection.publish(topics.hello(board), "", retain=True)
-                self._connection.subscribe([topics.readings_filter(board), topics.announced(board)])
+                connection.publish(topics.hello(board), "", retain=True)
+                connection.subscribe([topics.readings_filter(board), topics.announced(board)])
                 # We hear this ourselves, after all that is retained there.
-                self._connection.publish(topics.announced(board), "", retain=True)
+                connection.publish(topics.announced(board), "", retain=True)
         for board in [board for board, (end, _) in self._leaving.items() if clock() > end]:  # a broker that is not ours
             self._forgotten(board)
 

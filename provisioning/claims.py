@@ -14,6 +14,7 @@ __all__ = [
     "no_claim",
     "refuse",
     "serial_of",
+    "turn_away",
 ]
 
 import dataclasses
@@ -141,6 +142,27 @@ def cancel_bulk(registry: Registry, connection: sqlite3.Connection, prefix: str,
     for token in found:
         connection.execute("UPDATE tokens SET cancelled_at = ?, secret = '' WHERE id = ?", (int(now), token.id))
     return found
+
+
+def turn_away(
+    registry: Registry, connection: sqlite3.Connection, tokens: Sequence[Token], now: float
+) -> tuple[list[str], list[str]]:
+    """Refuse the boards that wait by these tokens, which end, inside a transaction.
+
+    Returns:
+        Their names; and those of boards that were approved and have not fetched their certificate: they cannot any more.
+    """
+    away, stranded = [], []
+    for token in tokens:
+        for row in registry.rows("SELECT board FROM token_uses WHERE token = ? ORDER BY at, board", (token.id,)):
+            board = registry.board(row["board"])
+            if board is not None and board.state == "waiting":
+                registry.save_board(connection, dataclasses.replace(board, state="revoked"))
+                registry.audit(connection, now, "refuse", board.name, id=board.id_thumbprint, serial=board.serial)
+                away.append(board.name)
+            elif board is not None and board.state == "planned":
+                stranded.append(board.name)
+    return away, stranded
 
 
 def cancel(registry: Registry, connection: sqlite3.Connection, board: str, now: float, *, used: bool = False) -> int:

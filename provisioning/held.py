@@ -26,17 +26,21 @@ class Held:
     Args:
         folder: As it was named.
         mode: Of what is made.
+        make: Whether to make it; what is missing may be a stick that is not mounted.
 
     Raises:
         EdgeAgentError: A link of another user is on the way, or there is no such folder and none can be made.
     """
 
-    def __init__(self, folder: Path, mode: int = 0o700) -> None:
+    def __init__(self, folder: Path, mode: int = 0o700, *, make: bool = True) -> None:
         self.named = folder
+        self._make = make
         self._mode = mode
         self._open: dict[tuple[str, ...], int] = {}
 
     def __enter__(self) -> Held:
+        if not self._make and not self.named.is_dir():
+            raise EdgeAgentError(f"There is no folder {self.named}: make it, or mount what it is on.")
         try:
             self._open[()] = _walked(self.named, self._mode) if os.geteuid() == 0 else _plain(self.named, self._mode)
         except OSError as error:
@@ -69,13 +73,13 @@ class Held:
         return _path(self._open[names])
 
 
-def write_private(path: Path, data: bytes | str) -> None:
-    """Put a file of mode 0600 in place, in a folder that is made where it is missing.
+def write_private(path: Path, data: bytes | str, *, make: bool = True) -> None:
+    """Put a file of mode 0600 in place, in a folder that is made where it is missing (`make`).
 
     Raises:
         EdgeAgentError: As `Held`, or the file cannot be written.
     """
-    with Held(path.parent) as place:
+    with Held(path.parent, make=make) as place:
         try:
             keyfiles.write_private(place.path / path.name, data)
         except OSError as error:

@@ -27,12 +27,16 @@ class Revoked:
         serials: Certificates that are in the CRL now, or as soon as the service runs (`Authority.signs`).
         again: It had been revoked before.
         uses: Of a bulk claim: how many boards it still took; None for a board.
+        away: Of a bulk claim: boards that waited, and are turned away.
+        stranded: Of a bulk claim: boards that were approved, and have not fetched their certificate.
     """
 
     board: str
     serials: tuple[str, ...] = ()
     again: bool = False
     uses: int | None = None
+    away: tuple[str, ...] = ()
+    stranded: tuple[str, ...] = ()
 
 
 def revoke(
@@ -41,6 +45,7 @@ def revoke(
     now: float,
     *,
     reason: Literal["revoke", "transfer"] = "revoke",
+    kind: Literal["board", "bulk", ""] = "",
     refresh: Callable[[], None] = lambda: None,
 ) -> list[Revoked]:
     """End the membership of these boards, all or none; again, that changes nothing and tells the broker once more.
@@ -50,20 +55,31 @@ def revoke(
     Args:
         names: Boards; or prefixes of bulk claims, which then take no board any more.
         reason: What the audit log says.
+        kind: What the names are; "" for what there is.
         refresh: Brings the broker's files in line with the registry, and tells it.
 
     Raises:
-        EdgeAgentError: One of them is not known (nothing was written), or the broker could not be told (the rest is done).
+        EdgeAgentError: One of them is not known, or is both a board and a prefix (nothing was written), or the broker could not be
+            told (the rest is done).
     """
     registry = site.registry
     done = []
     with registry.transaction() as connection:
         for name in dict.fromkeys(names):
-            board = registry.board(name)
-            if board is None and (ended := claims.cancel_bulk(registry, connection, name, now)):
+            board = registry.board(name) if kind != "bulk" else None
+            if kind != "board" and (ended := claims.cancel_bulk(registry, connection, name, now)):
+                if board is not None:
+                    raise EdgeAgentError(
+                        f"{name} is a board, and the prefix of a bulk claim: say with --board or --bulk which one is meant. "
+                        "Nothing was revoked."
+                    )
+                away, stranded = claims.turn_away(registry, connection, ended, now)
                 registry.audit(connection, now, reason, name, tokens=[token.id for token in ended])
-                done.append(Revoked(name, uses=sum(token.uses_left for token in ended)))
+                uses = sum(token.uses_left for token in ended)
+                done.append(Revoked(name, uses=uses, away=tuple(away), stranded=tuple(stranded)))
                 continue
+            if kind == "bulk":
+                raise EdgeAgentError(f"There is no bulk claim {name[:80]!r} that still works. Nothing was revoked.")
             if board is None:
                 raise EdgeAgentError(
                     f"There is no board {name[:80]!r}: `edgeagent provision list` shows what there is. Nothing was revoked."

@@ -217,9 +217,15 @@ class Service:
 
     def _unlisted(self) -> None:
         """Write the CRL where somebody has revoked boards who has no issuing key: that may be our credential."""
-        listed = crl_serials((self._site.folder / "crl.pem").read_bytes())
-        if any(serial not in listed for serial, _ in self._site.registry.revoked(self._wall())):
-            self._crl_at = 0.0  # whatever fails now, the next chores do it
+        before, self._crl_at = self._crl_at, 0.0  # whatever fails now, the next chores do it
+        try:
+            listed = crl_serials((self._site.folder / "crl.pem").read_bytes())
+            whole = all(serial in listed for serial, _ in self._site.registry.revoked(self._wall()))
+        except ValueError:  # it is damaged
+            whole = False
+        if whole:
+            self._crl_at = before
+        else:
             self._chores()
 
     def _changed(self) -> None:

@@ -25,7 +25,8 @@ from pathlib import Path
 
 from edgeagent.errors import EdgeAgentError
 from edgeagent.install.wheels import digest
-from edgeagent_provisioning import rights
+from edgeagent_provisioning import keyfiles, rights
+from edgeagent_provisioning.held import Held
 
 PYTHONS = {"3.11": "bookworm", "3.13": "trixie"}
 """Python versions of boards, and the release of Raspberry Pi OS (and Debian) that has each."""
@@ -74,17 +75,15 @@ def make(
     pythons: Sequence[str] = tuple(PYTHONS),
     index_only: bool = False,
     lock: str | None = None,
-    named: Path | None = None,
 ) -> Made:
     """Fill a folder.
 
     Args:
-        out: Is made; one that is there must be a wheelhouse, or empty.
+        out: Is made; one that is there must be a wheelhouse, or empty. It may be another user's, whom root is not to follow.
         machine: Of `MACHINES`.
         pythons: Of `PYTHONS`.
         index_only: Only our own wheel and pip's: boards then take the rest from the package index, hashes checked all the same.
         lock: Another lock than ours.
-        named: What `out` is called to a person.
 
     Raises:
         EdgeAgentError: It cannot be made, with what pip said.
@@ -93,34 +92,54 @@ def make(
         raise EdgeAgentError(f"Boards are {' or '.join(MACHINES)}, their Python is {' or '.join(PYTHONS)}: give one of these.")
     if importlib.util.find_spec("pip") is None:
         raise EdgeAgentError("pip is missing, which fetches the wheels: sudo apt-get install python3-pip python3-venv.")
-    if out.exists() and any(out.iterdir()) and not (out / "requirements.txt").is_file():
-        raise EdgeAgentError(f"{named or out} holds something else already: give another folder.")
-    blocks = _blocks(lock_text() if lock is None else lock)
-    out.mkdir(parents=True, exist_ok=True)
-    new = (out / "wheels.new").absolute()  # pip runs elsewhere
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir()
-    try:
-        for python in pythons:
-            wanted = _for_target(blocks, python, machine)
-            _download([text for name, text in wanted if not index_only or name == "pip"], python, machine, new)
-        found = {digest(path): path for path in new.glob("*.whl")}
-        if index_only:
-            kept = [text for _, _, text in blocks]
-        else:
-            kept = [text for text in (_narrowed(text, found) for _, _, text in blocks) if text]
-        own = _own_wheel(new)
-        kept.append(f"edgeagent=={_version_of(own)} \\\n    --hash=sha256:{digest(own)}")
-        shutil.rmtree(out / "wheels", ignore_errors=True)
-        new.rename(out / "wheels")
-    except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
-        raise
-    (out / "requirements.txt").write_text("\n".join(kept) + "\n", encoding="utf-8")
-    wheels = sorted((out / "wheels").iterdir())
-    lines = [f"{digest(path)}  {path.relative_to(out)}\n" for path in [out / "requirements.txt", *wheels]]
-    (out / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
-    return Made(out, _version_of(out / "wheels" / own.name), len(wheels), sum(path.stat().st_size for path in wheels))
+    with Held(out, 0o755) as place, tempfile.TemporaryDirectory() as scratch:
+        if any(place.path.iterdir()) and not (place.path / "requirements.txt").is_file():
+            raise EdgeAgentError(f"{out} holds something else already: give another folder.")
+        made = _made(Path(scratch), machine, pythons, index_only, lock_text() if lock is None else lock)
+        try:
+            _put(made, place)
+        except OSError as error:
+            raise EdgeAgentError(f"{out} cannot be written to: {error.strerror or error}.") from None
+        wheels = list((made / "wheels").iterdir())
+        version = _version_of(next(path for path in wheels if path.name.startswith("edgeagent-")))
+        return Made(out, version, len(wheels), sum(path.stat().st_size for path in wheels))
+
+
+def _made(folder: Path, machine: str, pythons: Sequence[str], index_only: bool, lock: str) -> Path:
+    """Fill a folder of our own, where nobody can exchange what pip writes."""
+    blocks = _blocks(lock)
+    wheels = folder / "wheels"
+    wheels.mkdir()
+    for python in pythons:
+        wanted = _for_target(blocks, python, machine)
+        _download([text for name, text in wanted if not index_only or name == "pip"], python, machine, wheels)
+    found = {digest(path): path for path in wheels.glob("*.whl")}
+    if index_only:
+        kept = [text for _, _, text in blocks]
+    else:
+        kept = [text for text in (_narrowed(text, found) for _, _, text in blocks) if text]
+    own = _own_wheel(wheels)
+    kept.append(f"edgeagent=={_version_of(own)} \\\n    --hash=sha256:{digest(own)}")
+    (folder / "requirements.txt").write_text("\n".join(kept) + "\n", encoding="utf-8")
+    lines = [f"{digest(path)}  {path.relative_to(folder)}\n" for path in [folder / "requirements.txt", *sorted(wheels.iterdir())]]
+    (folder / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
+    return folder
+
+
+def _put(made: Path, place: Held) -> None:
+    """Copy what was made; raises OSError. No link that lies there is followed, and nothing is read from there."""
+    shutil.rmtree(place.path / "wheels.new", ignore_errors=True)  # of a try that broke off
+    new = place.below("wheels.new")
+    for path in sorted((made / "wheels").iterdir()):
+        with (
+            path.open("rb") as source,
+            open(os.open(new / path.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb") as copy,
+        ):
+            shutil.copyfileobj(source, copy, 1 << 20)
+    shutil.rmtree(place.path / "wheels", ignore_errors=True)
+    (place.path / "wheels.new").rename(place.path / "wheels")
+    for name in ("requirements.txt", "SHA256SUMS"):
+        keyfiles.write_public(place.path / name, (made / name).read_bytes())
 
 
 def fitting(folder: Path, python: str) -> list[Path]:

@@ -49,7 +49,8 @@ def run(card: Path, steps: Steps, installation: Installation) -> None:
         # Whoever may log in can read the boot partition.
         steps.write(claim, (card / "claim.json").read_bytes(), 0o600, USER)
         steps.remove(card / "claim.json")
-    if claim.is_file() and not (places.state / "identity" / "site.json").is_file():
+    joined = (places.state / "identity" / "site.json").is_file()
+    if claim.is_file() and not joined:
         try:
             _enrol(steps, claim)
         except EdgeAgentError:
@@ -57,15 +58,20 @@ def run(card: Path, steps: Steps, installation: Installation) -> None:
                 with contextlib.suppress(EdgeAgentError):
                     steps.run(["systemctl", "start", "edgeagent.service"], timeout_s=180)
             raise
-        ordered.pin(steps)  # before the agent runs: what it might be made to write later is not what root believes
+        # Only right after our own claim was used: once the agent runs, a QR may have taken the board to any site.
+        if not ordered.pin(steps):
+            raise EdgeAgentError("The board has not joined its site yet; this is tried again.")
     installation.start()
     if claim.is_file():
-        if not places.signers.is_file() and not ordered.pin(steps):
-            raise EdgeAgentError("The board has not joined its site yet; this is tried again.")
         wiped = wipe_claim(steps, claim.read_text(encoding="utf-8"))
         steps.say(f"The claim was wiped from {len(wiped)} places.")
         if told.get("wifi"):
             steps.say("The key of the Wi-Fi stays on the card, and in the system's network settings: the board needs it.")
+    if joined and not places.signers.is_file():
+        steps.say(
+            "This board had joined a site before its claim was used here, maybe by a QR: no site may order upgrades of it "
+            "until `sudo edgeagent upgrade --pin` lets the one that it belongs to."
+        )
     steps.remove(places.units / "multi-user.target.wants" / UNIT)
     steps.remove(places.units / UNIT)
     steps.say("First boot is done.")

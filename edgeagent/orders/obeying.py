@@ -6,6 +6,7 @@ __all__ = ["Obeying", "ObeyingCounters", "SealKeys"]
 
 import asyncio
 import base64
+import dataclasses
 import json
 import logging
 import time
@@ -278,7 +279,7 @@ class Obeying:
                     await asyncio.to_thread(self._store.lay, order.settings)
                 await self._carry(self._trial.begin(version, number))
         except OSError as error:
-            self._trial = Trial(before)  # nothing is tried
+            self._trial = Trial(dataclasses.replace(before, tried=None))  # nothing is tried, whatever this run began with
             self._store.record = before
             raise PeerError(507, self._disk.cannot(error)) from None
         return (202, "They are tried now; the board tells soon whether they work."), ""

@@ -68,7 +68,7 @@ class Update:
 
     Attributes:
         changed: Files that were written.
-        told: Whether Mosquitto was told, or its units will see to it.
+        told: Whether Mosquitto was told, or its units will see to it; of our own also where it knows all of it already.
         advice: What is left to do by hand; "" for nothing.
     """
 
@@ -353,10 +353,10 @@ def _tell_own(folder: Path, changed: tuple[str, ...]) -> Update:
     if any((folder / name).stat().st_mtime_ns > started for name in _RESTART):
         return Update(
             changed,
-            bool(changed),
+            True,
             f"Listeners or the browsers' certificate changed: end the broker (process {pid}) and start it again.",
         )
-    return Update(changed, bool(changed))
+    return Update(changed, True)
 
 
 def _tell_system(settings: Settings, folder: Path, changed: tuple[str, ...]) -> Update:

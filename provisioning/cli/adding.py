@@ -105,7 +105,7 @@ def _add(options: argparse.Namespace) -> int:
             cells = _cells(options, name=options.name)
             row, problems = csv_import.row_of(0, cells, check)
             rows = [planning.as_planned(site.registry, row, cells)] if not problems else []
-            if not problems and options.new_claim:
+            if not problems and (options.new_claim or options.claims or options.show_claim):
                 _refuse_without_claim(site, options)
         return _plan(site, options, rows, problems)
 
@@ -132,7 +132,10 @@ def _refuse_without_claim(site: Site, options: argparse.Namespace) -> None:
     from edgeagent_provisioning import claims
 
     board = site.registry.board(options.name)
-    if board is not None and board.state == "active":
+    if board is None:
+        return
+    taken = site.registry.tokens("board = ? AND cancelled_at IS NULL AND used_by IS NOT NULL", board.name)
+    if board.state == "active" or (board.state == "planned" and taken and not options.new_claim):
         raise EdgeAgentError(claims.no_claim(board))
 
 
@@ -249,7 +252,7 @@ def _summary(site: Site, options: argparse.Namespace, done: Sequence[Done], show
     results = [found.result for found in done]
     if len(done) > 1:
         print(", ".join(f"{results.count(result)} {result}" for result in dict.fromkeys(results)) + ".")
-    if options.claims:
+    if options.claims and any(found.token for found in done):
         print(f"The claims are in {options.claims}; whoever reads one can be that board until it is used.")
     name = next((found.row.name for found in done if found.token), None)
     if name and options.cards:

@@ -135,7 +135,7 @@ def _mosquitto(options: argparse.Namespace) -> int:
         return 0
     print(f"Boards reach the broker at {wanted.boards_url}, browsers at {wanted.viewers_url}.")
     print(f"Written to {folder}: {', '.join(done.changed) or 'nothing, all is up to date'}.")
-    if done.told:
+    if done.told and done.changed:
         print("Mosquitto was told.")
     if done.advice:
         print(done.advice)

@@ -204,7 +204,8 @@ def _qr(options: argparse.Namespace) -> int:
                 site.registry.audit(connection, now, "sign wifi", options.name or site.name, network=wifi.ssid)
     if options.out:
         with rights.as_root():
-            held.write_private(options.out, codes.picture(code.text, "png" if kind == ".png" else "svg"))
+            picture = codes.picture(code.text, "png" if kind == ".png" else "svg")
+            held.write_private(options.out, picture, make=False)
         print(f"{options.out} holds the QR.", file=sys.stderr if options.json else sys.stdout)
     if options.json:
         common.print_json({"text": code.text, "until": code.until, "network": code.ssid})

@@ -189,13 +189,9 @@ def _show(done: object, order: Order, *, mounted: bool) -> None:
 
 def _wheelhouse(options: argparse.Namespace) -> int:
     from edgeagent_provisioning import wheelhouse
-    from edgeagent_provisioning.held import Held
 
     pythons = options.python or list(wheelhouse.PYTHONS)
-    with Held(options.out, 0o755) as place:
-        made = wheelhouse.make(
-            place.path, machine=options.machine, pythons=pythons, index_only=options.index_only, named=options.out
-        )
+    made = wheelhouse.make(options.out, machine=options.machine, pythons=pythons, index_only=options.index_only)
     if options.json:
         common.print_json({"folder": str(options.out), "version": made.version, "wheels": made.wheels, "bytes": made.size})
     else:

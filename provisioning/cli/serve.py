@@ -51,13 +51,16 @@ def add(commands: Commands) -> None:
         description=(
             "End the membership of boards: their certificates go into the CRL, the broker denies them everything, which cuts a\n"
             "live session, their claims are void, and they get no certificate any more. The prefix of a bulk claim, where no\n"
-            "board is called so, ends that claim: boards that have joined by it stay, those that still wait must come anew.\n"
-            "Ends with 1 where the broker was not told."
+            "board is called so (else --bulk), ends that claim: boards that have joined by it stay, those that wait are turned\n"
+            "away. Ends with 1 where the broker was not told."
         ),
         example="edgeagent provision revoke gate\n  edgeagent provision revoke gate door --yes",
         json=True,
     )
     revoke.add_argument("names", nargs="+", metavar="NAME", help="boards, or the prefix of a bulk claim")
+    kind = revoke.add_mutually_exclusive_group()
+    kind.add_argument("--board", dest="kind", action="store_const", const="board", help="NAME is a board")
+    kind.add_argument("--bulk", dest="kind", action="store_const", const="bulk", help="NAME is the prefix of a bulk claim")
     revoke.add_argument("--yes", action="store_true", help="do not ask")
 
     rotate = command(
@@ -243,11 +246,14 @@ def _revoke(options: argparse.Namespace) -> int:
     with open_site(options) as site:
         if not _confirmed(f"End the membership of {', '.join(options.names)} for good?", options.yes or options.json):
             return 1
-        done = revoke(site, options.names, time.time(), refresh=_refresh(site))
+        done = revoke(site, options.names, time.time(), kind=options.kind or "", refresh=_refresh(site))
         if options.json:
             told = [{"board": gone.board, "certificates": list(gone.serials), "again": gone.again} for gone in done]
             print_json(
-                [line | ({} if gone.uses is None else {"bulk_uses": gone.uses}) for line, gone in zip(told, done, strict=True)]
+                [
+                    line | ({} if gone.uses is None else {"bulk_uses": gone.uses, "away": gone.away, "stranded": gone.stranded})
+                    for line, gone in zip(told, done, strict=True)
+                ]
             )
         else:
             goes = (
@@ -258,6 +264,10 @@ def _revoke(options: argparse.Namespace) -> int:
             for gone in done:
                 if gone.uses is not None:
                     print(f"The bulk claim {gone.board} is ended; it would have taken {gone.uses} more boards.")
+                    if gone.away:
+                        print(f"Turned away, since they still waited: {', '.join(gone.away)}.")
+                    for name in gone.stranded:
+                        print(f"{name} was approved and has not joined: `edgeagent provision add {name} --new-claim` for it.")
                     continue
                 what = "was revoked before" if gone.again else "is revoked"
                 print(f"{gone.board} {what}; {len(gone.serials)} certificate(s) {goes}.")
@@ -311,8 +321,12 @@ def _transfer(options: argparse.Namespace) -> int:
                 order.board: "" if order.state == "done" else one_line(order.text) or order.state for order in _carried(site, ids)
             }
         gone = [name for name, problem in told.items() if not problem]
+        untold: EdgeAgentError | None = None
         if gone:
-            revoke(site, gone, time.time(), reason="transfer", refresh=_refresh(site))
+            try:
+                revoke(site, gone, time.time(), reason="transfer", kind="board", refresh=_refresh(site))
+            except EdgeAgentError as error:  # said last: what became of the boards cannot be asked for again
+                untold = error
         if options.json:
             print_json([{"board": name, "transferred": not problem, "text": problem} for name, problem in told.items()])
         else:
@@ -324,7 +338,10 @@ def _transfer(options: argparse.Namespace) -> int:
             raise EdgeAgentError(
                 f"Not transferred: {', '.join(f'{name} ({told[name]})' for name in left)}. "
                 "Try again when they are there, or reset them by hand (edgeagent reset) and give --offline."
+                + (f" {untold}" if untold else "")
             )
+        if untold:
+            raise untold
     return 0
 
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
+import os
 from pathlib import Path
 from typing import Any, cast
+
+import pytest
 
 from edgeagent import membership
 from edgeagent.config import Drivers, load
@@ -64,3 +69,21 @@ async def test_a_board_that_forgets_by_order_ends_that_first(enrolled: tuple[Pat
     await asyncio.to_thread(member._forget, False)
     await task
     assert Identity.load(enrolled[0]) is None and not agent.anew.done()
+
+
+@pytest.mark.parametrize("gone", [True, False])
+async def test_a_disk_that_fails_while_it_forgets(
+    enrolled: tuple[Path, Identity], monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    """Once its keys are gone it begins anew; while they are there it stays a member."""
+    member = begun(enrolled[0])
+
+    def failing(state: Path, everything: bool) -> None:
+        if gone:
+            (state / "identity").rename(state / ".forgotten-1")
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(membership, "forget", failing)
+    with contextlib.nullcontext() if gone else pytest.raises(OSError, match="Read-only"):
+        await asyncio.to_thread(member._forget, False)
+    assert member._leaving is gone

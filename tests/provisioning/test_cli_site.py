@@ -211,6 +211,14 @@ def test_a_bulk_claim_ends(run: Run, opened: Site) -> None:
     assert code == 1 and "no board 'cam'" in err
 
 
+def test_a_claim_that_there_is_none_of_is_not_promised(run: Run, opened: Site, tmp_path: Path) -> None:
+    assert run("add", "gate")[0] == 0
+    with Site.open(opened.folder) as site, site.registry.transaction() as connection:
+        connection.execute("UPDATE boards SET state = 'active' WHERE name = 'gate'")
+    code, out, err = run("add", "gate", "--claims", str(tmp_path / "claims"))
+    assert code == 1 and out == "" and "active and needs no claim" in err
+
+
 def test_a_taken_folder_is_refused_before_a_passphrase_is_asked_for(run: Run, opened: Site) -> None:
     code, _, err = run("site", "init", "home")
     assert code == 1 and "holds something already" in err

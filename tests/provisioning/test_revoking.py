@@ -11,6 +11,7 @@ from cryptography import x509
 
 from edgeagent import cli
 from edgeagent.errors import EdgeAgentError
+from edgeagent_provisioning import claims
 from edgeagent_provisioning.broker_side import note_absence, note_presence
 from edgeagent_provisioning.revoking import denied, revoke
 from edgeagent_provisioning.site import Site
@@ -42,6 +43,27 @@ def test_one_unknown_name_and_nothing_is_revoked(site: Site) -> None:
     with pytest.raises(EdgeAgentError, match="Nothing was revoked"):
         revoke(site, ["gate", "gatee"], NOW)
     assert denied(site) == [] and site.registry.revoked(NOW) == []
+
+
+def test_the_end_of_a_bulk_claim_turns_away_who_waits_and_means_no_board(site: Site) -> None:
+    planned(site, "cam")
+    token = claims.mint_bulk(site, NOW, 3, prefix="cam")
+    with site.registry.transaction() as connection:
+        for who in "one", "two":
+            claims.admit(site.registry, connection, token, who, {}, {}, who, NOW)
+    claims.approve(site, "cam-1", NOW)
+    with pytest.raises(EdgeAgentError, match="--board or --bulk"):
+        revoke(site, ["cam"], NOW)
+    assert site.registry.tokens("kind = 'bulk'")[0].secret and denied(site) == []
+    (done,) = revoke(site, ["cam"], NOW, kind="bulk")
+    assert (done.uses, done.away, done.stranded) == (1, ("cam-2",), ("cam-1",))
+    assert denied(site) == ["cam-2"]
+    with pytest.raises(EdgeAgentError, match="revoked"):
+        claims.approve(site, "cam-2", NOW)
+    with pytest.raises(EdgeAgentError, match="no bulk claim"):
+        revoke(site, ["cam"], NOW, kind="bulk")
+    (done,) = revoke(site, ["cam"], NOW)
+    assert done.uses is None and denied(site) == ["cam", "cam-2"]
 
 
 def test_a_broker_that_cannot_be_told_is_said_and_the_rest_is_done(site: Site) -> None:

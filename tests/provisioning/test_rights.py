@@ -301,6 +301,12 @@ def test_a_snapshot_overwrites_nothing_elsewhere(tmp_path: Path, monkeypatch: py
     assert (tmp_path / "out/gate.jpg").read_bytes() == b"picture"
 
 
+def test_a_stick_that_is_not_mounted_is_missed(tmp_path: Path) -> None:
+    with pytest.raises(EdgeAgentError, match="mount what it is on"):
+        held.write_private(tmp_path / "usb/home.backup", "x", make=False)
+    assert not (tmp_path / "usb").exists()
+
+
 def test_a_tree_is_given_away_without_what_its_links_lead_to(tmp_path: Path) -> None:
     inside, outside = tmp_path / "inside", tmp_path / "outside"
     (inside / "deep").mkdir(parents=True)

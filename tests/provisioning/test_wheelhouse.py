@@ -94,6 +94,25 @@ def test_a_wheel_of_another_hash_is_refused(tmp_path: Path, lock: str) -> None:
     assert not (tmp_path / "out" / "requirements.txt").exists()
 
 
+def test_no_link_in_the_folder_is_followed(tmp_path: Path, lock: str) -> None:
+    """It may be another user's, and the command root's."""
+    precious, out = tmp_path / "precious", tmp_path / "out"
+    precious.mkdir()
+    (precious / "file").write_text("precious")
+    out.mkdir()
+    for name in ("requirements.txt", "SHA256SUMS"):
+        (out / name).symlink_to(precious / "file")
+    (out / "wheels.new").symlink_to(precious)
+    with pytest.raises(EdgeAgentError, match=r"wheels\.new"):
+        wheelhouse.make(out, lock=lock, index_only=True)
+    (out / "wheels.new").unlink()
+    (tmp_path / "own" / "wheels").rmdir()
+    small(tmp_path / "own", "1.0")
+    wheelhouse.make(out, lock=lock, index_only=True)
+    assert [path.name for path in precious.iterdir()] == ["file"] and (precious / "file").read_text() == "precious"
+    assert not (out / "SHA256SUMS").is_symlink() and Wheelhouse.open(out).version == "1.0"
+
+
 def test_nothing_of_the_working_directory_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Root may be in a folder of anybody."""
     (tmp_path / "pip.py").write_text("raise SystemExit('run by root')")
