@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser
 from playwright.sync_api import Error as PlaywrightError
 
+from edgeagent_devices._sim_physics import PAN_DEG
 from tests.e2e.test_page_access import at_rest, check
 from tests.support.browser import viewer
 from tests.support.rover import EYES, Rover
@@ -198,7 +199,7 @@ def test_keys_lists_and_what_stops(browser: Browser, rover: Rover) -> None:
 
         def further() -> bool:
             seen.append(pan())
-            return seen[-1] > stood + 3
+            return seen[-1] > min(stood + 3, PAN_DEG - 2)  # a busy machine may have seen it late, far to the right
 
         at.drive(look, further, "the mast to look further")
         look.rest()

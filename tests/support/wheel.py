@@ -97,15 +97,14 @@ class Wheel:
 
     def take(self) -> None:
         """Take the wheel, which is free, or held already."""
+        self.wait(self._taken, "the lease")
+
+    def _taken(self) -> bool:
         button = self.element.locator(".dock").get_by_role("button", name="Take the wheel", disabled=False)
-
-        def taken() -> bool:
-            if not self.holds and button.is_visible():
-                with suppress(PlaywrightError):  # it is gone by now
-                    button.click(timeout=1000)
-            return self.holds
-
-        self.wait(taken, "the lease")
+        if not self.holds and button.is_visible():
+            with suppress(PlaywrightError):  # it is gone by now
+                button.click(timeout=1000)
+        return self.holds
 
     def drive(self, hands: Hands, until: Callable[[], object], what: str) -> None:
         """Drive as people do: whoever is told to let go does so, and goes on."""
@@ -115,6 +114,7 @@ class Wheel:
         def going() -> object:
             if self.group().get("state") != "armed":
                 hands.rest()
+                self._taken()  # a page that a busy machine held up has lost it
                 return False
             hands.push()
             return until()
