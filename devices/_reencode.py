@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LARGEST", "Reencoder", "Reencoders", "fitted", "layers_of"]
+__all__ = ["LARGEST", "Reencoder", "Reencoders", "fitted", "layers_of", "leave_out"]
 
 import dataclasses
 import logging
@@ -10,7 +10,7 @@ import math
 import statistics
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from edgeagent.drivers import CameraIO, DeviceFault, Renditions, StreamInfo, VideoEncoder, picture_rate, stream_info
 
@@ -32,6 +32,10 @@ LARGEST = (1920, 1080)
 """Of what is encoded here where nobody says otherwise; larger pictures are scaled down."""
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 _COLORSPACES = {1: "bt709", 5: "bt470bg", 6: "smpte170m"}  # AVColorSpace, as libav's option writes it
+
+
+class Closable(Protocol):
+    def close(self) -> None: ...
 
 
 class Reencoder:
@@ -220,14 +224,9 @@ class Reencoders:
         for other in others:
             try:
                 count += other.take(picture, timestamp, captured_at)
-                continue
-            except DeviceFault as fault:
-                _log.warning("camera %s: its small picture is left out. %s", self._name, fault)
-            except Exception:  # a bug there must not cost the better picture
-                _log.exception("camera %s: its small picture is left out", self._name)
-            self._layers.remove(other)
-            other.close()
-            self._io.describe(StreamInfo(absent=True), other.layer)
+            except Exception as error:  # a bug there must not cost the better picture
+                self._layers.remove(other)
+                leave_out(self._io, other, other.layer, error, name=self._name)
         return count
 
     def rest(self) -> None:
@@ -239,6 +238,24 @@ class Reencoders:
         """End the encoders."""
         for layer in self._layers:
             layer.close()
+
+
+def leave_out(io: CameraIO, maker: Closable, layer: str, error: Exception, *, name: str) -> None:
+    """Do without a layer beside the best one: its maker has failed with `error`. The log says why, and the agent that it is gone.
+
+    Args:
+        io: The camera's.
+        maker: Is closed.
+        layer: Name of the layer.
+        error: A DeviceFault is a sentence; of anything else, a bug, the traceback is kept.
+        name: The camera's, for the log.
+    """
+    if isinstance(error, DeviceFault):
+        _log.warning("camera %s: its small picture is left out. %s", name, error)
+    else:
+        _log.error("camera %s: its small picture is left out", name, exc_info=error)
+    maker.close()
+    io.describe(StreamInfo(absent=True), layer)
 
 
 def layers_of(

@@ -8,8 +8,9 @@ import logging
 import time
 from dataclasses import dataclass
 
-from edgeagent.drivers import CameraIO, DeviceFault, StreamInfo, h264
+from edgeagent.drivers import CameraIO, DeviceFault, h264
 from edgeagent_devices import _rtp_h264, _rtp_h265, _rtp_jpeg
+from edgeagent_devices._reencode import leave_out
 from edgeagent_devices._rtp import AccessUnit, Depacketizer
 from edgeagent_devices._rtsp_session import Session, Stopped, Trust
 from edgeagent_devices._rtsp_sinks import Encoding, NeedsEncoding, PassThrough, Rendition, Tick, has_picture, sprop
@@ -124,14 +125,9 @@ class Stream:
         for sink in sinks[1:]:
             try:
                 sink.take(unit, ticks, now)
-                continue
-            except DeviceFault as fault:
-                _log.warning("camera %s: its small picture is left out. %s", self._name, fault)
-            except Exception:  # a bug there must not cost the picture that is passed through
-                _log.exception("camera %s: its small picture is left out", self._name)
-            sinks.remove(sink)
-            sink.close()
-            io.describe(StreamInfo(absent=True), LOW)
+            except Exception as error:  # a bug there must not cost the picture that is passed through
+                sinks.remove(sink)
+                leave_out(io, sink, LOW, error, name=self._name)
         return shown
 
     def _add_sinks(self, sinks: list[PassThrough | Encoding], io: CameraIO, video: Video) -> None:

@@ -37,7 +37,7 @@ from edgeagent.drivers import (
     stream_info,
     v4l2,
 )
-from edgeagent_devices._reencode import LARGEST, Reencoder, Reencoders, fitted, layers_of
+from edgeagent_devices._reencode import LARGEST, Reencoder, Reencoders, fitted, layers_of, leave_out
 from edgeagent_devices._v4l2_find import look, resolve
 from edgeagent_devices._v4l2_modes import RAW, Mode, Offer, choose, offers, summary
 from edgeagent_devices._v4l2_stream import Captured, NoBandwidth, Stream, fault_of, set_controls
@@ -271,7 +271,7 @@ class _Small:
             transcoder = Transcoder(io, "h264", Reencoders(io, [low], name=name), name=name)
             self._thread = TranscodeThread(transcoder, name=name, layer="low")
         except DeviceFault as fault:
-            self._left_out(fault)
+            leave_out(io, self, "low", fault, name=name)
 
     def take(self, frame: EncodedFrame) -> None:
         """Take a frame that was passed through; a failure costs no other picture."""
@@ -279,17 +279,8 @@ class _Small:
             return
         try:
             self._thread.take(frame.data, frame.timestamp, frame.captured_at, keyframe=frame.keyframe)
-            return
-        except DeviceFault as fault:
-            self._left_out(fault)
-        except Exception:  # a bug there must not cost the picture that is passed through
-            _log.exception("camera %s: its small picture failed", self._name)
-            self._left_out("")
-
-    def _left_out(self, why: object) -> None:
-        _log.warning("camera %s: its small picture is left out. %s", self._name, why)
-        self.close()
-        self._io.describe(StreamInfo(absent=True), "low")
+        except Exception as error:  # a bug there must not cost the picture that is passed through
+            leave_out(self._io, self, "low", error, name=self._name)
 
     def close(self) -> None:
         if self._thread:

@@ -84,9 +84,8 @@ class Authority:
     def _key(self) -> EllipticCurvePrivateKey:
         path = self._folder / "issuing.key"
         key = private_key(path)
-        if (
-            key.public_key() != self.issuing.public_key() and path.exists()
-        ):  # `site rotate-ca` writes a new one beside the credential
+        # `site rotate-ca` writes a new one beside the credential.
+        if key.public_key() != self.issuing.public_key() and path.exists():
             key = keyfiles.load_key(keyfiles.read_private(path), path)
         if key.public_key() != self.issuing.public_key():
             raise EdgeAgentError(f"{path} does not belong to issuing.crt: restore both from the same backup.")

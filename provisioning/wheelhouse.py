@@ -24,14 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeagent.errors import EdgeAgentError
-from edgeagent.install.wheels import digest
+from edgeagent.install.wheels import MACHINES, digest
 from edgeagent_provisioning import keyfiles, rights
 from edgeagent_provisioning.held import Held
 
 PYTHONS = {"3.11": "bookworm", "3.13": "trixie"}
 """Python versions of boards, and the release of Raspberry Pi OS (and Debian) that has each."""
 _GLIBC = {"3.11": 36, "3.13": 41}
-MACHINES = ("aarch64", "x86_64")
 _SOURCES = Path(__file__).resolve().parents[1]
 _TAIL = 2000
 _NOT_OF_A_WHEEL = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}  # pip wrote them

@@ -53,11 +53,11 @@ __all__ = [
 ]
 
 import enum
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from edgeagent.core.numbers import finite
 from edgeagent.core.shaping import AxisRange, Limits, Shaper
 
 
@@ -122,8 +122,8 @@ class Commanded:
 
 @dataclass(slots=True, frozen=True)
 class Carried:
-    """Commands of the device are over, `count` of those that were told by `Commanded`; where its axes are now, as far as the driver
-    says so or was read behind them, by axis and in its unit."""
+    """Commands of the device are over, `count` of those that were told by `Commanded`, whatever became of them; where its axes are
+    now, by axis and in its unit: as the last of them said, else as was read behind it, else as one before it said."""
 
     device: str
     count: int = 1
@@ -376,9 +376,8 @@ class Keeping:
             device.step_at = now  # what was wanted meanwhile
 
     def _found(self, device: _Device, axis: str, value: object, now: float) -> None:
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            return
-        if math.isfinite(value) and device.shapers[axis].at(value, now) and not device.commands:
+        place = finite(value)
+        if place is not None and device.shapers[axis].at(place, now) and not device.commands:
             device.unsure.discard(axis)
 
     def _step(self, name: str, device: _Device, now: float) -> list[Effect]:

@@ -21,6 +21,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from edgeagent.core.numbers import finite
 from edgeagent.model import Value
 from edgeagent.wire.control import DeviceInfo, ReadingInfo
 
@@ -219,10 +220,5 @@ def as_told(value: object, info: ReadingInfo) -> Value | None:
         case "text":
             return value[:MAX_TEXT].encode("utf-8", "replace").decode() if isinstance(value, str) else None
         case _:
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                return None
-            try:
-                number = float(value)
-            except OverflowError:
-                return None
-            return round(number, info.digits + 2) if math.isfinite(number) else None
+            number = finite(value)
+            return None if number is None else round(number, info.digits + 2)

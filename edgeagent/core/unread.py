@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from edgeagent.core.numbers import finite
 from edgeagent.model import Value
 from edgeagent.wire.control import DeviceInfo
 
@@ -77,8 +78,7 @@ class Unread:
         """These were just read."""
         for device in values.keys() & self._watched.keys():
             for name, watched in self._watched[device].items():
-                value = values[device].get(name)
-                if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+                if finite(values[device].get(name)) is not None:
                     watched.until = now + watched.after_s
         return self.tick(now)
 

@@ -289,30 +289,9 @@ class CameraRunner:
 
     def _delivers(self, io: _RunIO) -> None:
         """A sign of life. While the camera is live it only puts off the deadline; the timer that stands looks again by itself."""
-        now = self._clock()
-        effects = [] if self._life.alive(io.run, now) else self._life.handle(Frames(io.run), now)
+        effects = self._life.handle(Frames(io.run), self._clock())
         if effects:
             self._apply(effects)
-
-
-class _Stopping(threading.Event):
-    """An event that is waited for thirty times a second: in one call of C, where `Event` makes and keeps a lock for each wait."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._setting, self._gate = threading.Lock(), threading.Lock()
-        self._gate.acquire()
-
-    def set(self) -> None:
-        with self._setting:
-            if not self.is_set():
-                super().set()
-                self._gate.release()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        if not self.is_set() and self._gate.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
-            self._gate.release()  # for others who wait
-        return self.is_set()
 
 
 class _RunIO:
@@ -330,7 +309,7 @@ class _RunIO:
         max_pending: int,
     ) -> None:
         self.run = run
-        self.stopping: threading.Event = _Stopping()
+        self.stopping = threading.Event()
         self.keyframes: set[str] = set()
         self._loop, self._drain, self._encoder_factory = loop, drain, encoder_factory
         self._clock, self._bitrates, self._unwanted, self._max_pending = clock, bitrates, unwanted, max_pending

@@ -7,7 +7,7 @@ SHA256SUMS          for `sha256sum -c`: cards go bad
 
 from __future__ import annotations
 
-__all__ = ["Wheelhouse", "digest"]
+__all__ = ["MACHINES", "Wheelhouse", "digest"]
 
 import hashlib
 import re
@@ -19,7 +19,8 @@ from edgeagent.errors import EdgeAgentError
 
 _LOCK_MAX_BYTES = 4 << 20
 _HOW = "`edgeagent provision wheelhouse --out DIR` makes one"
-_MACHINES = ("aarch64", "x86_64")
+MACHINES = ("aarch64", "x86_64")
+"""What boards are, as `platform.machine()` says it."""
 _SMALL = "boards are aarch64 (Raspberry Pi OS of 64 bit) or x86_64"
 
 
@@ -77,11 +78,11 @@ class Wheelhouse:
             EdgeAgentError: They are for another.
         """
         tags = [path.name.removesuffix(".whl").rsplit("-", 1)[-1] for path in (self.folder / "wheels").glob("*.whl")]
-        found = {known for known in _MACHINES for tag in tags if tag.endswith(f"_{known}")}
+        found = {known for known in MACHINES for tag in tags if tag.endswith(f"_{known}")}
         if found and machine not in found:
             how = (
                 f"`edgeagent provision wheelhouse --machine {machine} --out DIR` makes one for it"
-                if machine in _MACHINES
+                if machine in MACHINES
                 else _SMALL
             )
             raise EdgeAgentError(f"{self.folder} is for {' and '.join(sorted(found))}, and this machine is {machine}: {how}.")

@@ -18,11 +18,12 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from edgeagent.core.backoff import Backoff
 from edgeagent.core.faultlog import FaultLog
+from edgeagent.core.keeping import Carried, Failed, Opened
+from edgeagent.core.numbers import finite
 from edgeagent.drivers import commands, readings
 from edgeagent.drivers.device import Actuator, Readings, Sensor, commands_of
 from edgeagent.drivers.faults import hide
@@ -44,30 +45,6 @@ LOOK_S = 0.01
 MAX_ORDERS = 16
 _RETRY_MIN_S, _RETRY_MAX_S = 0.25, 10.0
 _FAILED_S = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """The device is open, and was stopped."""
-
-    device: str
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The device failed, or hangs; what could be stopped was."""
-
-    device: str
-
-
-@dataclass(frozen=True, slots=True)
-class Carried:
-    """So many commands that `order` has taken are over, whatever became of them. Where the axes are now: as the last of them said,
-    else as was read behind it, else as one before it said."""
-
-    device: str
-    count: int
-    places: Mapping[str, float]
 
 
 Report = Opened | Failed | Carried | Device | Read | Done | Say
@@ -382,9 +359,9 @@ class DeviceThread:
         """`values`: what was read behind them."""
         if self._ended:
             read = {
-                axis: float(value)
+                axis: number
                 for axis, value in (values or {}).items()
-                if axis in self._places and isinstance(value, int | float) and not isinstance(value, bool)
+                if axis in self._places and (number := finite(value)) is not None
             }
             self._report(Carried(self.name, self._ended, self._turned | read | self._turning))
             self._ended = 0

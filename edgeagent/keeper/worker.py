@@ -29,7 +29,7 @@ from edgeagent.core.shaping import AxisRange, Limits, Shaper
 from edgeagent.drivers import registry
 from edgeagent.drivers.device import Actuator
 from edgeagent.errors import DeviceFault, PeerError
-from edgeagent.keeper.thread import LOOK_S, Carried, DeviceThread, Failed, Opened, Report
+from edgeagent.keeper.thread import LOOK_S, DeviceThread, Report
 from edgeagent.wire import keeper as wire
 
 PULSE_S = 0.1
@@ -249,12 +249,8 @@ class Worker:
 
     def _reported(self, report: Report) -> list[keeping.Event]:
         match report:
-            case Opened(name):
-                return [keeping.Opened(name)]
-            case Failed(name):
-                return [keeping.Failed(name)]
-            case Carried(name, count, places):
-                return [keeping.Carried(name, count, places)]
+            case keeping.Opened() | keeping.Failed() | keeping.Carried():
+                return [report]
             case wire.Read():
                 if len(self._out) < _SPARE_OUT:
                     self._send(report)

@@ -47,7 +47,7 @@ PINNED = {"aiortc": "1.16.0", "aioice": "0.13.0", "pylibsrtp": "1.0.0"}
 SOCKET_BUFFER = 1 << 20
 MAX_RUN = 64
 """Packets that are encrypted in one go."""
-LENGTH_BYTES = _ffi.sizeof("int") if _ffi else 4
+LENGTH_BYTES = _ffi.sizeof("int")
 MAX_RELAY_BYTES, MAX_RELAY_TASKS = 128 * 1024, 256
 MAX_SCTP_WAITING, MAX_SCTP_MISORDERED = 192 * 1024, 512
 """Bytes of unfinished messages (ours end at 64 kB), and chunks received out of order."""
