@@ -240,6 +240,16 @@ class CameraLife:
                     return self._ended(fault, retry, now, random01)
         return []
 
+    def alive(self, run: int, now: float) -> bool:
+        """Whether a sign of life from `run` was taken: while it is live that only puts off the deadline. Else `handle` it.
+
+        The same as `handle(Frames(run), now)`, which makes an event for each picture.
+        """
+        if self._state is not LifeState.LIVE or not self._counts(run):
+            return False
+        self._frames(now)
+        return True
+
     def tick(self, now: float, random01: float = 0.5) -> list[Effect]:
         """Let time pass; before `next_deadline` nothing happens."""
         if self._deadline is None or now < self._deadline:

@@ -85,6 +85,18 @@ class Pacer:
     def spent(self, size: int) -> None:
         self._tokens -= size
 
+    def spend(self, size: int, now: float) -> bool:
+        """Pay for a burst that may leave at once, if it may. The same as `ready_at` and `spent`, for each frame of each viewer."""
+        tokens = self._tokens
+        if now > self._at:
+            tokens += (now - self._at) * self.rate_bps / 8
+        self._tokens = tokens = tokens if tokens < self.depth else self.depth
+        self._at = now
+        if tokens < 0 or size > self.depth:
+            return False
+        self._tokens = tokens - size
+        return True
+
 
 @dataclass(slots=True)
 class _Entry(Generic[F]):
@@ -131,11 +143,10 @@ class ViewerQueue(Generic[F]):
 
     def straight(self, frame: F, now: float) -> bool:
         """Whether a live frame may leave at once and whole, as nearly all do; it is then counted and paid for, and not queued."""
-        if self.waiting or self._entries or self.thin_bps is not None:
+        if self.waiting or self._entries or self.thin_bps is not None or frame.count > MAX_BURST:
             return False
-        if frame.count > MAX_BURST or frame.size > self.pacer.depth or self.pacer.ready_at(now) > now:
+        if not self.pacer.spend(frame.size, now):
             return False
-        self.pacer.spent(frame.size)
         self.queued += 1
         return True
 

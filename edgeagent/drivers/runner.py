@@ -289,7 +289,8 @@ class CameraRunner:
 
     def _delivers(self, io: _RunIO) -> None:
         """A sign of life. While the camera is live it only puts off the deadline; the timer that stands looks again by itself."""
-        effects = self._life.handle(Frames(io.run), self._clock())
+        now = self._clock()
+        effects = [] if self._life.alive(io.run, now) else self._life.handle(Frames(io.run), now)
         if effects:
             self._apply(effects)
 

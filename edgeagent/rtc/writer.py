@@ -165,7 +165,7 @@ class RtpWriter:
 
     def _head(self, payload_type: int, timestamp: int, ssrc: int, now: float) -> bytes:
         """The header of packets that leave together, but for their numbers."""
-        first = self._first | abs_send_time(now) if self._timed else self._first
+        first = self._first | int(now * (1 << 18)) & 0xFF_FFFF if self._timed else self._first  # `abs_send_time`
         head = HEADER.pack(self._flags | payload_type, 0, timestamp, ssrc, first, self._second)[: self._fixed]
         return head[:16] + self._playout + head[16:] if self._playout else head
 
