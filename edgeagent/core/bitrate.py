@@ -18,7 +18,17 @@ no feedback for a second            halved each second
 
 from __future__ import annotations
 
-__all__ = ["LATE_QUEUE_S", "LAYERED_START_BPS", "MIN_BPS", "QUEUE_S", "START_BPS", "Estimator", "NetworkMemory", "RepairBudget"]
+__all__ = [
+    "LATE_QUEUE_S",
+    "LAYERED_START_BPS",
+    "MIN_BPS",
+    "QUEUE_S",
+    "START_BPS",
+    "Estimator",
+    "NetworkMemory",
+    "RepairBudget",
+    "near_start_bps",
+]
 
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Sequence
@@ -29,6 +39,9 @@ START_BPS = 1_000_000.0
 """Where nothing is known of a path."""
 LAYERED_START_BPS = 600_000.0
 """The same for a camera with a small layer, which shows well with less; what bursts show makes up for it within a second."""
+NEAR_START_BPS = 20e6
+NEAR_S, SAME_MACHINE_S = 0.008, 0.05
+"""Round trips so short that the path is a local one; within one machine a busy processor takes the most of them."""
 MIN_BPS, MAX_BPS = 60_000.0, 100e6
 QUEUE_S = 0.035
 """A queue that stands longer than this is ours to drain, where pictures are live."""
@@ -343,6 +356,16 @@ class RepairBudget:
             return False
         self._tokens -= size
         return True
+
+
+def near_start_bps(rtt_s: float, *, same_machine: bool) -> float | None:
+    """Where to begin on a path that must be a local one, in bit/s; None where it may be any.
+
+    Args:
+        rtt_s: The shortest round trip seen.
+        same_machine: Both ends have one address. That alone proves nothing: a TURN server may stand on this machine.
+    """
+    return NEAR_START_BPS if rtt_s < (SAME_MACHINE_S if same_machine else NEAR_S) else None
 
 
 class NetworkMemory:

@@ -18,7 +18,7 @@ from aiortc import RTCDataChannel, RTCIceCandidate, RTCIceParameters
 from aiortc.rtcdtlstransport import RTCDtlsFingerprint, RTCDtlsParameters
 from aiortc.rtcsctptransport import RTCSctpCapabilities
 
-from edgeagent.core.bitrate import LATE_QUEUE_S, LAYERED_START_BPS, QUEUE_S, START_BPS, Estimator
+from edgeagent.core.bitrate import LATE_QUEUE_S, LAYERED_START_BPS, QUEUE_S, START_BPS, Estimator, near_start_bps
 from edgeagent.core.network import network_of
 from edgeagent.core.ports import PeerEvents
 from edgeagent.core.sharing import Wish, shares
@@ -40,7 +40,6 @@ P = ParamSpec("P")
 
 PROBE_PACKETS = 6
 SHARE_EVERY_S = 0.05
-NEAR_S, NEAR_START_BPS = 0.008, 20e6
 """A round trip below the first is one through the same house: there the picture begins at its best."""
 MAX_CHANNEL_MESSAGE = 65_536
 
@@ -449,8 +448,8 @@ class Peer:
             return
         now = self._loop.time()
         known = self._settings.memory.start_bps(self._network, now)
-        if known is None and self._connection.rtt_s < NEAR_S:
-            known = NEAR_START_BPS
+        if known is None:
+            known = near_start_bps(self._connection.rtt_s, same_machine=self._route.same_machine)
         if known is not None:
             self._estimator = Estimator(known)
             self._share(now)

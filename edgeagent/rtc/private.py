@@ -376,6 +376,11 @@ class Route:
         return True
 
     @property
+    def same_machine(self) -> bool:
+        """Whether both ends have one address, which is this machine's."""
+        return self._pair is not None and self.sock is not None and self._pair.local_candidate.host == self.address[0]
+
+    @property
     def congested(self) -> bool:
         """Whether a relay reached over TCP or TLS takes no more for the moment, or still binds its channel."""
         if self._pair is None or self.sock is not None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.core.bitrate import MAX_BPS, MIN_BPS, START_BPS, Estimator, NetworkMemory, RepairBudget
+from edgeagent.core.bitrate import MAX_BPS, MIN_BPS, START_BPS, Estimator, NetworkMemory, RepairBudget, near_start_bps
 from tests.core.path_sim import Path
 
 CAMERA = 3e6
@@ -223,6 +223,20 @@ def test_what_a_network_carried_is_remembered_for_a_while() -> None:
         memory.remember(network, 1e6, 3.0 + place)
     assert memory.start_bps("slow", 5.0) == unknown  # the one longest unseen is forgotten
     assert memory.start_bps("home", 5.0) == pytest.approx(1.6e6)
+
+
+@pytest.mark.parametrize(
+    ("rtt_s", "same_machine", "near"),
+    [
+        (0.002, False, True),
+        (0.02, False, False),
+        (0.02, True, True),
+        (0.08, True, False),
+        (float("inf"), True, False),
+    ],
+)
+def test_a_local_path_begins_high(rtt_s: float, same_machine: bool, near: bool) -> None:
+    assert (near_start_bps(rtt_s, same_machine=same_machine) is not None) is near
 
 
 def test_one_who_looks_for_a_moment_makes_a_network_no_slower() -> None:

@@ -20,7 +20,10 @@ def pair(kind: str, sock: socket.socket | None, address: tuple[str, int]) -> Any
     sent: list[tuple[bytes, tuple[str, int]]] = []
     transport = SimpleNamespace(get_extra_info=lambda name: sock, sendto=lambda data, to: sent.append((data, to)))
     return SimpleNamespace(
-        local_candidate=SimpleNamespace(type=kind), remote_addr=address, protocol=SimpleNamespace(transport=transport), sent=sent
+        local_candidate=SimpleNamespace(type=kind, host="127.0.0.1" if sock else "192.0.2.1"),
+        remote_addr=address,
+        protocol=SimpleNamespace(transport=transport),
+        sent=sent,
     )
 
 
@@ -37,17 +40,19 @@ def test_the_route_follows_the_nominated_pair_to_a_relay_and_back() -> None:
         assert route.follow() and route.sock is not None
         assert route.sock.getsockname() == first.getsockname()
         assert route.sock.fileno() != first.fileno()
+        assert route.same_machine
         kept = route.sock
         connection._nominated[1] = relayed = pair("relay", None, ("192.0.2.1", 2))
         assert route.follow()
         assert relay_has_no_socket(route)
+        assert not route.same_machine  # both ends at one relay
         route.send_slow(b"x")
         assert relayed.sent == [(b"x", ("192.0.2.1", 2))]
         connection._nominated[1] = pair("host", second, ("127.0.0.1", 3))
         assert route.follow() and route.address == ("127.0.0.1", 3)
         assert route.sock is not None and route.sock.getsockname() == second.getsockname()
-        connection._nominated[1] = pair("host", first, ("127.0.0.1", 4))
-        assert route.follow() and route.sock is kept
+        connection._nominated[1] = pair("host", first, ("127.0.0.2", 4))
+        assert route.follow() and route.sock is kept and not route.same_machine
         connection._nominated.clear()
         assert not route.follow()
         route.close()
