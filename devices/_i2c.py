@@ -8,6 +8,7 @@ import contextlib
 import errno
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
@@ -65,7 +66,7 @@ class I2c:
 
 
 _DEV = Path("/dev")
-_NO_LIBRARY = 'I²C needs smbus2: `pip install "edgeagent[gpio]"` or `sudo apt install python3-smbus2`.'
+_NO_LIBRARY = f"I²C needs smbus2: `{sys.executable} -m pip install smbus2`."
 
 
 def _no_bus(bus: int | str) -> DeviceFault:

@@ -11,6 +11,7 @@ import asyncio
 import datetime
 import ipaddress
 import logging
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,9 @@ _DEVICE = "{http://www.onvif.org/ver10/device/wsdl}DeviceBinding"
 _MEDIA = "{http://www.onvif.org/ver10/media/wsdl}MediaBinding"
 _RTSP = {"Stream": "RTP-Unicast", "Transport": {"Protocol": "RTSP"}}
 _MAX_PROFILES = 32
-_MISSING = 'Cameras in the network are found with two more libraries: pip install "edgeagent[onvif]".'
+_MISSING = (
+    f"Cameras in the network are found with two more libraries: `{sys.executable} -m pip install WSDiscovery onvif-zeep-async`."
+)
 
 
 class Refused(DeviceFault):

@@ -18,6 +18,7 @@ from edgeagent_devices._rtsp_link import POLL_S, Link, Stopped, Trust
 from edgeagent_devices._rtsp_wire import Address, Interleaved, Reader, Response, Transport, Video, find_video, request
 
 _ANSWER_S = 3.0  # that an answer may take at least: opening is slower than playing
+_MOST_EARLY = 512  # packets that come before the answer to PLAY
 _REPORT_S = 5.0  # between our RTCP receiver reports, which keep some servers sending
 _DEFAULT_SESSION_S = 60.0
 _UDP_BUFFER = 2 << 20  # an IDR comes in one burst
@@ -248,7 +249,8 @@ class Session:
                 answer = None
                 for item in self._receive():
                     if isinstance(item, Interleaved):
-                        self._early.append(item)
+                        if len(self._early) < _MOST_EARLY:
+                            self._early.append(item)
                     elif item.cseq in (cseq, -1):
                         answer = item
                 if answer is not None:

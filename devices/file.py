@@ -44,6 +44,8 @@ _SCANNED = 900  # packets looked at before a clip is passed through; a B-frame l
 _AHEAD, _AHEAD_S = 30, 0.9  # pictures handed over at once
 _LATE_S = 0.25  # by which a picture may be late before it is left out
 _AT_LEAST_S = 1.0  # between pictures that are shown, however late they are
+_STILL_S = 1.5  # a picture that stands longer is sent again, each second: viewers take silence for a fault
+_STILL = "its picture stands still for seconds"
 _LOST_S = 1.0  # by which the clip may be late (a suspended machine) before its clock is set anew
 
 
@@ -152,6 +154,10 @@ class _Player:
     def _pass_through(self, container: InputContainer, stream: VideoStream) -> None:
         units = _timed(_access_units(container, stream, self._plan), self._plan.fps)
         while batch := _some(units):
+            times = [self._last - self._offset, *(media_s for media_s, _ in batch)]
+            if any(after - before > _STILL_S for before, after in itertools.pairwise(times)):
+                self._plan.reason = _STILL
+                return
             if not self._wait_for(batch[0][0]):
                 return
             for place, (media_s, unit) in enumerate(batch):
@@ -170,14 +176,20 @@ class _Player:
         if self._layers is None:
             size, fps = self._plan.size, self._plan.fps
             self._layers = layers_of(self._io, size, fps=fps, bitrate=self._bitrate, name=self._name)
+        shown: Any = None
         for media_s, picture in _timed(_pictures(container, stream), self._plan.fps):
+            while shown is not None and self._offset + media_s - self._last > _STILL_S:
+                if not self._wait_for(self._last + _AT_LEAST_S - self._offset):
+                    return
+                self._layers.take(shown, self._tick(), self._io.now())
             if not self._wait_for(media_s):
                 return
             now = self._io.now()
             if now - self._began - self._last > _LATE_S and now - self._shown_at < _AT_LEAST_S:
                 continue  # this machine is too slow for the clip
             self._shown_at = now
-            self._layers.take(self._turn(picture), self._tick(), now)
+            shown = self._turn(picture)
+            self._layers.take(shown, self._tick(), now)
 
     def _wait_for(self, media_s: float) -> bool:
         """Wait until a picture of this pass is due; false where the camera is to stop."""
@@ -296,6 +308,8 @@ def _reason_to_encode(stream: VideoStream, plan: _Plan, sent: list[int]) -> str:
         return "its pictures have to be turned"
     if sent != sorted(sent):
         return "it has B-frames"
+    if any(float((after - before) * (stream.time_base or 0)) > _STILL_S for before, after in itertools.pairwise(sent)):
+        return _STILL
     extradata = context.extradata or b""
     try:
         if extradata[:1] == b"\x01":
@@ -333,11 +347,11 @@ def _decoded(packet: Any, stream: VideoStream | None = None) -> Iterator[VideoFr
 
 def _pictures(container: InputContainer, stream: VideoStream) -> Iterator[tuple[float | None, VideoFrame]]:
     stream.codec_context.flush_buffers()
-    for packet in _packets(container, stream):
-        for picture in _decoded(packet):
-            yield picture.time, picture
-    for picture in _decoded(None, stream):
-        yield picture.time, picture
+    base = stream.time_base
+    decoded = (picture for packet in _packets(container, stream) for picture in _decoded(packet))
+    for picture in itertools.chain(decoded, _decoded(None, stream)):
+        # Those that the decoder gives at the end know no time base.
+        yield float(picture.pts * base) if picture.pts is not None and base else None, picture
 
 
 @dataclass(frozen=True, slots=True)

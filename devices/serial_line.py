@@ -19,6 +19,7 @@ import importlib.util
 import json
 import math
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -36,7 +37,7 @@ _AHEAD_S = 0.02
 """No set-point is written while the line is still busy for longer with what was written before: the next one is newer."""
 _BITS = 10
 """A byte on the line: a start bit, eight, a stop bit."""
-_NO_LIBRARY = 'Serial ports need pyserial: `pip install "edgeagent[gpio]"` or `sudo apt install python3-serial`.'
+_NO_LIBRARY = f"Serial ports need pyserial: `{sys.executable} -m pip install pyserial`."
 _Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 

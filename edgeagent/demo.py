@@ -69,7 +69,7 @@ async def amqtt(mqtt_port: int, ws_port: int) -> AsyncIterator[None]:
     try:
         from amqtt.broker import Broker
     except ImportError:
-        raise EdgeAgentError("The demo needs a broker: install mosquitto, or `pip install edgeagent[demo]`.") from None
+        raise EdgeAgentError(f"The demo needs a broker: install mosquitto, or `{sys.executable} -m pip install amqtt`.") from None
     for name in ("amqtt", "transitions"):
         logging.getLogger(name).setLevel(logging.ERROR)
     broker = Broker(

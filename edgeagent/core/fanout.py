@@ -3,7 +3,7 @@
 state     event                         next      what happens
 WAITING   keyframe                      FLOWING   queued
 WAITING   other frame                   WAITING   dropped, counted
-WAITING   replay(GOP)                   FLOWING   the GOP is queued, its time stamps drawn together
+WAITING   replay(GOP)                   FLOWING   the GOP is queued, its time stamps drawn together; too long: WAITING
 FLOWING   frame beyond a thinned GOP    WAITING   dropped, counted: what is left out is the end of each GOP (`thin`)
 FLOWING   frame, nothing queued         FLOWING   leaves straight away where it is one burst and the pacer allows
 FLOWING   frame, queue within bounds    FLOWING   queued
@@ -29,6 +29,9 @@ MAX_BURST = 48
 BURST_S, MIN_BURST = 0.04, 6_000
 """What may leave together, in seconds of the pace; in bytes at least: five packets, which tell the bottleneck's rate."""
 MAX_REPLAY_S = 1.0
+"""Of a replay whose time stamps are drawn together: it is over before the next keyframe is worth waiting for."""
+CATCH_UP = 0.8
+"""A longer one takes at most so much of the time it shows: it reaches the live picture, however far the next keyframe is."""
 LEFTOVER_S = 0.25
 """Of a thinned GOP that is not sent when the next begins: how much goes on, in seconds of the rate."""
 
@@ -184,17 +187,24 @@ class ViewerQueue(Generic[F]):
     def replay(self, frames: Sequence[F]) -> bool:
         """Queue the current GOP for a newcomer. The newest frame keeps its time, those before it follow each other by 1 ms.
 
-        Where frames are left out, its beginning that fits. Returns false, and goes on waiting, where the pacer would need over
-        `MAX_REPLAY_S` for it: the next keyframe is sooner.
+        A GOP for which the pacer needs over `MAX_REPLAY_S` is shown as fast as it leaves, until it has caught up. Where frames are
+        left out, its beginning that fits. Returns false, and goes on waiting, where the path is too slow ever to catch up.
         """
         if self.thin_bps is not None:
             return self._replay_thinned(frames, self.thin_bps)
-        if sum(f.size for f in frames) * 8 > self.pacer.rate_bps * MAX_REPLAY_S:
+        newest, size = frames[-1].timestamp, sum(frame.size for frame in frames)
+        lasts_s = size * 8 / self.pacer.rate_bps
+        if lasts_s > max(MAX_REPLAY_S, CATCH_UP * (newest - frames[0].timestamp) / 90_000):
             return False
         self._drop_queue()
         self.waiting = False
+        behind = size
         for place, frame in enumerate(frames):
-            self._append(frame, frames[-1].timestamp - (len(frames) - 1 - place) * REPLAY_STEP)
+            behind -= frame.size
+            early = (len(frames) - 1 - place) * REPLAY_STEP
+            if lasts_s > MAX_REPLAY_S:
+                early = max(early, int(lasts_s * 90_000 * behind / size))
+            self._append(frame, newest - early)
         self._allowance = self._bytes
         return True
 

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ class Announcement:
         try:
             from zeroconf.asyncio import AsyncZeroconf
         except ImportError:
-            log.info("this board is not announced in its network: zeroconf is not installed (`pip install 'edgeagent[join]'`)")
+            log.info("this board is not announced in its network: `%s -m pip install zeroconf` mends it", sys.executable)
             return
         while True:
             addresses = self._addresses()

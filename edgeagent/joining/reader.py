@@ -7,6 +7,7 @@ __all__ = ["Pictures", "Reader", "texts_in", "why_not"]
 import asyncio
 import importlib.util
 import logging
+import sys
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
@@ -76,7 +77,7 @@ def why_not() -> str:
     """Why no QR can be read here and what to do, one sentence; "" where it can."""
     if importlib.util.find_spec("zxingcpp") is not None:
         return ""
-    return "A QR before the camera cannot be read, since zxing-cpp is not installed: `pip install 'edgeagent[join]'`."
+    return f"A QR before the camera cannot be read, since zxing-cpp is not installed: `{sys.executable} -m pip install zxing-cpp`."
 
 
 def texts_in(picture: Luma) -> list[str]:

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import logging
 import shlex
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -150,7 +151,7 @@ class NetworkManager:
             from dbus_fast import BusType
             from dbus_fast.aio import MessageBus
         except ImportError:
-            raise WifiAbsent("Wi-Fi cannot be changed without dbus-fast: `pip install 'edgeagent[join]'`.") from None
+            raise WifiAbsent(f"Wi-Fi cannot be changed without dbus-fast: `{sys.executable} -m pip install dbus-fast`.") from None
         try:
             bus = MessageBus(bus_address=self._address) if self._address else MessageBus(bus_type=BusType.SYSTEM)
             async with asyncio.timeout(_CALL_S):

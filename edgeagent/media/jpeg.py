@@ -16,6 +16,7 @@ from edgeagent.errors import DeviceFault
 from edgeagent.model import EncodedFrame
 
 _QUANTISER = 3  # of 1 (best) to 31
+_MANY = 60  # pictures: from a camera with a keyframe each few seconds, and the newest is wanted while it is new
 _STILL_WIDTH = 640
 _STILL_BYTES = 60_000
 _STILL_QUANTISERS = (6, 14, 31)
@@ -58,7 +59,10 @@ def _made(picture: VideoFrame, quantiser: int, width: int | None = None) -> byte
 def _last_picture(frames: Sequence[EncodedFrame]) -> VideoFrame:
     decoder = av.CodecContext.create("h264", "r")
     assert isinstance(decoder, VideoCodecContext)
-    decoder.thread_count = 1  # frame threads only delay
+    if len(frames) > _MANY:  # else threads only delay
+        decoder.thread_type, decoder.thread_count = "AUTO", 0
+    else:
+        decoder.thread_count = 1
     last: VideoFrame | None = None
     for packet in [*(av.Packet(frame.data) for frame in frames if frame.data), None]:
         try:

@@ -41,6 +41,14 @@ MAX_QUEUE = 60
 KEYFRAME_EVERY_S = 1.0
 
 
+def _without_local_names(sdp: str) -> str:
+    """An offer without `.local` candidates (mDNS): aioice resolves them one by one, and the answer would wait a second for each.
+
+    The viewer's own checks show where he is.
+    """
+    return "".join(line for line in sdp.splitlines(keepends=True) if not (line.startswith("a=candidate:") and ".local " in line))
+
+
 class HubTrack(MediaStreamTrack):
     """A hub's frames as an aiortc track of encoded packets."""
 
@@ -151,7 +159,7 @@ class AiortcPeer:
             self._prefer_h264(pc.addTransceiver("video", direction="sendonly"))
             self._tracks[mid] = HubTrack(streams[mid], lambda: self._events.closed("The agent failed at this connection."))
         try:
-            await pc.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+            await pc.setRemoteDescription(RTCSessionDescription(_without_local_names(sdp), "offer"))
             for transceiver in pc.getTransceivers():
                 if transceiver.kind == "video" and transceiver.mid in new:
                     transceiver.sender.replaceTrack(self._tracks[transceiver.mid])
@@ -208,7 +216,7 @@ class AiortcPeer:
         with contextlib.suppress(ValueError, ConnectionError):
             for candidate in candidates:
                 parsed = parse_candidate(candidate.candidate)
-                if parsed is not None:
+                if parsed is not None and not parsed.ip.endswith(".local"):
                     parsed.sdpMid = candidate.sdpMid
                     parsed.sdpMLineIndex = candidate.sdpMLineIndex if candidate.sdpMid is None else None
                     if parsed.sdpMid is None and parsed.sdpMLineIndex is None:

@@ -9,6 +9,7 @@ import contextlib
 import ipaddress
 import logging
 import socket
+import struct
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
@@ -136,7 +137,7 @@ class _Probe(asyncio.DatagramProtocol):
         self.error: Exception | None = None
 
     def datagram_received(self, data: bytes, addr: object) -> None:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, struct.error):  # aioice's for an attribute that is too short
             message = stun.parse_message(data)
             if message.message_class == stun.Class.RESPONSE and not self.settled.is_set():
                 self.address = message.attributes.get("XOR-MAPPED-ADDRESS")

@@ -121,6 +121,8 @@ export class Link {
   /** @type {'' | 'signin' | 'refused'} */
   #blocked = '';
   #blockedText = '';
+  /** Why the agent could not do it this time, in its own words; it is asked again. */
+  #told = '';
   #unreachable = false;
   /** @type {'' | 'answer' | 'connect'} what the last attempt waited for in vain */
   #stuck = '';
@@ -270,6 +272,7 @@ export class Link {
         if (message.candidates?.length) this.#out.push({ do: 'candidates', peer: peer.id, candidates: message.candidates });
         break;
       case 'bye':
+        if (peer === this.#current && message.reason) this.#told = message.reason;
         this.#lost(peer, message.reason || 'the agent ended the session', now);
         break;
       case 'error':
@@ -326,6 +329,7 @@ export class Link {
     else if (error.code === 406 || error.code === 426) this.#blocked = 'refused';
     else {
       if (error.code === 404 || error.code === 409) this.#out.push({ do: 'refresh' });
+      else this.#told = error.message;
       this.#failed(door, now, 1000 * (error.retry_s ?? 0));
     }
   }
@@ -439,7 +443,7 @@ export class Link {
     this.#failures = 0;
     this.#retryAt = 0;
     this.#unreachable = false;
-    this.#stuck = '';
+    this.#stuck = this.#told = '';
     this.#blocked = '';
     for (const door of this.#doors.values()) door.failedAt = 0;
   }
@@ -769,7 +773,9 @@ export class Link {
     const pausing = !this.#active().includes(camera) || this.#hiddenFor(now) > 0 || (line && now - line.since < STALE_MS);
     if (current && line?.first && pausing) return view('resuming');
     if (!this.#doorCount() && [...this.#doors.values()].some((door) => door.down)) return view('unreachable', 'broker');
-    return view(age === null ? 'connecting' : 'reconnecting');
+    if (current && !line && current.lines.size >= MAX_LINES && this.#active().indexOf(camera) >= MAX_LINES)
+      return view('refused', `A page shows ${MAX_LINES} cameras at once: open this one to watch it`);
+    return view(age === null ? 'connecting' : 'reconnecting', current ? '' : this.#told);
   }
 
   /**

@@ -25,11 +25,11 @@ export function words(view, { online = true, lna = '' } = {}) {
     case 'resuming':
       return say('live', '');
     case 'connecting':
-      return online ? say('wait', 'Connecting…') : offline(say);
+      return online ? say('wait', 'Connecting…', view.text) : offline(say);
     case 'starting':
       return say('wait', 'Camera is starting…', /start/i.test(view.text) ? '' : view.text);
     case 'reconnecting':
-      return online ? say('wait', 'Reconnecting…') : offline(say);
+      return online ? say('wait', 'Reconnecting…', view.text) : offline(say);
     case 'off':
       return say('off', 'Camera is off', view.text.replace(/`([^`]*)`/g, '“$1”'));
     case 'refused':

@@ -78,6 +78,32 @@ def test_a_gop_that_the_path_cannot_carry_in_a_second_is_not_replayed() -> None:
     assert queue.replay([Frame(10, timestamp=n * 3000) for n in range(12)])
 
 
+def test_a_long_gop_is_shown_as_fast_as_it_leaves_until_the_live_picture_is_reached() -> None:
+    gop = [Frame(10, timestamp=n * 3000) for n in range(240)]  # eight seconds
+    stream_bps = sum(frame.size for frame in gop) / 8 * 8
+    assert not ViewerQueue[Frame](Pacer(rate_bps=1.1 * stream_bps)).replay(
+        gop
+    )  # four times as long before it has caught up at 1.25
+    pacer = Pacer(rate_bps=1.5 * stream_bps)
+    pacer.set_rate(pacer.rate_bps)
+    queue: ViewerQueue[Frame] = ViewerQueue(pacer)
+    assert queue.replay(gop)
+    shown: list[tuple[float, int]] = []  # when, and what: the media time
+    now, number = 0.0, 240
+    while now < 30.0:
+        while now + 8.0 >= number / 30:
+            assert not queue.push(Frame(10, timestamp=number * 3000), keyframe=False)
+            number += 1
+        while burst := queue.pop(now):
+            shown.append((now, burst.timestamp))
+        now += 0.005
+    assert all(later > earlier for (_, earlier), (_, later) in itertools.pairwise(shown[::10]))
+    assert shown[0][0] == 0.0 and max(b - a for (a, _), (b, _) in itertools.pairwise(shown)) < 0.2  # at once, and never stuck
+    assert not queue.waiting and queue.skips == 0
+    caught_up = next(at for at, time in shown if time > (8.0 + at - 0.1) * 90_000)
+    assert caught_up < 20.0
+
+
 def test_a_full_queue_skips_to_the_next_keyframe_and_asks_for_it() -> None:
     queue: ViewerQueue[Frame] = ViewerQueue(Pacer(rate_bps=8e3, depth=1), max_delay_s=0.1, min_bytes=20_000)
     queue.push(Frame(5), keyframe=True)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -46,6 +47,29 @@ def fault_of(path: Path, **options: Any) -> DeviceFault:
     recording = record(camera(path, **options), make_encoder, lambda it: it.wait_for(10_000, 60), stop_s=60)
     assert isinstance(recording.error, DeviceFault)
     return recording.error
+
+
+class Quick(Recording):
+    """Waits for no picture: its clock goes on instead. Ends after `count` pictures."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(make_encoder)
+        self._count, self._now = count, 0.0
+
+        class Skips(threading.Event):
+            def wait(skips, timeout: float | None = None) -> bool:
+                self._now += timeout or 0.0
+                return skips.is_set()
+
+        self.stopping = Skips()
+
+    def now(self) -> float:
+        return self._now
+
+    def emit(self, frame: EncodedFrame) -> None:
+        super().emit(frame)
+        if len(self.frames) >= self._count:
+            self.stopping.set()
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "flv", "h264"])
@@ -165,6 +189,21 @@ def test_a_late_b_frame_changes_over_to_encoding(tmp_path: Path) -> None:
     assert recording.frames[-1].timestamp > 0
     assert all(before.timestamp < after.timestamp for before, after in pairwise(recording.frames))
     assert len(pictures(recording.frames)) == len(recording.frames)
+
+
+@pytest.mark.parametrize("scanned", [900, 3], ids=["seen before", "seen on the way"])
+def test_a_picture_that_stands_for_seconds_is_sent_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scanned: int) -> None:
+    """Slides, or a screen recorded with a variable rate: silence would be taken for a fault, and the clip begin anew for ever."""
+    moves, stands = make_clip(tmp_path / "moves.mp4", seconds=0.4), tmp_path / "stands.mp4"
+    times = r"setts=pts=PTS+gte(N\,6)*6/TB:dts=DTS+gte(N\,6)*6/TB"
+    subprocess.run(["ffmpeg", "-v", "error", "-i", moves, "-c", "copy", "-bsf:v", times, stands], check=True)
+    monkeypatch.setattr("edgeagent_devices.file._SCANNED", scanned)
+    quick = Quick(18)
+    camera(stands).run(quick)
+    gaps = [(b.timestamp - a.timestamp) / 90_000 for a, b in pairwise(quick.frames)]
+    assert max(gaps) <= 1.5, gaps
+    assert sum(gaps[:17]) > 6.0
+    assert all(gap > 0.03 for gap in gaps), "the decoder's last pictures have their time, too"
 
 
 def test_without_loop_it_ends_once(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ async def test_without_a_camera_or_the_library_it_says_so(monkeypatch: pytest.Mo
     with pytest.raises(DeviceFault, match="No camera of this board's own"):
         await Reader({}).look()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert "pip install 'edgeagent[join]'" in reader.why_not()
+    assert "-m pip install zxing-cpp" in reader.why_not()
 
 
 def test_what_is_no_picture_is_a_fault() -> None:

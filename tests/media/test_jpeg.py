@@ -57,6 +57,11 @@ def test_any_number_of_frames(count: int) -> None:
     assert abs(int(pixels(snapshot(GOP[:count]))[120, 300, 1]) - level) < 10
 
 
+def test_the_newest_of_a_long_gop_decoded_by_all_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeagent.media.jpeg._MANY", 3)
+    assert pixels(snapshot(GOP))[120, 300].min() > 245
+
+
 def test_colours_are_right() -> None:
     red = pixels(snapshot(gop(3, NAMED)))[120, 60]
     assert red[0] > 240

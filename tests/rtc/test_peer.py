@@ -475,3 +475,26 @@ async def test_strange_candidates_are_ignored() -> None:
         peer.add_candidates([Candidate(candidate="candidate:1 1 udp 1 192.0.2.1 9 typ host")], True)
         await asyncio.sleep(0.1)
         await peer.close()
+
+
+async def test_the_fallback_asks_nobody_for_names_of_mdns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would hold up its answer for a second."""
+    asked: list[str] = []
+
+    async def ask(subscriber: object) -> None:
+        asked.append("asked")
+        raise OSError("no multicast in tests")
+
+    monkeypatch.setattr("aioice.ice.get_or_create_mdns_protocol", ask)
+    line = "candidate:1 1 udp 2113937151 0f7c1b1a-0000-4000-8000-000000000001.local 50001 typ host"
+    video = CHROMIUM_OFFER.index("m=video")
+    mid = CHROMIUM_OFFER[CHROMIUM_OFFER.index("a=mid:", video) :].split("\r\n")[0].removeprefix("a=mid:")
+    ufrag = CHROMIUM_OFFER.index("a=ice-ufrag", video)
+    offer = f"{CHROMIUM_OFFER[:ufrag]}a={line}\r\n{CHROMIUM_OFFER[ufrag:]}"
+    async with cameras(gate="320x240") as hubs:
+        peer = AiortcPeer("testpeer", Events(), settings(hubs))
+        await peer.negotiate(offer, {mid: "gate"}, wait_for_servers=0)
+        peer.add_candidates([Candidate(candidate=line, sdpMid=mid)], True)
+        await asyncio.sleep(0.05)
+        await peer.close()
+    assert not asked

@@ -600,6 +600,19 @@ describe('refusals', () => {
     const times = sim.effects('offer').map((each) => each.at);
     assert.ok(times[1] - times[0] >= 4000, `${times[1] - times[0]}`);
     assert.equal(sim.opened, sim.closed + 1, 'none is left behind');
+    const { phase, text } = sim.link.view('a', sim.now);
+    assert.deepEqual([phase, text], ['connecting', 'Too many viewers.'], 'the person is told why');
+    sim.refuse = () => null;
+    sim.until(() => sim.live, 30_000);
+    assert.equal(sim.link.view('a', sim.now).text, '');
+  });
+
+  test('more cameras in sight than a page carries are told so', () => {
+    const sim = new Sim({ cameras: Array.from({ length: 18 }, (_, place) => `c${place}`) });
+    sim.start();
+    sim.until(() => sim.link.view('c0', sim.now).phase === 'live', 3000);
+    assert.equal(sim.link.view('c15', sim.now).phase, 'live');
+    assert.match(sim.link.view('c17', sim.now).text, /^A page shows 16 cameras at once/);
   });
 });
 
