@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from edgeagent import __version__
 from edgeagent.errors import ConfigError, EdgeAgentError
+from edgeagent.usage import example
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -72,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--state", type=Path, metavar="DIR", help="the agent's state folder (default: that of the installed service)")
     run.add_argument("--debug-loop", action="store_true", help="report what blocks the event loop for over 0.25 s, with the place")
     run.set_defaults(command=_run, parser=run)
-    _example(run, "edgeagent run --config edgeagent.yaml")
+    example(run, "edgeagent run --config edgeagent.yaml")
 
     demo = commands.add_parser(
         "demo",
@@ -83,14 +84,14 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--no-browser", action="store_true", help="only print the address")
     demo.add_argument("--drivers", type=Path, metavar="DIR", help="also show what the drivers in this directory drive")
     demo.set_defaults(command=_demo)
-    _example(demo, "edgeagent demo\n  edgeagent demo --no-browser --port 18080")
+    example(demo, "edgeagent demo\n  edgeagent demo --no-browser --port 18080")
 
     check = commands.add_parser(
         "check", help="say what is wrong with a configuration", description="Print everything that is wrong."
     )
     check.add_argument("file", type=Path, metavar="FILE")
     check.set_defaults(command=_check)
-    _example(check, "edgeagent check edgeagent.yaml")
+    example(check, "edgeagent check edgeagent.yaml")
 
     doctor = commands.add_parser(
         "doctor",
@@ -100,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--config", type=Path, metavar="FILE", help="the configuration; without it only the board is looked at")
     doctor.add_argument("--json", action="store_true", help="print the findings for machines")
     doctor.set_defaults(command=_doctor)
-    _example(doctor, "edgeagent doctor\n  edgeagent doctor --config edgeagent.yaml --json")
+    example(doctor, "edgeagent doctor\n  edgeagent doctor --config edgeagent.yaml --json")
 
     drivers = commands.add_parser(
         "drivers",
@@ -112,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     drivers.add_argument("--dir", type=Path, metavar="DIR", help="directory of your own drivers (with `new`: drivers)")
     drivers.add_argument("--kind", choices=("sensor", "actuator", "switch"), help="what `new` begins with (default: sensor)")
     drivers.set_defaults(command=_drivers, parser=drivers)
-    _example(drivers, "edgeagent drivers\n  edgeagent drivers servo\n  edgeagent drivers new blinds --kind actuator")
+    example(drivers, "edgeagent drivers\n  edgeagent drivers servo\n  edgeagent drivers new blinds --kind actuator")
 
     discover = commands.add_parser(
         "discover", help="find cameras and print what to write for them", description="Find cameras and print YAML to paste."
@@ -129,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     cameras.add_argument("--timeout", type=_seconds, default=3.0, metavar="S", help="seconds to wait for answers (default: 3)")
     cameras.set_defaults(command=_discover_cameras)
-    _example(cameras, "edgeagent discover cameras\n  edgeagent discover cameras --user admin")
+    example(cameras, "edgeagent discover cameras\n  edgeagent discover cameras --user admin")
 
     for name in ("edgeagent.enrol.cli", "edgeagent.install.cli"):
         importlib.import_module(name).add(commands)
@@ -140,12 +141,8 @@ def _parser() -> argparse.ArgumentParser:
 
     schema = commands.add_parser("schema", help="print the JSON Schema of the configuration", description="Print the JSON Schema.")
     schema.set_defaults(command=_schema)
-    _example(schema, "edgeagent schema")
+    example(schema, "edgeagent schema")
     return parser
-
-
-def _example(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.epilog, parser.formatter_class = f"example:\n  {text}", argparse.RawDescriptionHelpFormatter
 
 
 def _port(text: str) -> int:

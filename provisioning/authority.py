@@ -50,7 +50,7 @@ class Issued:
 
     Attributes:
         pem: The certificate.
-        chain: The issuing CA, which is to be shown together with `pem`.
+        chain: What is to be shown together with `pem` (`Authority.server_chain`).
         serial: Its number, hexadecimal.
         not_after: Its end, Unix seconds.
         issuer: Who signed it (`issuer_id`).
@@ -126,8 +126,13 @@ class Authority:
         """Who signs now (`issuer_id`)."""
         return issuer_id(self.issuing)
 
-    def issue_board(self, name: str, public_key: object, now: float, life_s: int = BOARD_LIFE_S) -> Issued:
+    def issue_board(
+        self, name: str, public_key: object, now: float, life_s: int = BOARD_LIFE_S, *, vouched: str | None = None
+    ) -> Issued:
         """The certificate of a board, for mutual TLS: CN `name`, SAN URI `ea:d:<name>`.
+
+        Args:
+            vouched: Another URI, which tells the board the site's keys (`edgeagent.wire.claim.site_keys`).
 
         Raises:
             PeerError: The key is not P-256 (400).
@@ -135,9 +140,8 @@ class Authority:
         """
         from cryptography import x509
 
-        return self._issue(
-            name, [x509.UniformResourceIdentifier(f"ea:d:{name}")], public_key, now, life_s, _text([self.issuing]), False
-        )
+        shown = [x509.UniformResourceIdentifier(uri) for uri in (f"ea:d:{name}", vouched) if uri]
+        return self._issue(name, shown, public_key, now, life_s, self.server_chain, False)
 
     def issue_server(self, names: Sequence[str], public_key: object, now: float, life_s: int = SERVER_LIFE_S) -> Issued:
         """The certificate of a broker or of the site's service, for these host names and addresses; the first is its CN."""
@@ -153,7 +157,7 @@ class Authority:
 
     @property
     def server_chain(self) -> str:
-        """What servers show with their certificate; changes when the root does, while the certificate may stay."""
+        """What servers and boards show with their certificate; changes when the root does, while the certificate may stay."""
         return _text([self.issuing, *self._cross])
 
     def crl(self, revoked: Iterable[tuple[str, int]], now: float, *, after: int = 0) -> bytes:

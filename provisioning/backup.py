@@ -1,7 +1,8 @@
 """A site in one file, and back, also on another machine.
 
 Under a passphrase the file is a JWE (RFC 7516; PBES2-HS512+A256KW, A256GCM) around a tar; without one it is the tar itself, 0600.
-Everything of the folder is in it except cards/ and labels/, which can be made again and hold claims.
+Everything of the folder is in it except cards/ and labels/, which can be made again and hold claims, and releases/, which are large
+and made again by the next `upgrade`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from edgeagent.errors import EdgeAgentError
-from edgeagent_provisioning import held, keyfiles, rights
+from edgeagent_provisioning import held, keyfiles, rights, upgrade
 from edgeagent_provisioning.site import Site, move, new_folder
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ _MAX_BYTES = 1_000_000_000
 _MAX_FILES = 10_000
 _MAX_HEADER = 65_536  # ours have none; a long name takes one
 _OMITTED = {"cards", "labels", "staged"}
+_RELEASES = upgrade.FOLDER  # were in backups once, and are passed over there
 _DATABASE = "registry.sqlite3"
 _MANIFEST = "backup.json"
 _DAMAGED = "The backup is damaged: take another one."
@@ -115,9 +117,11 @@ def read(data: bytes, passphrase: str | None) -> Found:
                     raise EdgeAgentError(_DAMAGED)
                 if path.parts[0] in _OMITTED:  # `staged` would be carried out by `Site.open`, wherever it says that files go
                     raise EdgeAgentError(_DAMAGED)
-                files[str(path)] = content = plain[member.offset_data : member.offset_data + member.size]
-                if len(content) < member.size:
+                if member.offset_data + member.size > len(plain):
                     raise EdgeAgentError(_DAMAGED)
+                if path.parts[0] == _RELEASES:
+                    continue
+                files[str(path)] = plain[member.offset_data : member.offset_data + member.size]
                 if len(files) > _MAX_FILES:
                     raise EdgeAgentError(_TOO_LARGE)
         manifest = json.loads(files.pop(_MANIFEST))
@@ -150,11 +154,12 @@ class _Headers(io.BytesIO):
 
 
 def restore(found: Found, folder: Path, now: float, *, cancel_claims: bool = False) -> Site:
-    """Make the site again from a backup.
+    """Make the site again from a backup. Who was revoked since is a member again, and must be revoked again.
 
     Args:
         folder: Must not exist, or be empty.
-        cancel_claims: Cancel every claim that is open: one that was used after the backup would work again.
+        cancel_claims: Cancel every claim that is open, or was used by a board that was not active yet: one that was used after
+            the backup would work again.
 
     Raises:
         EdgeAgentError: The folder holds something, or what was restored does not fit together.
@@ -173,7 +178,8 @@ def restore(found: Found, folder: Path, now: float, *, cancel_claims: bool = Fal
             with site.registry.transaction() as connection:
                 site.registry.audit(connection, now, "site restore", site.name, backup_of=found.at)
                 if cancel_claims:
-                    query = "UPDATE tokens SET cancelled_at = ?, secret = '' WHERE cancelled_at IS NULL AND uses_left > 0"
+                    query = "UPDATE tokens SET cancelled_at = ?, secret = '' WHERE cancelled_at IS NULL AND secret != ''"
+                    query += " AND (uses_left > 0 OR kind = 'single')"  # who waits by one for many stays
                     connection.execute(query, (int(now),))
             if (new / "issuing.key").exists():  # else it is a systemd credential, and belongs to the service
                 site.service_certificate(now)
@@ -188,7 +194,9 @@ def restore(found: Found, folder: Path, now: float, *, cancel_claims: bool = Fal
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
-        if path.is_symlink() or not path.is_file() or name.parts[0] in _OMITTED or any(part.startswith(".") for part in name.parts):
+        if path.is_symlink() or not path.is_file() or name.parts[0] in {*_OMITTED, _RELEASES}:
+            continue
+        if any(part.startswith(".") for part in name.parts):
             continue
         if not str(name).startswith(_DATABASE):
             yield name.as_posix(), path

@@ -25,6 +25,7 @@ from edgeagent.wire.codec import decode_up
 from edgeagent.wire.orders import SITE
 from edgeagent_provisioning.broker import mosquitto
 from edgeagent_provisioning.broker.settings import Settings
+from edgeagent_provisioning.ending import Ending
 from edgeagent_provisioning.enrolling import NoHere
 from edgeagent_provisioning.fleet import Carrier
 from edgeagent_provisioning.revoking import denied
@@ -37,6 +38,7 @@ _HANDS = 32  # the service's thread takes requests in turn: one at a time, the b
 _RETAINED_S = 10.0
 _BOARDS = 20_000
 _SENDER = Rate(50, 500)  # an answer of 2 MB has a hundred parts; nobody fills the queue for all others
+_LINES = Rate(1 / 60, 5)  # of each, in the log
 _PENDING, _PENDING_BYTES = 4_000, 32_000_000
 
 
@@ -66,11 +68,13 @@ class BrokerSide:
         self._filters = [f"{self._inbox}+", topics.up("x").replace("/x/", "/+/")]
         self._queue: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(2_000)
         self._senders = KeyedBuckets(_SENDER, _BOARDS)
+        self._lines = KeyedBuckets(_LINES, _BOARDS)
         self._presence: dict[str, bool] = {}
         self._heard: set[str] = set()
         self._heard_by = math.inf
         self._leaving: dict[str, tuple[float, list[str]]] = {}
         self._carrier = Carrier(site, self._publish, service.on_thread)
+        self._ending = Ending(service, site, options, wall=wall, random01=random01)
         self._connection: BrokerConnection | None = None
         self._faults = FaultLog()
 
@@ -86,6 +90,7 @@ class BrokerSide:
                 group.create_task(self._serve(), name="site-inbox")
             group.create_task(self._note(), name="site-presence")
             group.create_task(self._carrier.run(), name="site-orders")
+            group.create_task(self._ending.run(), name="site-endings")
             group.create_task(self._connect(), name="site-broker")
 
     async def _connect(self) -> None:
@@ -155,7 +160,8 @@ class BrokerSide:
             await self._service.on_thread(here)
             await self._carrier.report(board, payload)
         except PeerError as error:
-            _log.info("%s: %s", board, error.message)
+            if not self._lines.take(board, time.monotonic()):  # whoever has a claim may say here what he likes
+                _log.info("%s: %s", board, error.message)
         except Exception as error:  # the disk is full, or a bug of ours: no board shall end the service by it
             _log.error("%s: %s", board, error, exc_info=not isinstance(error, EdgeAgentError | OSError | sqlite3.Error))
 

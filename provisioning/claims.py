@@ -37,7 +37,8 @@ _SERIAL = re.compile(r"[0-9a-z][0-9a-z._-]{0,63}", re.ASCII)
 
 
 def mint(registry: Registry, connection: sqlite3.Connection, board: str, now: float, life_s: int = LIFE_S) -> Token:
-    """A single-use token for a planned board, inside a transaction; one that still works for it is cancelled.
+    """A single-use token for a planned board, inside a transaction. Those before it end, and so does whoever has joined by one and
+    has not shown the certificate yet: it is not asked whose board that was.
 
     Raises:
         EdgeAgentError: There is no such board, or it needs none.
@@ -47,7 +48,9 @@ def mint(registry: Registry, connection: sqlite3.Connection, board: str, now: fl
         raise EdgeAgentError(f"There is no board {board}: `edgeagent provision add {board}` plans one.")
     if known.state != "planned":
         raise EdgeAgentError(f"{board} is {known.state}: only a planned board takes a claim.")
-    cancel(registry, connection, board, now)
+    cancel(registry, connection, board, now, used=True)
+    if known.id_thumbprint is not None:
+        _turn_out(registry, connection, known, now)
     token = Token(secrets.token_hex(8), secrets.token_urlsafe(16), "single", int(now), int(now) + life_s, board)
     registry.save_token(connection, token)
     registry.audit(connection, now, "claim", board, token=token.id, expires_at=token.expires_at)
@@ -126,6 +129,11 @@ def claim_for(site: Site, token: Token) -> Claim:
 
 def no_claim(board: Board) -> str:
     """Why no claim works for a board, and what to do."""
+    if board.state == "planned" and board.id_thumbprint is not None:
+        return (
+            f"{board.name} has been taken by a board that has not shown its certificate yet: wait for it. If that is not yours, "
+            f"`edgeagent provision revoke {board.name}`, then `edgeagent provision add {board.name} --replace`."
+        )
     if board.state == "planned":
         return f"The claim of {board.name} has ended: `edgeagent provision add {board.name} --new-claim` makes another."
     if board.state == "waiting":
@@ -241,6 +249,20 @@ def refuse(site: Site, name: str, now: float) -> Board:
         site.registry.save_board(connection, board)
         site.registry.audit(connection, now, "refuse", name, id=board.id_thumbprint, serial=board.serial)
     return board
+
+
+def _turn_out(registry: Registry, connection: sqlite3.Connection, board: Board, now: float) -> None:
+    """Forget the identity that a planned board was given, and revoke what it was certified by."""
+    serials = registry.revoke_certificates(connection, board.name, now)
+    registry.save_board(
+        connection,
+        dataclasses.replace(
+            board, id_jwk=None, id_thumbprint=None, enc_jwk=None, enrolled_at=None, seen_at=None, online=False, version=""
+        ),
+    )
+    if board.enrolled_at is not None:
+        registry.end_session(connection, board.name)
+    registry.audit(connection, now, "revoke", board.name, id=board.id_thumbprint, certificates=serials)
 
 
 def serial_of(text: str) -> str:

@@ -26,6 +26,7 @@ from edgeagent.wire import enrolment as e
 from edgeagent.wire import seal
 from edgeagent.wire.orders import SITE, Here, decode_report
 from edgeagent_provisioning import claims
+from edgeagent_provisioning.authority import BOARD_LIFE_S
 from edgeagent_provisioning.issuing import Issuing, key_of
 from edgeagent_provisioning.joining_users import JoiningUser, joining_users
 from edgeagent_provisioning.registry import Board, Certificate, Token
@@ -34,8 +35,10 @@ from edgeagent_provisioning.site import Site
 Doors: TypeAlias = Literal["https", "mqtt"]
 _WRONG = Rate(1, 10)  # wrong seals of one source: so many a second, so many at once
 _LINES = Rate(0.2, 20)
-_APPROVAL_S = 30.0
+_APPROVAL_S, _ENDING_S = 30.0, 5.0
+_NOTED = 4  # certificates of one board that it says it has and nobody knows
 _ASK_NEW = "ask the installer for a new claim (edgeagent provision add --new-claim)"
+_ASK_END = "ask the installer, who ends whoever did (edgeagent provision revoke NAME, then add NAME --replace)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,8 @@ class Enrolling:
         """As `here`, for a caller that has opened the envelope itself.
 
         Args:
-            told: The serial that the board itself tells, where `serial` is None; "", or one that is not known, marks none as used.
+            told: The serial that the board itself tells, where `serial` is None; "" marks none as used, and one that is not known
+                is noted, to be revoked with the others.
 
         Raises:
             PeerError: As `here`.
@@ -162,6 +166,8 @@ class Enrolling:
             if board.state not in ("planned", "active"):
                 raise PeerError(410, f"{board_name} is {board.state}.")
             certificate = registry.certificate(told if serial is None else serial)
+            if certificate is None and serial is None and told:
+                self._unknown(connection, board, told, now)
             if certificate and (certificate.board != board_name or certificate.revoked_at is not None):
                 certificate = None
             if certificate is None and serial is not None:
@@ -184,7 +190,8 @@ class Enrolling:
                 connection.execute("UPDATE boards SET model = ? WHERE name = ?", (model, board_name))
             if first:
                 registry.audit(connection, now, "activate", board_name, serial=certificate.serial if certificate else None)
-                for token in registry.tokens("board = ? AND used_by = ?", board_name, board.id_thumbprint):
+                claims.cancel(registry, connection, board_name, now)  # one made while this board was on its way
+                for token in registry.tokens("board = ? AND secret != ''", board_name):
                     registry.forget_secret(connection, token.id)
         if first:
             self._told(Event("active", board_name, f"{board_name} has shown its certificate and is active.", now))
@@ -194,14 +201,29 @@ class Enrolling:
             self._changed()
         return board
 
+    def _unknown(self, connection: sqlite3.Connection, board: Board, told: str, now: float) -> None:
+        """Note a certificate that this registry, restored from a backup, does not know: or nobody could revoke it any more.
+
+        When, and by which CA, it was issued is not known: it counts as from before whatever was changed since.
+        """
+        registry = self._site.registry
+        noted = registry.certificates("board = ? AND pem = '' AND revoked_at IS NULL AND not_after > ?", board.name, int(now))
+        number = int(told, 16)
+        if len(noted) >= _NOTED or told != f"{number:x}" or not 0 < number < 2**159:  # a board says what it likes
+            return
+        since = board.enrolled_at or int(now)
+        registry.save_certificate(connection, Certificate(told, board.name, since, int(now) + BOARD_LIFE_S, ""))
+        connection.execute("UPDATE certificates SET used_at = ? WHERE serial = ?", (int(now), told))
+        registry.audit(connection, now, "note", board.name, certificate=told)
+
     # Enrolment
 
     def _enrol(self, text: str | bytes, token_id: str, now: float, source: str, door: Doors) -> str:
         registry = self._site.registry
         token = registry.token(token_id)
         if token is not None and not token.secret:
-            gone = "has been cancelled" if token.cancelled_at is not None else "has been used already"
-            return self._wrong(source, token_id, now, e.plain_refusal(409, f"This claim {gone}; {_ASK_NEW}."))
+            gone = f"been cancelled; {_ASK_NEW}" if token.cancelled_at is not None else f"been used already; {_ASK_END}"
+            return self._wrong(source, token_id, now, e.plain_refusal(409, f"This claim has {gone}."))
         try:
             # An unknown token costs as much time as a wrong secret.
             request = e.open_enrol(text, token.secret if token else self._nobody)
@@ -215,16 +237,18 @@ class Enrolling:
             key = key_of(request.csr, token.board)
             reply, event, changed = self._admitted(token_id, request, key, now, door)
         except _NotYet as wait:
-            self._told(wait.event)
+            self._say(wait.event)
             refused = e.Refused(nonce=request.nonce, code=202, message=str(wait), retry_s=_APPROVAL_S)
             return e.reply_to_enrol(refused, token.secret)
         except PeerError as error:
-            self._told(Event("refused", token.board or token.prefix, error.message, now))
-            return e.reply_to_enrol(e.Refused(nonce=request.nonce, code=error.code, message=error.message), token.secret)
+            self._say(Event("refused", token.board or token.prefix, error.message, now))
+            retry_s = _ENDING_S if error.code == 503 else None
+            refused = e.Refused(nonce=request.nonce, code=error.code, message=error.message, retry_s=retry_s)
+            return e.reply_to_enrol(refused, token.secret)
         if changed:
             self._site.write_crl(now)
             self._changed()
-        self._told(event)
+        self._say(event)
         return e.reply_to_enrol(reply, token.secret)
 
     def _admitted(
@@ -241,7 +265,7 @@ class Enrolling:
                 raise PeerError(410, f"This claim has been cancelled; {_ASK_NEW}.")
             again = registry.used_before(token, thumbprint)
             if token.kind == "single" and token.used_by is not None and not again:
-                raise PeerError(409, f"This claim has been used by another board; {_ASK_NEW}.")
+                raise PeerError(409, f"This claim has been used by another board; {_ASK_END}.")
             if not again and now >= token.expires_at:
                 raise PeerError(410, f"This claim has run out; {_ASK_NEW}.")
             if token.kind == "bulk":
@@ -250,6 +274,8 @@ class Enrolling:
                 board = self._planned(connection, token, thumbprint, request.serial, now)
             if board.state == "revoked":
                 raise PeerError(410, f"{board.name} has been turned away by its site.")
+            if board.name in registry.ending():
+                raise PeerError(503, f"The broker still has to end the session of the board that was {board.name} before.")
             connection.execute(
                 "UPDATE boards SET door = ?, model = ?, told_serial = ? WHERE name = ?",
                 (door, request.model, request.serial, board.name),
@@ -285,7 +311,12 @@ class Enrolling:
         if board is None:
             raise PeerError(410, f"The board of this claim is no longer planned; {_ASK_NEW}.")
         if board.state == "revoked":
-            raise PeerError(410, f"{board.name} has been revoked; {_ASK_NEW}.")
+            raise PeerError(
+                410, f"{board.name} has been revoked; ask the installer for a new claim (edgeagent provision add --replace)."
+            )
+        if board.id_thumbprint not in (None, thumbprint) and (token.used_by is not None or board.state == "active"):
+            # No retry, however late, exchanges who a board is; only the first use of a claim that was made since does.
+            raise PeerError(409, f"{board.name} has been taken by another board since; {_ASK_END}.")
         other = registry.board_of(thumbprint)
         if other is not None and other.name != board.name:
             raise PeerError(409, f"This board is {other.name} already: reset it first (edgeagent reset), then use a new claim.")
@@ -294,7 +325,7 @@ class Enrolling:
             this = f"has {told[:64]!a}" if told else "tells none"
             raise PeerError(403, f"This claim is for the board with the serial number {board.serial}; this one {this}.")
         if not registry.use_token(connection, token, thumbprint, board.name, now):
-            raise PeerError(409, f"This claim has been used by another board; {_ASK_NEW}.")
+            raise PeerError(409, f"This claim has been used by another board; {_ASK_END}.")
         return board
 
     # Renewal
@@ -323,7 +354,7 @@ class Enrolling:
                 if fresh:
                     registry.audit(connection, now, "renew", name, certificate=certificate.serial)
         except PeerError as error:
-            self._told(Event("refused", name, error.message, now))
+            self._say(Event("refused", name, error.message, now))
             return e.reply_to_renew(e.Refused(nonce=request.nonce, code=error.code, message=error.message), self._sig)
         if fresh:
             self._told(Event("renewed", name, f"{name} has a new certificate.", now))
@@ -350,6 +381,13 @@ class Enrolling:
         return done.rowcount > 0
 
     # Limits
+
+    def _say(self, event: Event) -> None:
+        """Tell of it, unless much was told of that board lately: whoever has a claim may ask as often as he likes."""
+        with self._lock:
+            silent = self._lines.take(event.board, self._clock())
+        if not silent:
+            self._told(event)
 
     def _wrong(self, source: str, token_id: str, now: float, answer: str = "") -> str:
         """Note a wrong seal, and what to answer it with."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from edgeagent import files as whole
 from edgeagent.errors import EdgeAgentError
 from edgeagent.install.places import lasting
 from edgeagent_provisioning import rights
@@ -356,7 +357,8 @@ def _broker(here: Here, site: Site | None, pair: Sequence[str], now: float, root
     if site is None:
         return
     _keep(here, site, pair, now)
-    files.update(site, now, reload=False, root=root)
+    files.write(site, now, root=root)
+    files.known(files.below(root, SYSTEM))  # Mosquitto is started again in the end
     settings = Settings.load(site)
     assert settings is not None
     _do(Write(INCLUDED, files.included(settings)), root)
@@ -471,10 +473,7 @@ def _on_the_system(step: Write | Own | Run, root: Path, live: bool) -> None:
         case Write(path, text, mode):
             target = below(root, path)
             target.parent.mkdir(parents=True, exist_ok=True)
-            new = target.with_name(f".{target.name}.new")
-            new.write_text(text, "utf-8")
-            new.chmod(mode)
-            new.replace(target)
+            whole.write(target, text, mode)
         case Own(path, owner, group, mode):
             target = below(root, path)
             if live:

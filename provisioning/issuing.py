@@ -13,9 +13,10 @@ from edgeagent.core.ratelimit import KeyedBuckets, Rate
 from edgeagent.errors import PeerError
 from edgeagent.wire import enrolment as e
 from edgeagent.wire import seal
+from edgeagent.wire.claim import site_keys
 from edgeagent.wire.orders import SITE, settings_version
 from edgeagent_provisioning.registry import Board, Certificate
-from edgeagent_provisioning.site import Site, pem
+from edgeagent_provisioning.site import Site
 
 _ISSUED = Rate(1 / 300, 20)  # certificates for one board: whoever has stolen one shall not fill the registry and the CRL
 
@@ -36,6 +37,7 @@ class Issuing:
         self._limit = KeyedBuckets(_ISSUED, 20_000)
         self._lock = threading.Lock()
         self._sig = seal.p256(site.keys["sig"])
+        self._vouched = site_keys(site.public_keys["sig"], site.public_keys["enc"])
 
     def certificate(self, connection: sqlite3.Connection, board: Board, key: object, now: float) -> tuple[Certificate, str, bool]:
         """A certificate for this key: the one it has, where the site still issues so, or a new one; and what stands above.
@@ -54,14 +56,15 @@ class Issuing:
         if any(old.revoked_at is not None for old in before):
             raise PeerError(409, "A certificate for this key was revoked: make another (`edgeagent reset` on a board that enrols).")
         for old in before:
-            if old.issuer == authority.issuer and now < old.issued_at + (old.not_after - old.issued_at) / 2:
-                return old, pem(authority.issuing), False
+            fits = old.issuer == authority.issuer and self._vouched in _uris(old.pem)
+            if fits and now < old.issued_at + (old.not_after - old.issued_at) / 2:
+                return old, authority.server_chain, False
         with self._lock:
             if self._limit.take(board.name, self._clock()):
                 raise PeerError(
                     429, f"{board.name} has had many certificates in a short time; it gets the next one in some minutes."
                 )
-        issued = authority.issue_board(board.name, key, now)
+        issued = authority.issue_board(board.name, key, now, vouched=self._vouched)
         made = Certificate(issued.serial, board.name, int(now), issued.not_after, issued.pem, issued.issuer)
         registry.save_certificate(connection, made)
         connection.execute("UPDATE certificates SET tls_key = ? WHERE serial = ?", (digest, made.serial))
@@ -93,6 +96,13 @@ class Issuing:
             return seal.seal(body, to_enc=board.enc_jwk, by_sig=self._sig, issuer=SITE, audience=board.name, epoch=nonce, number=1)
         except PeerError:  # too large for one envelope: they follow by order
             return ""
+
+
+def _uris(certificate: str) -> list[str]:
+    from cryptography import x509
+
+    names = x509.load_pem_x509_certificate(certificate.encode()).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    return names.value.get_values_for_type(x509.UniformResourceIdentifier)
 
 
 def key_of(csr: str, name: str | None) -> object:

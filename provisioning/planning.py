@@ -25,7 +25,7 @@ class Done:
     Attributes:
         result: `added`, `updated`, `new claim` (the old one had run out), `unchanged` (a run before has done it), `failed`.
         token: The claim that works for it now; None for a board that needs none.
-        message: Why it failed.
+        message: Why it failed, or what else it did.
     """
 
     row: Row
@@ -100,6 +100,8 @@ def _plan(site: Site, row: Row, now: float, life_s: int, new_claim: bool, replac
         if board is None or board.state == "revoked":
             claims.cancel(registry, connection, row.name, now, used=True)
             registry.save_board(connection, Board(row.name, int(now), **values))
+            if board is not None and board.enrolled_at is not None:
+                registry.end_session(connection, row.name)
             registry.audit(connection, now, "add", row.name, **_told(row))
             return Done(row, "added", claims.mint(registry, connection, row.name, now, life_s))
         differs = changed(board, row)
@@ -109,10 +111,12 @@ def _plan(site: Site, row: Row, now: float, life_s: int, new_claim: bool, replac
         if board.state != "planned":
             return Done(row, "unchanged")
         token = registry.claim_of(row.name, now)
-        taken = bool(registry.tokens("board = ? AND cancelled_at IS NULL AND used_by IS NOT NULL", row.name))
-        if new_claim or (token is None and not taken):
+        used = bool(registry.tokens("board = ? AND cancelled_at IS NULL AND used_by IS NOT NULL", row.name))
+        taken = board.id_thumbprint is not None
+        if new_claim or (token is None and not used and not taken):
             token = claims.mint(registry, connection, row.name, now, life_s)
-            return Done(row, "updated" if differs else "new claim", token)
+            out = f"the board that had taken {row.name}, and has not shown its certificate, is shut out" if taken else ""
+            return Done(row, "updated" if differs else "new claim", token, out)
         return Done(row, "updated" if differs else "unchanged", token)
 
 

@@ -178,6 +178,18 @@ class Registry:
         found = self._boards("state = ?", state) if state else self._boards("1")
         return [board for board in found if tag is None or tag in board.tags]
 
+    def denied(self) -> list[str]:
+        """Names that the broker denies everything: boards that were revoked, and names whose session before is still to end."""
+        return [row["name"] for row in self.rows("SELECT name FROM boards WHERE state = 'revoked' OR ending ORDER BY name")]
+
+    def ending(self) -> list[str]:
+        """Names that are given again while a session of who had them before may go on (`ending`)."""
+        return [row["name"] for row in self.rows("SELECT name FROM boards WHERE ending ORDER BY name")]
+
+    def end_session(self, connection: sqlite3.Connection, board: str) -> None:
+        """Deny a name until the session of who had it is seen to have ended; where the site's broker is not ours, nothing."""
+        connection.execute("UPDATE boards SET ending = 1 WHERE name = ? AND EXISTS (SELECT 1 FROM broker_settings)", (board,))
+
     def save_board(self, connection: sqlite3.Connection, board: Board) -> None:
         """Write a board, new or changed."""
         _save(connection, "boards", "name", board)

@@ -48,7 +48,7 @@ def revoke(
     kind: Literal["board", "bulk", ""] = "",
     refresh: Callable[[], None] = lambda: None,
 ) -> list[Revoked]:
-    """End the membership of these boards, all or none; again, that changes nothing and tells the broker once more.
+    """End the membership of these boards, all or none; again, that changes nothing and tells the broker what it was not told yet.
 
     Where the issuing key is the service's alone, the service writes the CRL, some seconds later; the broker denies them at once.
 
@@ -85,15 +85,19 @@ def revoke(
                     f"There is no board {name[:80]!r}: `edgeagent provision list` shows what there is. Nothing was revoked."
                 )
             again = board.state == "revoked"
-            claims.cancel(registry, connection, name, now)
+            claims.cancel(registry, connection, name, now, used=True)
             serials = registry.revoke_certificates(connection, name, now)
             if not again or serials:
                 registry.save_board(connection, dataclasses.replace(board, state="revoked", online=False))
                 registry.audit(connection, now, reason, name, certificates=serials)
             done.append(Revoked(name, tuple(serials), again))
     problem: Exception | None = None
-    crl = (lambda: site.write_crl(now)) if site.authority.signs else (lambda: b"")
-    for tell in (crl, refresh):  # each without the other, too: the deny block cuts, the CRL keeps out
+
+    def listed() -> None:
+        if site.authority.signs and not site.crl_is_whole(now):
+            site.write_crl(now)
+
+    for tell in (listed, refresh):  # each without the other, too: the deny block cuts, the CRL keeps out
         try:
             tell()
         except (EdgeAgentError, OSError) as error:
@@ -107,5 +111,5 @@ def revoke(
 
 
 def denied(site: Site) -> list[str]:
-    """Names that the broker denies everything: boards that were revoked."""
-    return [board.name for board in site.registry.boards(state="revoked")]
+    """Names that the broker denies everything: boards that were revoked, and names whose session before is still to end."""
+    return site.registry.denied()

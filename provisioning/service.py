@@ -33,7 +33,6 @@ from edgeagent.errors import EdgeAgentError, PeerError
 from edgeagent.http.guests import Guest, Guests
 from edgeagent.http.secure import SecureListener
 from edgeagent.wire import enrolment as e
-from edgeagent_provisioning.authority import crl_serials
 from edgeagent_provisioning.enrolling import Enrolling, Event
 from edgeagent_provisioning.registry import Board
 from edgeagent_provisioning.site import Site
@@ -112,6 +111,10 @@ class Service:
     async def on_thread(self, job: Callable[[], T]) -> T:
         """Run something that uses the registry, after whatever waits there already."""
         return await self._loop.run_in_executor(self._thread, job)
+
+    def refresh(self) -> None:
+        """Bring the broker's files in line now; on the service's thread. Raises what that does."""
+        self._refresh()
 
     async def start(self) -> None:
         """Listen.
@@ -218,12 +221,7 @@ class Service:
     def _unlisted(self) -> None:
         """Write the CRL where somebody has revoked boards who has no issuing key: that may be our credential."""
         before, self._crl_at = self._crl_at, 0.0  # whatever fails now, the next chores do it
-        try:
-            listed = crl_serials((self._site.folder / "crl.pem").read_bytes())
-            whole = all(serial in listed for serial, _ in self._site.registry.revoked(self._wall()))
-        except ValueError:  # it is damaged
-            whole = False
-        if whole:
+        if self._site.crl_is_whole(self._wall()):
             self._crl_at = before
         else:
             self._chores()

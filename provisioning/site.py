@@ -33,7 +33,7 @@ from urllib.parse import urlsplit
 from edgeagent.errors import EdgeAgentError
 from edgeagent.wire import topics
 from edgeagent_provisioning import keyfiles
-from edgeagent_provisioning.authority import DAY_S, Authority, certificates, create, crl_number, private_key
+from edgeagent_provisioning.authority import DAY_S, Authority, certificates, create, crl_number, crl_serials, private_key
 from edgeagent_provisioning.registry import Registry
 
 if TYPE_CHECKING:
@@ -262,6 +262,14 @@ class Site:
             data = self.authority.crl(self.registry.revoked(now), now, after=before)
             keyfiles.write_public(path, data)
         return data
+
+    def crl_is_whole(self, now: float) -> bool:
+        """Whether crl.pem can be read and lists all that is revoked."""
+        try:
+            listed = crl_serials((self.folder / "crl.pem").read_bytes())
+        except (OSError, ValueError):
+            return False
+        return all(serial in listed for serial, _ in self.registry.revoked(now))
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

@@ -4,7 +4,8 @@ Commands put orders into the table `orders` (`fleet`); the one process that is o
 is under way for each board; the next waits:
 
     waiting   sent once the board is online; failed when it expires before
-    sent      sent again as it is until answered; sealed anew where the board has begun another run, or says that it is stale
+    sent      sent again as it is until answered; sealed anew where the board has begun another run, or says that it is stale, by
+              the board's clock then; failed once no board obeys it any more (`core.orders.VALID_S`)
     begun     a board tries settings or a release: its next run tells what became of it
     done, failed
 
@@ -23,7 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgeagent.core.orders import next_number
+from edgeagent.core.orders import VALID_S, next_number
 from edgeagent.errors import PeerError
 from edgeagent.wire import orders as o
 from edgeagent.wire import seal, topics
@@ -71,6 +72,7 @@ class _Sent:
     epoch: str
     text: str
     since: float
+    sealed: float
     at: float
     tries: int = 1
     said: str = ""
@@ -93,6 +95,7 @@ class SiteOrders:
         self._sent: dict[str, _Sent] = {}
         self._missed: set[str] = set()
         self._stales: dict[int, int] = {}
+        self._clocks: dict[int, float] = {}  # by order, how far the clock of its board is ahead of ours
         self._not_before: dict[int, float] = {}
         self._pruned_at = 0.0
         with self._registry.transaction() as connection:
@@ -217,6 +220,8 @@ class SiteOrders:
             else:
                 connection.execute("UPDATE orders SET state = 'waiting', changed_at = ? WHERE id = ?", (now, order["id"]))
         self._stales[order["id"]] = stale
+        if opened.at < seal.MAX_NUMBER:  # else no clock says so
+            self._clocks[order["id"]] = opened.at - now
 
     # What is to be done
 
@@ -274,7 +279,10 @@ class SiteOrders:
                 return None
             return self._send(name, order, epoch, now) if epoch and self._not_before.get(order["id"], now) <= now else None
         limit = _ANSWERED_S.get(sent.kind, _SLOW_S)
+        held = now - sent.sealed <= VALID_S  # it might still be obeyed, were we to say that it has failed
         if now - sent.since > _ENDS * limit:
+            if held:
+                return None
             self._fail(order, 504, sent.said or "The board did not come to an end with it.", now)
             return None
         if epoch and epoch != sent.epoch:
@@ -283,7 +291,7 @@ class SiteOrders:
             if self._proved.get(name) == epoch:  # it runs anew, which is what was wanted, or as good as
                 self._finish(order, "done", 200, "The board runs anew.", now)
                 return None
-        if now - sent.since > limit and (sent.tries >= _TRIES or not epoch):
+        if not held and now - sent.since > limit and (sent.tries >= _TRIES or not epoch):
             self._fail(order, 504, "The board does not answer." if epoch else "The board is away.", now)
             return None
         if epoch and now - sent.at >= min(_AGAIN_S * 2 ** (sent.tries - 1), limit):
@@ -306,7 +314,7 @@ class SiteOrders:
                 audience=name,
                 epoch=epoch,
                 number=number,
-                at=max(0, int(now)),
+                at=max(0, int(now + self._clocks.get(order["id"], 0.0))),
             )
         except PeerError as error:
             self._fail(order, error.code, error.message, now)
@@ -322,7 +330,7 @@ class SiteOrders:
         before = self._sent.get(name)
         again = before if before and before.id == order["id"] else None
         since, said = (again.since, again.said) if again else (now, "")
-        self._sent[name] = _Sent(order["id"], order["kind"], epoch, text, since, now, said=said)
+        self._sent[name] = _Sent(order["id"], order["kind"], epoch, text, since, now, now, said=said)
         return Outgoing(topics.device_inbox(name, o.SITE), text)
 
     def _reconcile(self, board: Board, told: o.Here, now: float) -> None:
@@ -411,6 +419,7 @@ class SiteOrders:
             self._pruned_at = now
             with self._registry.transaction() as connection:
                 self._stales.clear()
+                self._clocks.clear()
                 self._not_before.clear()
                 connection.execute("DELETE FROM orders WHERE state IN ('done', 'failed') AND changed_at < ?", (now - _KEPT_S,))
 

@@ -7,8 +7,12 @@
     sealed for another run                                          Refuse, with the board's `after`; at most 1 in 2 s
     its number was obeyed in this run                               Again: the answers it had, if it is done
     its number is not above `after`: replayed, or overtaken         Refuse, as above
+    sealed more than VALID_S ago by the board's time                Refuse, as above: held back; the site seals it anew by that time
     as many are waiting as may                                      Busy; its number stays unused
     else                                                            Obey; `after` is its number
+
+The board's time is its clock, and never before what a site has told in this run and what has passed since (`OrderBook.time`). What
+it refuses, it answers with that time: a site whose clock is another seals by it, so that wrong clocks cost one more message.
 
 `Trial` is of settings that must prove themselves. Its record is kept on disk before each step, and alone says by which settings a
 board runs: a crash or a power cut ends where the board worked before. (Releases are tried by root, `edgeagent.install`.)
@@ -35,6 +39,7 @@ __all__ = [
     "FIRST_WITHIN_S",
     "MAX_STARTS",
     "SETTLED_S",
+    "VALID_S",
     "WITHIN_S",
     "Again",
     "Busy",
@@ -66,6 +71,8 @@ WITHIN_S = 60.0
 FIRST, FIRST_WITHIN_S = 1, 3600.0
 """The number of the order that came with the enrolment, and how long a broker is waited for with its settings: they cannot have cut
 the board off from a broker that it never had, and what it would go back to is nothing."""
+VALID_S = 30.0
+"""How long an order may be on its way: what a site has called failed is not obeyed later, once the broker lets it through."""
 _KEPT = 16
 _REFUSE_EVERY_S = 2.0
 
@@ -126,25 +133,45 @@ class OrderBook:
         self._open: set[int] = set()
         self._done: OrderedDict[int, list[str]] = OrderedDict()
         self._refused_at = -math.inf
+        self._ahead = -math.inf
         self.after = after
 
-    def judge(self, epoch: str, number: int, now: float) -> Verdict:
-        """What to do with an order whose seal is right."""
+    def time(self, now: float, wall: float) -> float:
+        """Unix time as far as this board knows it: by its clock, or later.
+
+        Args:
+            now: Seconds of a clock that only goes up.
+            wall: Its clock; one that was never set holds up nothing.
+        """
+        return max(wall, now + self._ahead)
+
+    def judge(self, epoch: str, number: int, now: float, *, at: float = math.inf, wall: float = -math.inf) -> Verdict:
+        """What to do with an order whose seal is right.
+
+        Args:
+            now, wall: As for `time`.
+            at: When the site has sealed it, Unix seconds by its clock, or by what this board has told of its own.
+        """
+        after = self.after
         if epoch == self._epoch:
             if number in self._open:
                 return Again(())
             if number in self._done:
                 return Again(tuple(self._done[number]))
-            if number > self.after:
+            if number > self.after and self.time(now, wall) > at + VALID_S:
+                after = max(1, after)  # 0 would say that the site's numbers are not the reason
+            elif number > self.after:
                 if len(self._open) >= self._most:
                     return Busy(number)
                 self.after = number
+                if math.isfinite(at):
+                    self._ahead = max(self._ahead, at - now)
                 self._open.add(number)
                 return Obey(number)
         quiet = now - self._refused_at < _REFUSE_EVERY_S
         if not quiet:
             self._refused_at = now
-        return Refuse(number, self.after, quiet)
+        return Refuse(number, after, quiet)
 
     def done(self, number: int, answers: list[str]) -> None:
         """An order was carried out, and answered so."""

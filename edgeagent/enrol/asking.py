@@ -89,10 +89,25 @@ async def join(claim: c.Claim, state: Path, facts: BoardFacts, now: float) -> Id
 
     reply, door = await _joined(claim, text, opened, now)
     enrolled = _taken(reply)
-    if claim.root_pin not in [pin for _, pin in keys.pin_of(enrolled.roots)]:
-        raise Unreachable("The site that answered has another root than this claim: ask the installer for a new one.")
+    _check_site(enrolled, claim.root_pin, pending)
     settings = _first_settings(enrolled, pending)
     return await client.aside(lambda: pending.accept(enrolled, pin=claim.root_pin, door=door, now=now, settings=settings))
+
+
+def _check_site(enrolled: e.Enrolled, pin: str, pending: Pending) -> None:
+    """What all boards of a claim for many know proves no site: its authority does, below the root of the claim."""
+    try:
+        pinned = "".join(pem for pem, found in keys.pin_of(enrolled.roots) if found == pin)
+        if not pinned:
+            raise Unreachable("The site that answered has another root than this claim: ask the installer for a new one.")
+        keys.check_issued(enrolled.certificate, enrolled.chain, pinned, name=enrolled.device, tls=pending.tls)
+    except PeerError as error:
+        raise Unreachable(error.message) from None
+    if not keys.vouches(enrolled.certificate, enrolled.sig.model_dump(), enrolled.enc.model_dump()):
+        raise Unreachable(
+            "The keys that were given as the site's are not those that its authority vouches for: somebody stands between, "
+            "or the site must be upgraded first."
+        )
 
 
 async def renew(identity: Identity, state: Path, now: float, *, fresh: bool = False) -> Identity:
@@ -180,9 +195,10 @@ async def _joined(
     if claim.mqtt:
         user, password = c.joining_user(claim.token_id), c.joining_password(claim.secret)
         try:
-            answer = await over_mqtt.ask(claim.mqtt, user, password, text, lambda data: _ours(opened, data), now)
+            root = await client.aside(lambda: over_mqtt.root_of(claim.mqtt, claim.root_pin))
+            answer = await over_mqtt.ask(claim.mqtt, user, password, text, lambda data: _ours(opened, data), now, roots=root)
             return _opened(opened, answer), "mqtt"
-        except Unreachable as error:
+        except (Unreachable, PeerError) as error:
             problems.append(str(error))
     raise Unreachable(" ".join(dict.fromkeys(problems)))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeagent.errors import EdgeAgentError
+from edgeagent.usage import example
 
 if TYPE_CHECKING:
     from edgeagent.wire.claim import Claim
@@ -28,11 +29,12 @@ def add(commands: Commands) -> None:
         "enrol",
         help="make this board a member of a site",
         description="Make this board a member of a site: it makes its keys, shows the claim, and gets its name and certificate.",
-        epilog="examples:\n"
-        "  sudo -u edgeagent edgeagent enrol /etc/edgeagent/claim.json\n"
-        "  edgeagent enrol 0123456789abcdef.SECRET --url https://site.local:8443 --pin PIN\n"
-        "  cat claim.json | ssh board sudo -u edgeagent edgeagent enrol -",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    example(
+        enrol,
+        "sudo edgeagent enrol gate.json --wait\n"
+        "  sudo edgeagent enrol 0123456789abcdef.SECRET --url https://site.local:8443 --pin PIN\n"
+        "  cat gate.json | ssh board sudo edgeagent enrol -",
     )
     enrol.add_argument("claim", metavar="TOKEN|FILE|JSON|-", help="the claim: a file, its JSON, - to read it, or a bare token")
     enrol.add_argument("--url", default="", metavar="URL", help="with a bare token: where the site's service is")
@@ -48,9 +50,8 @@ def add(commands: Commands) -> None:
         description="Forget the site: keys, certificate and what it has set. Afterwards the board can be enrolled anew. "
         "An agent that runs begins anew by itself. "
         "The site is not told: `edgeagent provision revoke NAME` there ends what it knows of this board.",
-        epilog="example:\n  sudo -u edgeagent edgeagent reset --yes",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    example(reset, "sudo edgeagent reset\n  sudo edgeagent reset --all --yes")
     reset.add_argument("--all", action="store_true", help="forget everything that the agent has stored, not only the site")
     reset.add_argument("--yes", action="store_true", help="do not ask")
     _state_option(reset)

@@ -6,7 +6,7 @@ cannot be right stops it: a certificate's dates mean nothing by it.
 
 from __future__ import annotations
 
-__all__ = ["Unreachable", "aside", "fetch_roots", "post"]
+__all__ = ["Unreachable", "aside", "fetch_roots", "post", "shown_root"]
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from edgeagent.core.renewal import clock_is_sane
@@ -70,9 +70,7 @@ def fetch_roots(url: str, pin: str) -> str:
         Unreachable: There is no answer.
         PeerError: 502, another site answers there.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    status, text = _ask(url, "/root.pem", None, context, _MAX_ROOTS)
+    status, text = _ask(url, "/root.pem", None, _trusting(), _MAX_ROOTS)
     if status != 200:
         raise Unreachable(f"What answers at {_shown(url)} is no site of edgeagent; check the address in the claim.")
     for pem, found in keys.pin_of(text):
@@ -81,6 +79,34 @@ def fetch_roots(url: str, pin: str) -> str:
     raise Unreachable(
         f"What answers at {_shown(url)} is not the site of this claim, or somebody stands between: its root is another. "
         "Check the address and the network, or ask the installer for a new claim."
+    )
+
+
+def shown_root(host: str, port: int, pin: str) -> str:
+    """The root with this pin, in PEM, as the site's broker shows it behind its certificate: nothing is told to whoever answers.
+
+    Raises:
+        Unreachable: There is no answer, or another root: another site, or somebody in between.
+        PeerError: 502, what was shown is no certificate.
+    """
+    place = f"{host}:{port}"
+    try:
+        with (
+            socket.create_connection((host, port), _TIMEOUT_S) as plain,
+            _trusting().wrap_socket(plain, server_hostname=host) as tls,
+        ):
+            shown = _chain(tls)
+    except (OSError, ValueError) as error:
+        from edgeagent.mqtt.connection import close_sockets_of
+
+        close_sockets_of(error)
+        raise Unreachable(_sentence(place, error, "broker")) from None
+    for pem, found in keys.pin_of("".join(map(ssl.DER_cert_to_PEM_cert, shown))):
+        if found == pin:
+            return pem
+    raise Unreachable(
+        f"What answers at {place} does not show the root of this claim: it is the broker of another site, somebody stands between, "
+        "or its site must be upgraded (edgeagent provision broker mosquitto). Check the network, or ask the installer."
     )
 
 
@@ -114,6 +140,21 @@ def post(
     return answer
 
 
+def _trusting() -> ssl.SSLContext:
+    """For a look at what somebody shows."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def _chain(tls: ssl.SSLSocket) -> list[bytes]:
+    """What the other end has shown, in DER: its certificate first."""
+    if hasattr(tls, "get_unverified_chain"):  # Python 3.13
+        return list(tls.get_unverified_chain())
+    inner: Any = tls
+    return [shown.public_bytes(2) for shown in inner._sslobj.get_unverified_chain() or ()]  # 2: DER
+
+
 def _ask(url: str, path: str, body: bytes | None, context: ssl.SSLContext, limit: int) -> tuple[int, str]:
     parts = urlsplit(url)
     connection = http.client.HTTPSConnection(parts.hostname or "", parts.port or _HTTPS, timeout=_TIMEOUT_S, context=context)
@@ -140,21 +181,22 @@ def _shown(url: str) -> str:
     return f"{parts.hostname}:{parts.port or _HTTPS}"
 
 
-def _sentence(place: str, error: Exception) -> str:
+def _sentence(place: str, error: Exception, what: str = "site") -> str:
     match error:
         case socket.gaierror():
-            return f"The site's name {place.rpartition(':')[0]} cannot be resolved; check the network."
+            return f"The {what}'s name {place.rpartition(':')[0]} cannot be resolved; check the network."
         case ConnectionRefusedError():
-            return f"Nothing listens at {place}; is `edgeagent provision serve` running there?"
+            running = "`edgeagent provision serve`" if what == "site" else "the broker"
+            return f"Nothing listens at {place}; is {running} running there?"
         case TimeoutError():
-            return f"The site at {place} does not answer; check the network, and that nothing blocks its port."
+            return f"The {what} at {place} does not answer; check the network, and that nothing blocks its port."
         case ssl.SSLCertVerificationError() if "not yet valid" in error.verify_message or "expired" in error.verify_message:
             return f"The certificate of the site at {place} is not valid at this time: is the clock of this board right?"
         case ssl.SSLCertVerificationError():
             return f"The certificate of the site at {place} is not to be trusted: {error.verify_message}."
         case ssl.SSLError():
-            return f"No TLS with the site at {place}: {error.reason or error}."
+            return f"No TLS with the {what} at {place}: {error.reason or error}."
         case OSError():
-            return f"No connection with the site at {place}: {error.strerror or error}."
+            return f"No connection with the {what} at {place}: {error.strerror or error}."
         case _:
             return f"What answers at {place} is no site of edgeagent."

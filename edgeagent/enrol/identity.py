@@ -344,7 +344,7 @@ def _membership(identity: Identity) -> tuple[object, ...]:
 def _unwritten(folder: Path, error: OSError) -> EdgeAgentError:
     hint = "make room there, or mend the disk."
     if isinstance(error, PermissionError):
-        hint = "run this as the agent's user, like `sudo -u edgeagent edgeagent …`, or name another folder with --state DIR."
+        hint = "run this with sudo, or name another folder with --state DIR."
     elif isinstance(error, FileNotFoundError):
         hint = "it was removed meanwhile, as `edgeagent reset` does."
     return EdgeAgentError(f"{folder} cannot be written ({error.strerror or error}): {hint}")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["certificate_request", "check_issued", "load", "new", "pem", "pin_of", "read_private", "sync", "write"]
+__all__ = ["certificate_request", "check_issued", "load", "new", "pem", "pin_of", "read_private", "sync", "vouches", "write"]
 
 import base64
 import hashlib
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from joserfc.jwk import ECKey
 
 from edgeagent.errors import EdgeAgentError, PeerError
 from edgeagent.files import sync, write
 from edgeagent.wire import seal
+from edgeagent.wire.claim import site_keys
 
 
 def new() -> ECKey:
@@ -110,7 +113,11 @@ def check_issued(certificate: str, chain: str, roots: str, *, name: str, tls: EC
             raise ValueError("it is for another key")
         lower = leaf
         for upper in above:
+            if any(_issued(lower, anchor) for anchor in anchors):
+                break
             lower.verify_directly_issued_by(upper)
+            if not upper.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+                raise ValueError("it was made by somebody who may make none")
             lower = upper
         if not any(_issued(lower, anchor) for anchor in anchors):
             raise ValueError("it does not end in the site's root")
@@ -118,6 +125,18 @@ def check_issued(certificate: str, chain: str, roots: str, *, name: str, tls: EC
         why = str(error) if type(error) is ValueError else "it cannot be read"
         raise PeerError(502, f"The certificate that the site gave is of no use: {why[:120]}.") from None
     return int(leaf.not_valid_before_utc.timestamp()), int(leaf.not_valid_after_utc.timestamp()), f"{leaf.serial_number:x}"
+
+
+def vouches(certificate: str, sig: Mapping[str, Any], enc: Mapping[str, Any]) -> bool:
+    """Whether the authority that made a certificate names in it these public keys as its site's (`wire.claim.site_keys`)."""
+    from cryptography import x509
+
+    try:
+        leaf = x509.load_pem_x509_certificate(certificate.encode())
+        shown = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return site_keys(sig, enc) in shown.get_values_for_type(x509.UniformResourceIdentifier)
+    except (ValueError, x509.ExtensionNotFound):
+        return False
 
 
 def _issued(lower: object, anchor: object) -> bool:

@@ -1,13 +1,13 @@
 """The way to the site over its broker, for boards that reach nothing else: one message out, its answer back.
 
-The joining user may write to the site's inbox and read its own, nothing else. With a claim alone the board has no root yet by which
-to know the broker, so that anybody may sit there: that is no loss, since requests and replies are sealed with the token's secret,
-settings besides to the board's own key, and the password, derived from that secret, opens this inbox only.
+The joining user may write to the site's inbox and read its own, nothing else. A board that has a claim and no root yet looks at
+what the broker shows in TLS, takes from that the root with the claim's pin, and connects anew with that root as the only one: until
+the broker has proved to be the site's, it hears nothing of the claim.
 """
 
 from __future__ import annotations
 
-__all__ = ["ask"]
+__all__ = ["ask", "root_of"]
 
 import asyncio
 import dataclasses
@@ -15,11 +15,19 @@ from collections.abc import Callable
 from typing import Any
 
 from edgeagent.core.renewal import clock_is_sane
-from edgeagent.enrol.client import Unreachable
+from edgeagent.enrol.client import Unreachable, shown_root
 from edgeagent.wire import topics
 from edgeagent.wire.orders import SITE
 
 _ANSWER_S = 30.0
+
+
+def root_of(url: str, pin: str) -> str:
+    """The root with this pin, in PEM, from the broker at `url`; blocks. Raises as `client.shown_root`."""
+    from edgeagent.mqtt.url import parse_url
+
+    address = parse_url(url)
+    return shown_root(address.host, address.port, pin)
 
 
 async def ask(
@@ -31,6 +39,7 @@ async def ask(
     now: float,
     *,
     root_file: str | None = None,
+    roots: str | None = None,
     timeout_s: float = _ANSWER_S,
 ) -> bytes:
     """Send a sealed message and wait for its answer.
@@ -40,7 +49,8 @@ async def ask(
         user: The joining user (`claim.joining_user`, `claim.back_user`).
         ours: Whether an answer in the inbox is one to this message; boards that share a bulk claim share its inbox.
         now: Unix time by the clock of this board.
-        root_file: What the broker is checked against; None while no root is known.
+        root_file: What the broker is checked against: a file in PEM.
+        roots: The same as text; one of the two is given.
 
     Raises:
         Unreachable: No connection, no answer, or the clock is not set.
@@ -48,10 +58,12 @@ async def ask(
     from edgeagent.mqtt.connection import BrokerConnection, BrokerError, BrokerOptions
     from edgeagent.mqtt.url import parse_url
 
+    if root_file is None and not roots:
+        raise ValueError("a broker is never asked without a root")
     if not clock_is_sane(now):
         raise Unreachable("The clock of this board is not set yet; no certificate can be checked by it.")
     address = dataclasses.replace(parse_url(url), username=user, password=password)
-    options = BrokerOptions(address=address, client_id=user, ca_file=root_file, verify=root_file is not None)
+    options = BrokerOptions(address=address, client_id=user, ca_file=root_file, ca_data=roots)
     answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def received(topic: str, payload: bytes, retained: bool) -> None:

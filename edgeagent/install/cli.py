@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeagent import usage
 from edgeagent.errors import EdgeAgentError
 
 if TYPE_CHECKING:
@@ -71,10 +72,10 @@ def _command(
     description: str,
     example: str,
 ) -> argparse.ArgumentParser:
-    formatter = argparse.RawDescriptionHelpFormatter
-    epilog = f"example:\n  {example}" if example else None
     shown: dict[str, Any] = {"help": help} if help else {}  # without `help` a command is not listed
-    parser = commands.add_parser(name, description=description, epilog=epilog, formatter_class=formatter, **shown)
+    parser = commands.add_parser(name, description=description, **shown)
+    if example:
+        usage.example(parser, example)
     parser.add_argument(
         "--root", type=Path, default=Path("/"), metavar="DIR", help="another system's root folder; nothing is started there"
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["FILES", "HERE_FILES", "SITE_FILES", "put", "take_away"]
+__all__ = ["FILES", "HERE_FILES", "SITE_FILES", "bound", "put", "take_away"]
 
+import contextlib
+import re
 from pathlib import Path
 
 from edgeagent.errors import EdgeAgentError
+from edgeagent.install.places import Places
 from edgeagent.install.steps import Steps
 
 FILES = {
@@ -31,6 +34,9 @@ HERE_FILES = (
 )
 """What `provision site init --here` has written, and is of no use without a release."""
 
+_BOUND = re.compile(rb"/opt/edgeagent/releases/[^/\s]+/")
+_NGINX = "/etc/nginx/sites-available/edgeagent"
+
 
 def put(steps: Steps, release: Path, *, site: bool = False) -> bool:
     """Put the files of a release in their places, and make account and folders; returns whether a file changed.
@@ -52,6 +58,8 @@ def put(steps: Steps, release: Path, *, site: bool = False) -> bool:
         if steps.dry_run or not path.is_file() or path.read_bytes() != data:
             steps.write(path, data)
             changed, rules = True, rules or name.startswith("udev/")
+    if site:
+        changed = _unbind(steps) or changed
     confs = ["edgeagent.conf", *(["edgeagent-site.conf"] if site else [])]
     root = [] if places.live else [f"--root={places.root}"]
     steps.run(["systemd-sysusers", *root, *(str(places.at(f"/etc/sysusers.d/{conf}")) for conf in confs)])
@@ -64,6 +72,31 @@ def put(steps: Steps, release: Path, *, site: bool = False) -> bool:
         except EdgeAgentError as error:  # as in the sandbox of the service that upgrades
             steps.say(f"the rules for devices count from the next start of the board on ({error})")
     return changed
+
+
+def bound(places: Places) -> dict[Path, bytes]:
+    """Files that `provision site init --here` of an older release has bound to that very release; with what should stand there."""
+    hooks = places.at("/etc/letsencrypt/renewal").glob("edgeagent-*.conf")
+    found: dict[Path, bytes] = {}
+    for path in (places.at(HERE_FILES[0]), places.at(_NGINX), *hooks):
+        with contextlib.suppress(OSError):  # it is not there, or not for us to read
+            data = path.read_bytes()
+            if (lasting := _BOUND.sub(b"/opt/edgeagent/current/", data)) != data:
+                found[path] = lasting
+    return found
+
+
+def _unbind(steps: Steps) -> bool:
+    """Have the site's machine use the release that runs, before the one that it was made by is gone; whether there was need."""
+    found = bound(steps.places)
+    for path, data in found.items():
+        steps.write(path, data, path.stat().st_mode & 0o7777)
+    if steps.places.live and steps.places.at(_NGINX) in found:
+        try:
+            steps.run(["systemctl", "try-reload-or-restart", "nginx.service"])
+        except EdgeAgentError as error:
+            steps.say(f"the page comes from this release once nginx is reloaded ({error})")
+    return bool(found)
 
 
 def take_away(steps: Steps) -> None:

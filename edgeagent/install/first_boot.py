@@ -4,7 +4,7 @@ Run by `edgeagent-first-boot.service` out of the card's own wheel until all of i
 
     <card>/            `edgeagent/` of the boot partition, as `edgeagent provision prepare` writes it
       wheelhouse/      as in `edgeagent.install.wheels`
-      edgeagent.yaml   the first configuration
+      edgeagent.yaml   the first configuration, with passwords of cameras: gone from the card once it is in /etc/edgeagent
       claim.json       0600 in /etc/edgeagent from the first run on, and gone after the last
 """
 
@@ -22,7 +22,7 @@ from edgeagent.install.installing import Installation
 from edgeagent.install.places import USER
 from edgeagent.install.steps import Steps
 from edgeagent.install.wheels import Wheelhouse
-from edgeagent.install.wipe import wipe_claim
+from edgeagent.install.wipe import shred, wipe_claim
 
 UNIT = "edgeagent-first-boot.service"
 
@@ -43,10 +43,12 @@ def run(card: Path, steps: Steps, installation: Installation) -> None:
     claim = places.etc / "claim.json"
     wheelhouse = Wheelhouse.open(card / "wheelhouse")
     if installation.slots.current() != wheelhouse.slot or not places.config.is_file():
-        config = (card / "edgeagent.yaml").read_text(encoding="utf-8")
+        first = card / "edgeagent.yaml"
+        config = first.read_text(encoding="utf-8") if first.is_file() else None
         installation.install(wheelhouse, index=bool(told["index"]), config=config, start=False)
+    # Whoever may log in can read the boot partition, and whoever has the card anyway.
+    shred(steps, card / "edgeagent.yaml")
     if (card / "claim.json").is_file():
-        # Whoever may log in can read the boot partition.
         steps.write(claim, (card / "claim.json").read_bytes(), 0o600, USER)
         steps.remove(card / "claim.json")
     joined = (places.state / "identity" / "site.json").is_file()

@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from edgeagent import files
 from edgeagent.errors import EdgeAgentError
 from edgeagent.install.places import Places
 
@@ -79,17 +80,8 @@ class Steps:
             self.say(f"write  {path} ({mode:04o}{', ' + owner if owner else ''})")
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f".{path.name}.new")
-        new.unlink(missing_ok=True)
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            os.fchmod(file.fileno(), mode)
-            account = self._account(owner)
-            if account:
-                os.fchown(file.fileno(), account.pw_uid, account.pw_gid)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
+        account = self._account(owner)
+        files.write(path, data, mode, (account.pw_uid, account.pw_gid) if account else None)
 
     def link(self, path: Path, target: str) -> None:
         """Point the link `path` to `target`, in one step."""
@@ -100,11 +92,7 @@ class Steps:
         new.unlink(missing_ok=True)
         new.symlink_to(target)
         new.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        files.sync(path.parent)
 
     def remove(self, path: Path) -> None:
         """Remove a file, a link or a whole folder, if it is there."""

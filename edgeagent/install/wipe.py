@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["wipe_claim"]
+__all__ = ["shred", "wipe_claim"]
 
 import os
 import re
@@ -55,12 +55,17 @@ def wipe_claim(steps: Steps, claim: str) -> list[Path]:
             if not steps.dry_run:
                 path.write_bytes(path.read_bytes().replace(secret, b"*" * len(secret)))
         else:
-            if not steps.dry_run:
-                _overwrite(path)
-            steps.remove(path)
+            shred(steps, path)
     if not steps.dry_run:
         os.sync()
     return wiped
+
+
+def shred(steps: Steps, path: Path) -> None:
+    """Overwrite a file and remove it, if it is there."""
+    if path.is_file() and not path.is_symlink() and not steps.dry_run:
+        _overwrite(path)
+    steps.remove(path)
 
 
 def _places(places: Places) -> Iterator[Path]:

@@ -60,9 +60,10 @@ class BrokerOptions:
         address: Where, and as whom.
         client_id: The device's name.
         ca_file: Certificates that vouch for the broker; None for those of the system.
+        ca_data: The same as PEM, beside or instead of a file.
         cert_file: The device's own certificate, for brokers that ask for one.
         key_file: Its private key.
-        verify: Whether the broker has to prove who it is; false only where every message proves itself (`edgeagent.enrol`).
+        verify: Whether the broker has to prove who it is; false only for a look at what it lets strangers do (`broker check`).
         keepalive_s: The longest silence; the broker notices a death after 1.5 times as long.
         max_pending: Messages that wait to be sent or acknowledged; more are dropped.
         max_pending_bytes: The same in bytes.
@@ -77,6 +78,7 @@ class BrokerOptions:
     keepalive_s: int = 30
     max_pending: int = 256
     max_pending_bytes: int = 2_000_000
+    ca_data: str | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -196,7 +198,7 @@ class BrokerConnection:
         def connect() -> None:
             nonlocal near
             if address.tls:
-                context = ssl.create_default_context(cafile=self._options.ca_file)
+                context = ssl.create_default_context(cafile=self._options.ca_file, cadata=self._options.ca_data)
                 if not self._options.verify:
                     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
                 if self._options.cert_file:

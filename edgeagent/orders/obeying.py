@@ -182,7 +182,7 @@ class Obeying:
             if not self._lines.take(self._clock()):
                 _log.warning("what came as an order of the site was dropped: %s", error.message)
             return 0, "", {}
-        verdict = self._book.judge(opened.epoch, opened.number, self._clock())
+        verdict = self._book.judge(opened.epoch, opened.number, self._clock(), at=opened.at, wall=self._wall())
         match verdict:
             case Obey(number):
                 self._store.after = number
@@ -202,7 +202,7 @@ class Obeying:
             case Refuse(number, after, quiet):
                 self.counters.refused += 1
                 if not quiet:
-                    text = "It was sealed for another run of this board, or came too late."
+                    text = "It was sealed for another run of this board, or came too late: are the clocks of site and board right?"
                     self._seal_and_send(self._answer(number, 409, text, after=after))
             case Busy(number):
                 self._seal_and_send(self._answer(number, 429, "This board has enough orders to obey; send it again later."))
@@ -389,7 +389,7 @@ class Obeying:
             audience=o.SITE,
             epoch=self._epoch,
             number=self._store.next_number(wall),
-            at=max(0, int(wall)),
+            at=max(0, int(self._book.time(self._clock(), wall))),  # by which the site seals anew what came too late
             typ=seal.ANSWER,
         )
 

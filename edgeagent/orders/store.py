@@ -10,6 +10,7 @@ __all__ = ["Store"]
 
 import contextlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,7 @@ from edgeagent.enrol import keys
 from edgeagent.errors import EdgeAgentError
 from edgeagent.wire.orders import settings_version
 
+_log = logging.getLogger(__name__)
 _FORMAT = 1
 
 
@@ -37,8 +39,11 @@ class Store:
         member: Which membership this is of (`Identity.id_thumbprint`): of another's, as an agent may write it while the board is
             being reset, nothing counts.
 
+    What is damaged is set aside (orders.json.damaged): the board begins as when it was enrolled, and its site, which hears that,
+    orders its settings anew. No older order counts again by that, for each is bound to a run of the board (`core.orders`).
+
     Raises:
-        EdgeAgentError: What lies there cannot be read.
+        EdgeAgentError: What lies there may not be read, or is of a newer version.
     """
 
     def __init__(self, state: Path, member: str = "") -> None:
@@ -59,8 +64,11 @@ class Store:
             tried = Tried(**kept["tried"]) if kept["tried"] else None
             outcome = Outcome(**kept["outcome"]) if kept["outcome"] else None
             self.record = Record(kept["settings"], tried, outcome)
-        except (ValueError, KeyError, TypeError):
-            raise EdgeAgentError(f"{self._path} is damaged: `edgeagent reset`, then enrol this board with a new claim.") from None
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            self.after = self.sent = self.upgrade = 0
+            with contextlib.suppress(OSError):
+                self._path.replace(self._path.with_name("orders.json.damaged"))
+            _log.warning("%s is damaged: the board begins without what its site had set, which comes again.", self._path)
 
     def save(self) -> None:
         """Write everything down."""

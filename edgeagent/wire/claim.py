@@ -18,6 +18,7 @@ __all__ = [
     "joining_password",
     "joining_user",
     "mac_key",
+    "site_keys",
 ]
 
 import hashlib
@@ -137,6 +138,18 @@ def back_password(own_enc: ECKey, their_enc: Mapping[str, Any]) -> str:
     from edgeagent.wire.seal import p256
 
     return _derived(p256(own_enc).exchange_derive_key(p256(their_enc)), b"ea-back-1").hex()
+
+
+def site_keys(sig: Mapping[str, Any], enc: Mapping[str, Any]) -> str:
+    """A URI among the names of a board's certificate, by which the site's authority vouches for the site's public keys: who knows
+    a claim, and holds the broker besides, can give out no others. RFC 7638 thumbprints.
+
+    Raises:
+        ValueError: A key is none of P-256.
+    """
+    from edgeagent.wire.seal import thumbprint
+
+    return f"ea:s:{thumbprint(sig)}:{thumbprint(enc)}"
 
 
 def _derived(secret: bytes, info: bytes) -> bytes:

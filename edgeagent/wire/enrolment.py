@@ -1,7 +1,7 @@
 """Enrolment and renewal: what a board asks of its site, and the replies. The same text over HTTPS and over MQTT.
 
-    enrol    board → site   JWS HS256 (`kid`: token's id; key: `claim.mac_key`) around a JWS ES256 by the board's id key, around
-                            `EnrolRequest`
+    enrol    board → site   JWS HS256 (`kid`: token's id; key: `claim.mac_key`) around a JWS ES256 by the board's id key (`kid`: the
+                            same, so that nobody joins with it by another claim), around `EnrolRequest`
              site → board   JWS HS256 by the same key, around `Enrolled` or `Refused`
     renew    board → site   JWS ES256 by the board's id key (`kid`: board's name), around `RenewRequest`
              site → board   JWS ES256 by the site's pinned key `sig`, around `Enrolled` or `Refused`
@@ -179,7 +179,8 @@ def new_nonce(random_bytes: Callable[[int], bytes]) -> str:
 
 def seal_enrol(request: EnrolRequest, *, token_id: str, secret: str, id_key: ECKey) -> str:
     """A request to enrol, as a board sends it; `id_key` is the private half of `request.id`."""
-    proof = jws.serialize_compact({"alg": _ES, "typ": _PROOF}, request.model_dump_json(), id_key, registry=_REGISTRY)
+    signed = {"alg": _ES, "typ": _PROOF, "kid": token_id}
+    proof = jws.serialize_compact(signed, request.model_dump_json(), id_key, registry=_REGISTRY)
     return jws.serialize_compact({"alg": _HS, "typ": _ENROL, "kid": token_id}, proof, _mac(secret), registry=_REGISTRY)
 
 
@@ -216,8 +217,11 @@ def open_enrol(text: str | bytes, secret: str) -> EnrolRequest:
     """
     data = _bytes(text, MAX_REQUEST)
     proof = _verified(data, _mac(secret), _HS, _ENROL)
-    if set(_header(proof)) != {"alg", "typ"}:
+    header = _header(proof)
+    if not set(header) <= {"alg", "typ", "kid"}:
         raise PeerError(400, "The request is signed in another way than this one takes.")
+    if "kid" in header and header["kid"] != _header(data).get("kid"):  # boards of earlier releases sign none
+        raise PeerError(422, "The request was made for another claim: somebody has seen it, and repeats it by this one.")
     request = _model(_json(_payload(proof)), EnrolRequest)
     try:
         _verified(proof, p256(request.id.model_dump()), _ES, _PROOF)

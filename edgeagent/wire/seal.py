@@ -4,7 +4,7 @@ A JWE (RFC 7516, compact; ECDH-ES with A256GCM) around a JWS (RFC 7515, compact;
 signature hides with the rest. The signed claims are
 
     iss   who seals                      n     counts upward, per sender and receiver
-    aud   for whom alone it is meant     iat   the sender's clock in seconds; for people, never decided by
+    aud   for whom alone it is meant     iat   the sender's clock in seconds; how long an order counts (`core.orders`)
     ep    the board's run (`epoch`)      body  the message
 
 Who receives pins the sender's key, and this module the algorithms: headers may hold what these need and nothing else, so there is

@@ -16,19 +16,22 @@ __all__ = [
     "Extra",
     "Update",
     "below",
+    "carried",
     "client_options",
     "folder_of",
     "guests",
     "included",
+    "known",
+    "tell",
     "tool_options",
     "update",
+    "write",
 ]
 
 import contextlib
 import fcntl
 import json
 import os
-import secrets
 import shutil
 import signal
 import subprocess
@@ -37,6 +40,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeagent import files as whole
 from edgeagent.errors import EdgeAgentError
 from edgeagent_provisioning import keyfiles, viewers
 from edgeagent_provisioning import rights as ours
@@ -95,22 +99,30 @@ def below(root: Path, path: Path) -> Path:
     return path if root == Path("/") or path.is_relative_to(root) else root / path.relative_to("/")
 
 
-def update(site: Site, now: float, *, reload: bool = True, root: Path = Path("/")) -> Update:
+def update(site: Site, now: float) -> Update:
     """Bring the broker's files up to date with the registry, the CA and the settings, and have Mosquitto read what changed.
 
     To be called after every change that the broker must know: a board revoked, a claim made or used, a viewer added, a certificate
     renewed; and once a day. Nothing happens where nothing changed, or where the site has no broker of ours.
 
-    Args:
-        reload: Whether to tell Mosquitto.
-        root: Another system's root folder, for which the files are written.
-
     Raises:
         EdgeAgentError: The files cannot be written, or Mosquitto cannot be told.
     """
+    return tell(site, write(site, now))
+
+
+def write(site: Site, now: float, *, root: Path = Path("/")) -> tuple[str, ...]:
+    """The files alone; returns those that were written. Whoever calls `tell` next has Mosquitto read them.
+
+    Args:
+        root: Another system's root folder, for which they are written.
+
+    Raises:
+        EdgeAgentError: They cannot be written.
+    """
     settings = Settings.load(site)
     if settings is None:
-        return Update()
+        return ()
     folder = below(root, folder_of(site, settings))
     if settings.include and ours.root() and ours.lent() and (Path(settings.include), folder) != (INCLUDED, SYSTEM):
         raise EdgeAgentError(
@@ -119,10 +131,51 @@ def update(site: Site, now: float, *, reload: bool = True, root: Path = Path("/"
         )
     try:
         with _locked(folder):
-            changed = _write(folder, _files(site, settings, folder, now, _guests(site)))
+            return tuple(_write(folder, _files(site, settings, folder, now, _guests(site))))
     except OSError as error:
         raise EdgeAgentError(f"The broker's files in {folder} cannot be written: {error.strerror or error}.") from None
-    return _tell(settings, folder, tuple(changed)) if reload else Update(tuple(changed))
+
+
+def tell(site: Site, written: tuple[str, ...]) -> Update:
+    """Have Mosquitto read what `write` has named, and what was written before and is still not told.
+
+    Raises:
+        EdgeAgentError: It cannot be told.
+    """
+    settings = Settings.load(site)
+    if settings is None:
+        return Update()
+    folder = folder_of(site, settings)
+    with _locked(folder):  # or two would start Mosquitto again for one change
+        return _tell(settings, folder, written)
+
+
+def carried(site: Site) -> tuple[tuple[str, ...], float]:
+    """Take note that a broker on another machine has all that was written so far; what it lacked before, and when that was written.
+
+    Raises:
+        EdgeAgentError: The site's broker is here.
+    """
+    settings = Settings.load(site)
+    if settings is None or not settings.elsewhere:
+        raise EdgeAgentError("--carried is for a broker on another machine (--elsewhere), to which you carry the files.")
+    return known(folder_of(site, settings))
+
+
+def known(folder: Path) -> tuple[tuple[str, ...], float]:
+    """Take note that Mosquitto has all that was written so far, or will read it when it starts; the same as `carried`.
+
+    Raises:
+        EdgeAgentError: That cannot be noted.
+    """
+    try:
+        with _locked(folder):
+            names = tuple(_untold(folder))
+            at = (folder / _UNTOLD).stat().st_mtime if names else 0.0
+            (folder / _UNTOLD).unlink(missing_ok=True)
+    except OSError as error:
+        raise EdgeAgentError(f"The broker's files in {folder} cannot be written: {error.strerror or error}.") from None
+    return names, at
 
 
 def included(settings: Settings) -> str:
@@ -220,7 +273,7 @@ def rights(site: Site, settings: Settings, now: float, extra: Extra) -> Rights:
     from edgeagent_provisioning.joining_users import joining_users
 
     return Rights(
-        revoked=tuple(board.name for board in site.registry.boards(state="revoked")),
+        revoked=tuple(site.registry.denied()),
         pairs=settings.pairs,
         viewers=(*(Viewer(viewer.name, viewer.password, viewer.boards) for viewer in viewers.active(site)), *extra.viewers),
         joining={user.name: mosquitto.settled(user.password) for user in joining_users(site, now)} | dict(extra.joining or {}),
@@ -254,9 +307,13 @@ def _files(site: Site, settings: Settings, folder: Path, now: float, extra: Extr
 
 
 def _server(site: Site, settings: Settings, folder: Path, now: float) -> tuple[str, str]:
-    """Certificate with its chain, and key, made again where they run out, names changed, or the CA did."""
+    """Certificate with its chain, and key, made again where they run out, names changed, or the CA did.
+
+    The chain ends in the roots, for boards that join here and know nothing of them but the pin in their claim.
+    """
     from cryptography import x509
 
+    above_it = site.authority.server_chain + site.authority.roots_pem
     cert, key = folder / "server.crt", folder / "server.key"
     names = list(dict.fromkeys([*settings.hosts, *([settings.bind] if settings.bind else []), "localhost", "127.0.0.1"]))
     with contextlib.suppress(EdgeAgentError, OSError, ValueError, x509.ExtensionNotFound):
@@ -265,10 +322,10 @@ def _server(site: Site, settings: Settings, folder: Path, now: float) -> tuple[s
         above = old[0].issuer == site.authority.issuing.subject
         left = old[0].not_valid_after_utc.timestamp() - now
         if above and {str(name.value) for name in shown} == set(names) and left > _SERVER_RENEWED_S:
-            return pem(old[0]) + site.authority.server_chain, key.read_text("ascii")
+            return pem(old[0]) + above_it, key.read_text("ascii")
     made = keyfiles.new_key()
     issued = site.authority.issue_server(names, made.public_key(), now)
-    return issued.pem + issued.chain, keyfiles.key_pem(made).decode()
+    return issued.pem + above_it, keyfiles.key_pem(made).decode()
 
 
 def _keep(site: Site, name: str, cert: Path, key: Path, now: float) -> None:
@@ -303,44 +360,40 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> list[str]:
-    """Write what differs; names of that, and of what was written before and never told to Mosquitto."""
-    untold = folder / _UNTOLD
-    before = untold.read_text("ascii").split() if untold.exists() else []
+    """Write what differs; names of that."""
     wanted = [name for name, data in files.items() if not (folder / name).exists() or (folder / name).read_bytes() != data]
     if wanted:
         # Noted first: were we to end in between, the next run has Mosquitto read what this one wrote.
-        _put(folder, _UNTOLD, "\n".join(dict.fromkeys([*before, *wanted])).encode())
+        _put(folder, _UNTOLD, "\n".join(dict.fromkeys([*_untold(folder), *wanted])).encode())
     for name in wanted:
         _put(folder, name, files[name])
-    return list(dict.fromkeys([*before, *wanted]))
+    return wanted
+
+
+def _untold(folder: Path) -> list[str]:
+    """What was written and Mosquitto was not told."""
+    untold = folder / _UNTOLD
+    return untold.read_text("ascii").split() if untold.exists() else []
 
 
 def _put(folder: Path, name: str, data: bytes) -> None:
     """Write a file, whole or not at all. Who owns the folder owns what is in it."""
-    new = folder / f".{name}.{secrets.token_hex(4)}"
-    try:
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            if os.geteuid() == 0:
-                of = folder.stat()
-                os.fchown(file.fileno(), of.st_uid, of.st_gid)
-            os.fchmod(file.fileno(), 0o644 if name in _PUBLIC else 0o640)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, folder / name)
-    finally:
-        new.unlink(missing_ok=True)
+    of = folder.stat() if os.geteuid() == 0 else None
+    whole.write(folder / name, data, 0o644 if name in _PUBLIC else 0o640, (of.st_uid, of.st_gid) if of else None)
 
 
-def _tell(settings: Settings, folder: Path, changed: tuple[str, ...]) -> Update:
-    if settings.elsewhere:
-        done = Update(changed, False, f"Carry {folder} to the broker's machine and reload Mosquitto there." if changed else "")
-    elif settings.include:
-        done = _tell_system(settings, folder, changed)
-    else:
-        done = _tell_own(folder, changed)
-    (folder / _UNTOLD).unlink(missing_ok=True)
-    return done
+def _tell(settings: Settings, folder: Path, written: tuple[str, ...]) -> Update:
+    untold = tuple(dict.fromkeys([*_untold(folder), *written]))
+    if settings.elsewhere:  # until somebody says that it is done: `carried`
+        advice = (
+            f"Carry {folder} to the broker's machine, reload Mosquitto there, and then say so: "
+            "`edgeagent provision broker mosquitto --carried`."
+        )
+        return Update(written, False, advice if untold else "")
+    done = _tell_system(settings, folder, untold) if settings.include else _tell_own(folder, untold)
+    if done.told:
+        (folder / _UNTOLD).unlink(missing_ok=True)
+    return replace(done, changed=written)
 
 
 def _tell_own(folder: Path, changed: tuple[str, ...]) -> Update:

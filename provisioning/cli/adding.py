@@ -69,7 +69,7 @@ def add(commands: Commands) -> None:
     adding.add_argument("--expires", type=duration, metavar="TIME", help="how long claims work, like 24h or 30d (default: 7d)")
     adding.add_argument("--update", action="store_true", help="change boards that are planned already")
     adding.add_argument("--replace", action="store_true", help="give names of revoked boards to new ones")
-    adding.add_argument("--new-claim", action="store_true", help="make a new claim also where one still works, and cancel that")
+    adding.add_argument("--new-claim", action="store_true", help="make a new claim, and end the old ones and who joined by one")
     adding.add_argument("--any-driver", action="store_true", help="take cameras and drivers that are not installed here")
     adding.add_argument("--claims", type=Path, metavar="DIR", help="write each claim to DIR/NAME.json (0600)")
     adding.add_argument("--cards", action="store_true", help="make the folder of each card, as `provision prepare` does")
@@ -82,7 +82,7 @@ def add(commands: Commands) -> None:
 
 def _add(options: argparse.Namespace) -> int:
     from edgeagent.errors import EdgeAgentError
-    from edgeagent_provisioning import csv_import, planning
+    from edgeagent_provisioning import csv_import, held, planning, rights
 
     if [options.name is not None, options.csv is not None, options.bulk is not None].count(True) != 1:
         raise EdgeAgentError("Write a board's name, or --csv FILE, or --bulk N.")
@@ -92,6 +92,8 @@ def _add(options: argparse.Namespace) -> int:
 
         needs("segno")
         labels.kind_of(options.labels, None)
+        with rights.as_root(), held.Held(options.labels.parent, make=False):
+            pass  # a stick that is not mounted is said before a board is planned
     if options.claims and not options.check:
         _put_claims(options.claims, {})  # said before a board is planned
     check = None if options.any_driver else csv_import.configured()
@@ -134,7 +136,8 @@ def _refuse_without_claim(site: Site, options: argparse.Namespace) -> None:
     board = site.registry.board(options.name)
     if board is None:
         return
-    taken = site.registry.tokens("board = ? AND cancelled_at IS NULL AND used_by IS NOT NULL", board.name)
+    taken = bool(site.registry.tokens("board = ? AND cancelled_at IS NULL AND used_by IS NOT NULL", board.name))
+    taken = taken or board.id_thumbprint is not None
     if board.state == "active" or (board.state == "planned" and taken and not options.new_claim):
         raise EdgeAgentError(claims.no_claim(board))
 
@@ -185,7 +188,8 @@ def _plan(site: Site, options: argparse.Namespace, rows: list[Row], problems: li
 def _line(done: Done) -> str:
     where = f"row {done.row.number}: " if done.row.number else ""
     until = f", claim until {shown_time(done.token.expires_at)}" if done.token else ""
-    return f"{where}{done.row.name}: {done.result}{until}" if done.result != "failed" else f"{where}{done.row.name}: {done.message}"
+    told = "; ".join(text for text in (f"{done.result}{until}", done.message) if text)
+    return f"{where}{done.row.name}: {done.message if done.result == 'failed' else told}"
 
 
 def _of(done: Done, claim: str | None, card: str | None) -> dict[str, Any]:

@@ -78,6 +78,7 @@ def _add_mosquitto(broker: Commands) -> None:
         place.add_argument(f"--{what}-port", type=int, metavar="N", help=f"port for {what} (default: {default})")
     place.add_argument("--system", action=yes_no, help="the system's Mosquitto, by /etc/mosquitto/conf.d (as root)")
     place.add_argument("--elsewhere", action=yes_no, help="the broker is another machine; you carry the files there")
+    place.add_argument("--carried", action="store_true", help="they are there now, and Mosquitto has read them")
     place.add_argument("--folder", type=_path, metavar="DIR", help="where to write (default: broker/ of the site)")
     seen = parser.add_argument_group("browsers")
     seen.add_argument("--cert", type=_path, metavar="FILE", help="a public certificate with its chain, in PEM")
@@ -116,6 +117,7 @@ def _mosquitto(options: argparse.Namespace) -> int:
         _readable(path)
     now = time.time()
     with open_site(options) as site:
+        carried, written_at = files.carried(site) if options.carried else ((), 0.0)  # of what was there before this call
         old = Settings.load(site) or Settings(hosts_of(site))
         wanted, password = _wanted(options, old)
         wanted = checked(wanted, [board.name for board in site.registry.boards()])
@@ -123,16 +125,20 @@ def _mosquitto(options: argparse.Namespace) -> int:
             wanted.save(site, now)  # before a certificate comes, whose hook calls this command
             wanted = _public(options, site, wanted)
             wanted.save(site, now)
-            files.update(site, now, reload=False)
-        done = files.update(site, now)
+            changed = files.write(site, now)
+        done = files.tell(site, changed)
         found = [finding for finding in public.findings(site, now) if finding.level != "ok"]
         folder = files.folder_of(site, wanted)
     if options.json:
         data: dict[str, Any] = {"boards": wanted.boards_url, "joining": wanted.joining_url, "viewers": wanted.viewers_url}
         data |= {"folder": str(folder), "changed": list(done.changed), "told": done.told, "advice": done.advice}
+        data |= {"carried": list(carried)} if options.carried else {}
         data["findings"] = [{"check": finding.check, "level": finding.level, "text": finding.text} for finding in found]
         print_json(data | ({"home_assistant": password} if password else {}))
         return 0
+    if carried:
+        print(f"Taken as carried: {', '.join(carried)}.")
+        print(f"They were written last at {shown_time(written_at)}: if you carried them before that, carry them again.")
     print(f"Boards reach the broker at {wanted.boards_url}, browsers at {wanted.viewers_url}.")
     print(f"Written to {folder}: {', '.join(done.changed) or 'nothing, all is up to date'}.")
     if done.told and done.changed:
@@ -302,8 +308,9 @@ def _viewer_revoke(options: argparse.Namespace) -> int:
         done = files.update(site, now)
     if options.json:
         print_json({"user": gone.name, "label": gone.label, "told": done.told, "advice": done.advice})
-        return 0
-    print(f"{gone.label} ({gone.name}) is shut out.")
-    if done.advice:
-        print(done.advice)
-    return 0
+    else:
+        untold = done.advice and not done.told
+        print(f"{gone.label} ({gone.name}) is shut out{', once the broker knows' if untold else ''}.")
+        if done.advice:
+            print(done.advice)
+    return 1 if done.advice and not done.told else 0

@@ -26,6 +26,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from edgeagent import usage
+
 if TYPE_CHECKING:
     from edgeagent_provisioning.site import Site
 
@@ -50,9 +52,8 @@ def command(
         name,
         help=help,
         description=description or f"{help[:1].upper()}{help[1:]}.",
-        epilog=f"example:\n  {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    usage.example(parser, example)
     if site:
         parser.add_argument(
             "--site", type=Path, metavar="DIR", help="the site's folder (default: $EDGEAGENT_SITE, else that of this user)"
@@ -98,8 +99,11 @@ def open_site(options: argparse.Namespace) -> Site:
     return Site.open(folder)
 
 
-def tell_broker(site: Site) -> None:
+def tell_broker(site: Site) -> bool:
     """Bring the files of the site's Mosquitto up to date, and have it read them; nothing where the site has none of ours.
+
+    Returns:
+        Whether it was told; else a person has to do what was said on standard error.
 
     Raises:
         EdgeAgentError: That failed, with what to do; what was done to the site stays done.
@@ -108,8 +112,10 @@ def tell_broker(site: Site) -> None:
 
     from edgeagent_provisioning.broker import files
 
-    if advice := files.update(site, time.time()).advice:
-        print(advice, file=sys.stderr)
+    done = files.update(site, time.time())
+    if done.advice:
+        print(done.advice, file=sys.stderr)
+    return done.told or not done.advice
 
 
 def needs(module: str) -> None:

@@ -416,6 +416,7 @@ def _upgrade(options: argparse.Namespace) -> int:
     import time
 
     from edgeagent_provisioning import fleet, upgrade
+    from edgeagent_provisioning.fleet import Order
 
     with open_site(options) as site:
         boards = _chosen(options, site)
@@ -429,16 +430,27 @@ def _upgrade(options: argparse.Namespace) -> int:
             if not _confirmed(f"Upgrade {len(names)} boards?"):
                 return 1
         waves = [names[: options.first], names[options.first :]] if 0 < options.first < len(names) else [names]
+        code, told = 0, list[Order]()
         for number, wave in enumerate(waves):
-            code = _carry_out(options, site, fleet.give(site, upgrade.order_for(made, url, wave), time.time(), options.wait))
-            if code:
+            ids = fleet.give(site, upgrade.order_for(made, url, wave), time.time(), options.wait)
+            orders = _carried(options, site, ids)
+            told += orders
+            if not options.json:
+                _report(options, orders, "")
+            if code := int(any(order.state != "done" for order in orders)):
                 if number + 1 < len(waves):
                     print(f"The other {len(names) - len(wave)} boards were left as they are.", file=sys.stderr)
-                return code
-    return 0
+                break
+        if options.json:  # one document, however many waves there were
+            _report(options, told, "")
+    return code
 
 
 def _carry_out(options: argparse.Namespace, site: Site, ids: Sequence[int], show: Callable[[Order], None] | None = None) -> int:
+    return _report(options, _carried(options, site, ids), "", show)
+
+
+def _carried(options: argparse.Namespace, site: Site, ids: Sequence[int]) -> list[Order]:
     import asyncio
 
     from edgeagent_provisioning import fleet
@@ -459,12 +471,8 @@ def _carry_out(options: argparse.Namespace, site: Site, ids: Sequence[int], show
                 bar.update(task, completed=sum(not order.open for order in orders), description=text or "done")
                 _say_why(orders, said, lambda line: bar.console.print(line, markup=False, highlight=False))
 
-            orders = asyncio.run(fleet.carry_out(site, ids, told))
-    else:
-        orders = asyncio.run(
-            fleet.carry_out(site, ids, lambda orders: _say_why(orders, said, lambda line: print(line, file=sys.stderr)))
-        )
-    return _report(options, orders, "", show)
+            return asyncio.run(fleet.carry_out(site, ids, told))
+    return asyncio.run(fleet.carry_out(site, ids, lambda orders: _say_why(orders, said, lambda line: print(line, file=sys.stderr))))
 
 
 def _say_why(orders: Sequence[Order], said: set[int], say: Callable[[str], object]) -> None:

@@ -175,7 +175,7 @@ def _written(pages: Sequence[Page], out: Path, kind: str, title: str, *, named: 
         files = {out.with_stem(f"{out.stem}-{number}"): labels.svg(page).encode() for number, page in enumerate(pages, 1)}
     with rights.as_root() if named else contextlib.nullcontext():
         for path, data in files.items():
-            held.write_private(path, data)
+            held.write_private(path, data, make=not named)
     return list(files)
 
 

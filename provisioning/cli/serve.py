@@ -1,4 +1,4 @@
-"""`edgeagent provision serve|revoke|rotate|transfer`: the site's service, and the end of memberships."""
+"""`edgeagent provision serve|revoke|rotate|transfer|reset`: the site's service, and the end of memberships."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["add"]
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from edgeagent_provisioning.cli.common import Commands, command, open_site, print_json
 
@@ -93,9 +93,24 @@ def add(commands: Commands) -> None:
         example="edgeagent provision transfer gate\n  edgeagent provision transfer gate --offline --yes",
         json=True,
     )
-    transfer.add_argument("names", nargs="+", metavar="NAME", help="boards")
-    transfer.add_argument("--offline", action="store_true", help="do not wait for the boards: only revoke them here")
-    transfer.add_argument("--yes", action="store_true", help="do not ask")
+    resetting = command(
+        commands,
+        "reset",
+        _reset,
+        help="have boards forget this site and all their data, and revoke them here",
+        description=(
+            "Have boards forget this site, its keys and settings, and all else that the agent has kept on them, as\n"
+            "`edgeagent reset --all` there does; they are then revoked here. `add NAME --replace` makes a claim by which one\n"
+            "comes back as new.\n"
+            "A board that is away cannot hear the order: reset it by hand and give --offline here."
+        ),
+        example="edgeagent provision reset gate\n  edgeagent provision reset gate --offline --yes",
+        json=True,
+    )
+    for leaving in (transfer, resetting):
+        leaving.add_argument("names", nargs="+", metavar="NAME", help="boards")
+        leaving.add_argument("--offline", action="store_true", help="do not wait for the boards: only revoke them here")
+        leaving.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def _place(text: str) -> tuple[str, int]:
@@ -302,6 +317,15 @@ def _rotate(options: argparse.Namespace) -> int:
 
 
 def _transfer(options: argparse.Namespace) -> int:
+    return _leave(options, "transfer")
+
+
+def _reset(options: argparse.Namespace) -> int:
+    return _leave(options, "reset")
+
+
+def _leave(options: argparse.Namespace, how: Literal["transfer", "reset"]) -> int:
+    """Boards forget this site, and are revoked."""
     import time
 
     from edgeagent.errors import EdgeAgentError
@@ -311,12 +335,14 @@ def _transfer(options: argparse.Namespace) -> int:
 
     now = time.time()
     with open_site(options) as site:
-        if not _confirmed(f"Give {', '.join(options.names)} away? This site cannot take that back.", options.yes or options.json):
+        names = ", ".join(options.names)
+        asked = f"Give {names} away?" if how == "transfer" else f"Have {names} forget this site and all data?"
+        if not _confirmed(f"{asked} This site cannot take that back.", options.yes or options.json):
             return 1
         told: dict[str, str] = dict.fromkeys(options.names, "")
         if not options.offline:
             boards = fleet.boards_of(site, options.names)
-            ids = fleet.give(site, {board.name: {"v": 1, "t": "transfer"} for board in boards}, now, _PATIENCE_S)
+            ids = fleet.give(site, {board.name: {"v": 1, "t": how} for board in boards}, now, _PATIENCE_S)
             told = {
                 order.board: "" if order.state == "done" else one_line(order.text) or order.state for order in _carried(site, ids)
             }
@@ -324,19 +350,22 @@ def _transfer(options: argparse.Namespace) -> int:
         untold: EdgeAgentError | None = None
         if gone:
             try:
-                revoke(site, gone, time.time(), reason="transfer", kind="board", refresh=_refresh(site))
+                reason: Literal["transfer", "revoke"] = "transfer" if how == "transfer" else "revoke"
+                revoke(site, gone, time.time(), reason=reason, kind="board", refresh=_refresh(site))
             except EdgeAgentError as error:  # said last: what became of the boards cannot be asked for again
                 untold = error
         if options.json:
-            print_json([{"board": name, "transferred": not problem, "text": problem} for name, problem in told.items()])
+            done = "transferred" if how == "transfer" else "reset"
+            print_json([{"board": name, done: not problem, "text": problem} for name, problem in told.items()])
         else:
             for name in gone:
-                print(
-                    f"{name} is of this site no more. Enrol it at the other one with a claim from there (edgeagent provision add)."
-                )
+                again = f"edgeagent provision add {name} --replace makes a claim by which it comes back as new."
+                if how == "transfer":
+                    again = "Enrol it at the other one with a claim from there (edgeagent provision add)."
+                print(f"{name} is of this site no more. {again}")
         if left := [name for name in told if name not in gone]:
             raise EdgeAgentError(
-                f"Not transferred: {', '.join(f'{name} ({told[name]})' for name in left)}. "
+                f"Not {'transferred' if how == 'transfer' else 'reset'}: {', '.join(f'{name} ({told[name]})' for name in left)}. "
                 "Try again when they are there, or reset them by hand (edgeagent reset) and give --offline."
                 + (f" {untold}" if untold else "")
             )

@@ -119,6 +119,10 @@ def add(commands: Commands) -> None:
         "restore",
         _restore,
         help="make the site again from a backup, here or on another machine",
+        description=(
+            "Make the site again from a backup. It is as it was then: boards and browsers' users that were revoked since are\n"
+            "members again, and must be revoked again; boards that were enrolled since must be enrolled again."
+        ),
         example="edgeagent provision site restore /media/usb/home.backup",
         json=True,
     )
@@ -230,10 +234,11 @@ def _rotate(options: argparse.Namespace) -> int:
     from edgeagent_provisioning import rotation
 
     say = _teller(options)
+    ends = options.retire_root or options.drop_old or options.compromised
     with open_site(options) as site:
         if options.retire_root:
             rotation.retire_root(site, time.time(), force=options.force)
-            say("The old root counts no more.")
+            say("The old root counts no more, and boards know only the new one: no backup from before brings them back.")
         elif options.drop_old:
             say(f"{rotation.drop_old(site, time.time(), force=options.force)} issuing CAs count no more.")
         else:
@@ -253,17 +258,22 @@ def _rotate(options: argparse.Namespace) -> int:
             else:
                 rotation.new_issuing(site, key, time.time(), compromised=options.compromised)
                 say("There is a new issuing CA.")
-                if options.compromised:
-                    say(
-                        "The broker refuses every board until it has renewed at the service with its identity key, which a board\n"
-                        "does as soon as it is refused; restart Mosquitto to cut live connections, too. Whoever has the key can\n"
-                        "still pose as a server, but not order boards, which is sealed by other keys; a new root (--new-root,\n"
-                        "--retire-root) ends that, too."
-                    )
-        tell_broker(site)
+        if options.new_root or options.retire_root:
+            say("Make a new backup now: edgeagent provision site backup FILE")
+        told = tell_broker(site)
+        if not told and ends:
+            say("THE BROKER WAS NOT TOLD: what counts no more here goes on counting there, until that is done.")
+        if options.compromised:
+            say(
+                f"{'The' if told else 'From then on the'} broker refuses every board until it has renewed at the service with its "
+                "identity key, which a board\n"
+                "does as soon as it is refused; restart Mosquitto to cut live connections, too. Whoever has the key can\n"
+                "still pose as a server, but not order boards, which is sealed by other keys; a new root (--new-root,\n"
+                "--retire-root) ends that, too."
+            )
         if options.json:
-            print_json(_facts(site))
-    return 0
+            print_json({**_facts(site), "told": told})
+    return 1 if ends and not told else 0
 
 
 def _backup(options: argparse.Namespace) -> int:
@@ -300,7 +310,10 @@ def _restore(options: argparse.Namespace) -> int:
     with backup.restore(found, site_folder(options), time.time(), cancel_claims=options.cancel_claims) as site:
         say(
             f"The site {site.name} is in {site.folder}, as it was on {shown_time(found.at)}.\n"
-            "Boards enrolled after that are not in it, and must be enrolled again. Next:\n"
+            "Boards enrolled after that are not in it, and must be enrolled again. Who was revoked after that, boards and\n"
+            "browsers, is in it: revoke them again. Give the name of a board that has not come back since to no other one for\n"
+            "90 days: it may have a certificate from after the backup, which nobody knows here. Was the root retired after\n"
+            "that (rotate-ca --retire-root), boards believe nothing of this site: take a backup from after it. Next:\n"
             f"  edgeagent provision broker mosquitto{with_site(options)}\n  edgeagent provision serve{with_site(options)}"
         )
         if not options.cancel_claims:

@@ -29,6 +29,7 @@ class Board:
         self.card = root / "card"
         house = wheelhouse(self.card / "wheelhouse", "1.0")
         (self.card / "card.json").write_text('{"index": true}')
+        (self.card / "edgeagent.yaml").write_text("cameras: {front: {driver: rtsp, password: secret of the camera}}")
         self.places.etc.mkdir(parents=True)
         self.places.config.write_text("{}")
         self.claim = self.places.etc / "claim.json"
@@ -55,6 +56,30 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Board:
 def test_the_site_of_the_claim_may_order_upgrades(board: Board) -> None:
     board.boots()
     assert json.loads(board.places.signers.read_text())["sig"] == {"x": "home"}
+    assert board.said[-1] == "First boot is done."
+
+
+def test_passwords_of_cameras_do_not_stay_on_the_card(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are in /etc by then, for the agent alone; also where the claim is void, and where the power went at any step."""
+    board.places.config.unlink()
+
+    def install(wheelhouse: Wheelhouse, *, index: bool, config: str | None, start: bool) -> None:
+        assert config and "secret of the camera" in config
+        board.places.config.write_text(config)
+
+    def void() -> None:
+        raise EdgeAgentError("The claim is void.")
+
+    monkeypatch.setattr(board.installation, "install", install)
+    board.enrol = void
+    with pytest.raises(EdgeAgentError, match="void"):
+        board.boots()
+    assert not any(
+        "secret of the camera" in path.read_text() for path in board.card.rglob("*") if path.suffix != ".whl" and path.is_file()
+    )
+    assert "secret of the camera" in board.places.config.read_text()
+    board.enrol = lambda: board.joins("home")
+    board.boots()
     assert board.said[-1] == "First boot is done."
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 import shutil
 import stat
 import sys
@@ -16,7 +17,7 @@ import pytest
 
 import edgeagent
 from edgeagent.errors import EdgeAgentError
-from edgeagent.install import service
+from edgeagent.install import files, service
 from edgeagent.install.installing import Installation
 from edgeagent.install.places import Places
 from edgeagent.install.steps import Steps
@@ -151,8 +152,10 @@ def laid(board: Board, version: str) -> Wheelhouse:
     return house
 
 
-def test_the_machine_of_a_site_goes_on_over_two_upgrades(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its service, its page and the hook of its certificate come from the release that runs, not from the one that made them."""
+@pytest.mark.parametrize("older", [False, True])
+def test_the_machine_of_a_site_goes_on_over_two_upgrades(board: Board, monkeypatch: pytest.MonkeyPatch, older: bool) -> None:
+    """Its service, its page and the hook of its certificate come from the release that runs, not from the one that made them;
+    also where an `older` release made them, which named itself."""
     places, first = board.places, laid(board, "1.0")
     board.slots.switch(first.slot)
     release = f"/opt/edgeagent/releases/{first.slot}"
@@ -164,12 +167,20 @@ def test_the_machine_of_a_site_goes_on_over_two_upgrades(board: Board, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(sys, "prefix", release)
         patch.setattr(sys, "executable", f"{release}/bin/python")
+        if older:
+            patch.setattr(here, "lasting", lambda path: path)
+            patch.setattr(acme, "lasting", lambda path: path)
         patch.setattr(edgeagent, "__file__", f"{release}/lib/python3/site-packages/edgeagent/__init__.py")
         made = here.of(options, site)
         hook = acme.command(acme.Order(made.public), made.site)
         for step in here.steps(made, None, 0.0, places.root):
             if isinstance(step, here.Write):
                 here._do(step, places.root)
+    renewal = places.at("/etc/letsencrypt/renewal/edgeagent-hub.example.org.conf")
+    renewal.parent.mkdir()
+    renewal.write_text(f"renew_hook = {shlex.join(hook)}\n")
+    renewal.chmod(0o600)
+    assert len(files.bound(places)) == (3 if older else 0)
     unit = places.units / "edgeagent-site.service"
     unit.write_text("of 1.0")
     for version in "1.1", "1.2":
@@ -177,7 +188,8 @@ def test_the_machine_of_a_site_goes_on_over_two_upgrades(board: Board, monkeypat
     assert not places.at(release).exists()
     assert unit.read_text() == (ROOT / "systemd/edgeagent-site.service").read_text()
     texts = [path.read_text() for path in places.at("/etc").rglob("*") if path.is_file()]
-    named = set(re.findall(r"/opt/edgeagent/[^\s;'\"]+", " ".join([*texts, *hook])))
+    assert mode(renewal) == 0o600
+    named = set(re.findall(r"/opt/edgeagent/[^\s;'\"]+", " ".join(texts)))
     assert {Path(name).name for name in named} >= {"edgeagent", "python", "web"}
     for name in named - {"/opt/edgeagent/trial"}:
         assert name.startswith("/opt/edgeagent/current/") and places.at(name).exists(), name

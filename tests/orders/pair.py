@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeagent.core.orders import Keep, Record, Trial, Tried
+from edgeagent.config import Config
+from edgeagent.core.orders import Record, Tried
 from edgeagent.errors import PeerError
 from edgeagent.orders.jobs import Jobs
 from edgeagent.orders.obeying import Obeying, SealKeys
+from edgeagent.orders.starting import start
 from edgeagent.orders.store import Store
 from edgeagent.wire import orders as o
 from edgeagent.wire import seal, topics
@@ -22,6 +24,7 @@ from edgeagent_provisioning.site_orders import SiteOrders
 from tests.provisioning.common import NOW
 
 SETTINGS = {"cameras": {"front": {"driver": "test-pattern"}}}
+_CONFIG = Config.model_construct(device="board")  # what settings say is nothing to a simulated board
 
 
 class SimBoard:
@@ -32,6 +35,7 @@ class SimBoard:
         self.id, self.enc = seal.new_key(), seal.new_key()
         self.state = world.folder / name
         self.runs = 0
+        self.ahead_s = 0.0
         self.restarts: list[str] = []
         self.works: Callable[[str], bool] = lambda version: True
         self.reaches: Callable[[str], bool] = lambda version: True
@@ -52,10 +56,7 @@ class SimBoard:
         self.runs += 1
         self.epoch = f"epoch-{self.runs}"
         store = Store(self.state)
-        trial = Trial(store.record)
-        for effect in trial.start():
-            if isinstance(effect, Keep):
-                store.keep(effect.record)
+        trial = start(store, None, self.name, lambda source: _CONFIG).trial
         version = trial.running
         loop = asyncio.get_running_loop()
         self.obeying = Obeying(
@@ -75,7 +76,7 @@ class SimBoard:
             send=self._send,
             healthy=lambda: self.works(version),
             release="1.0",
-            wall=self.world.wall,
+            wall=lambda: self.world.wall() + self.ahead_s,
             clock=loop.time,
         )
         self._task = loop.create_task(self.obeying.run(), name=f"board-{self.name}")

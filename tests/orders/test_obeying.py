@@ -219,6 +219,29 @@ async def test_the_broker_can_neither_forge_nor_replay_nor_reorder(world: World)
         assert (await world.until_done(world.give("gate", "ping"))).code == 200
 
 
+@pytest.mark.parametrize("ahead_s", [0, 7_200, -7_200, -NOW])
+async def test_what_the_broker_holds_back_is_not_obeyed_once_the_site_gave_it_up(world: World, ahead_s: float) -> None:
+    """Whatever the board's clock says; one that was never set, or is behind, once the board has heard anything of its site."""
+    gate = world.add("gate")
+    forgotten: list[bool] = []
+    gate.jobs["forget"], gate.ahead_s = forgotten.append, ahead_s
+    gate.boot()
+    async with world.running():
+        assert (await world.until_done(world.give("gate", "ping"))).code == 200
+        world.deliver = False
+        lost = await world.until_done(world.give("gate", "transfer"))
+        assert lost.state == "failed" and "does not answer" in lost.text
+        assert gate.obeying and gate.obeying.counters.obeyed == 1
+        for _, text in world.to_boards:
+            gate.hears(text)
+            await asyncio.sleep(3)
+        world.deliver = True
+        assert gate.obeying.counters.obeyed == 1 and gate.obeying.counters.refused > 0
+        assert (await world.until_done(world.give("gate", "transfer"))).code == 200
+        await asyncio.sleep(3)
+        assert forgotten == [False]
+
+
 async def test_what_gets_lost_is_sent_again_and_obeyed_once(world: World) -> None:
     gate = world.add("gate")
     gate.boot()
@@ -334,12 +357,13 @@ async def test_an_upgrade_that_was_cut_off_is_told_and_makes_room_for_another(wo
         assert world.look(order).state == "begun"  # root is at it
 
 
+def full(store: Store, record: object = None) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 async def test_a_full_disk_ends_no_agent_and_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = world.add("gate")
     gate.boot()
-
-    def full(store: Store) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     async with world.running():
         await world.until_done(world.give("gate", "ping"))
@@ -354,7 +378,20 @@ async def test_a_full_disk_ends_no_agent_and_is_told(world: World, monkeypatch: 
         await asyncio.sleep(5)
         assert Store(gate.state).after > 0  # what could not be written then
         with monkeypatch.context() as patch:  # once the order's number is written, and before what is to be tried is
-            patch.setattr(Store, "keep", lambda store, record: full(store))
+            patch.setattr(Store, "keep", full)
+            assert (await world.until_done(world.settings("gate"))).code == 507
+        assert (await world.until_done(world.settings("gate"))).state == "done"
+        assert gate.restarts == [f"to try version {VERSION} of the settings"]
+
+
+async def test_what_a_full_disk_keeps_waiting_keeps_out_no_order(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run began when its trial could not be counted, and ends with settings that came after there was room again."""
+    gate = world.add("gate")
+    gate.first(OTHER)
+    async with world.running():
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "keep", full)
+            gate.boot()
             assert (await world.until_done(world.settings("gate"))).code == 507
         assert (await world.until_done(world.settings("gate"))).state == "done"
         assert gate.restarts == [f"to try version {VERSION} of the settings"]

@@ -101,17 +101,22 @@ def test_settings_that_cannot_be_read_fall_back_at_once(tmp_path: Path, read: Ca
     assert load_settings(FRONT, read) == [] and "no such driver" in load_settings(WRONG, read)[0]
 
 
-def test_the_store_survives_and_is_private(tmp_path: Path) -> None:
+def test_the_store_survives_and_is_private(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = Store(tmp_path)
     store.after, store.sent, store.upgrade = 5, store.next_number(1.0), 9
     store.save()
     again = Store(tmp_path)
     assert (again.after, again.sent, again.upgrade) == (5, 1000, 9) and again.next_number(0.5) == 1001
     assert (tmp_path / "orders.json").stat().st_mode & 0o077 == 0
-    for text in ("{", '{"format": 1}', "[]"):
+    half = '{"format": 1, "after": 7, "sent": 7, "upgrade": 7, "record": {}}'
+    for text in ("{", '{"format": 1}', "[]", "\0" * 300, '{"format": 1, "after": 1e999}', half):
         (tmp_path / "orders.json").write_text(text)
-        with pytest.raises(EdgeAgentError, match="damaged"):
-            Store(tmp_path)
+        anew = Store(tmp_path)
+        assert (anew.after, anew.sent, anew.upgrade, anew.record) == (0, 0, 0, Record())
+        assert "is damaged" in caplog.text and (tmp_path / "orders.json.damaged").read_text() == text
+        anew.save()
+        caplog.clear()
+        assert Store(tmp_path).record == Record() and not caplog.text
     (tmp_path / "orders.json").write_text('{"format": 2}')
     with pytest.raises(EdgeAgentError, match="newer"):
         Store(tmp_path)

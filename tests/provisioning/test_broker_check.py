@@ -21,8 +21,12 @@ from edgeagent_provisioning.broker import check as checking
 from edgeagent_provisioning.broker import files, mosquitto
 from edgeagent_provisioning.broker.check import check
 from edgeagent_provisioning.broker.public import findings
+from edgeagent_provisioning.csv_import import Row
+from edgeagent_provisioning.ending import Ending
+from edgeagent_provisioning.planning import plan
 from edgeagent_provisioning.registry import Board
 from edgeagent_provisioning.revoking import revoke
+from edgeagent_provisioning.service import Service
 from edgeagent_provisioning.site import Site
 from tests.provisioning.brokers import SiteBroker
 from tests.provisioning.common import PASSPHRASE, certified, planned
@@ -131,6 +135,46 @@ async def test_revoked_boards_are_out_at_once_and_for_good(broker: SiteBroker) -
         await BrokerConnection.open(options, None, [], lambda *_: None)
     await porch.close()
     await site.close()
+
+
+async def test_a_name_that_is_given_again_gives_nothing_to_who_was_revoked(broker: SiteBroker) -> None:
+    """The thief of a board stays connected while its name is given to another one."""
+    now, name, site = time.time(), "barn", broker.site
+    with site.registry.transaction() as connection:
+        site.registry.save_board(connection, Board(name, int(now), "active", id_thumbprint=name, enrolled_at=int(now)))
+
+    def refresh() -> None:
+        files.update(site, time.time())
+
+    options = board_options(broker, name)
+    thief, _ = await opened(options, [])
+    revoke(site, [name], time.time(), refresh=refresh)
+    assert plan(site, Row(0, name), time.time(), replace=True).result == "added"
+    refresh()
+    assert f"user {name}\ntopic deny #" in (broker.folder / mosquitto.ACL_BOARDS).read_text()
+    assert not thief.lost.done()
+    tool = functools.partial(files.client_options, site, time.time(), "site-tool-2")
+    watch, told = await opened(tool(), [f"ea/1/d/{name}/up"])
+    thief.publish(f"ea/1/d/{name}/up", "thief")
+    service = Service(site, "127.0.0.1", 0, refresh=refresh)
+    try:
+        await Ending(service, site, functools.partial(files.client_options, site, time.time(), "site-tool-3")).end([name])
+    finally:
+        await service.close()
+    await until(thief.lost.done, "the thief's session has ended")
+    assert site.registry.ending() == [] and name not in (broker.folder / mosquitto.ACL_BOARDS).read_text()
+    with pytest.raises(BrokerError):
+        await BrokerConnection.open(options, None, [], lambda *_: None)
+    anew, _ = await opened(board_options(broker, name), [])
+
+    def heard() -> bool:  # Mosquitto reads its files a moment after it was told
+        anew.publish(f"ea/1/d/{name}/up", "anew")
+        return bool(told)
+
+    await until(heard, "the new board has its rights")
+    assert {payload for _, payload in told} == {b"anew"}
+    await anew.close()
+    await watch.close()
 
 
 async def test_a_board_that_calls_itself_like_another_ends_nobody(broker: SiteBroker) -> None:

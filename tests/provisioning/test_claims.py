@@ -113,6 +113,11 @@ def test_a_used_claim_is_not_made_again_by_itself(site: Site) -> None:
         assert registry.use_token(connection, token, "mine", "gate-1", NOW)
     again = plan(site, Row(0, "gate-1"), NOW + 8 * DAY)
     assert (again.result, again.token) == ("unchanged", None)
+    with registry.transaction() as connection:  # as a board of a bulk claim that was approved
+        registry.save_board(connection, Board("cam-1", NOW, id_thumbprint="mine", id_jwk={}))
+    assert plan(site, Row(0, "cam-1"), NOW).result == "unchanged"
+    cam = registry.board("cam-1")
+    assert cam and cam.id_thumbprint == "mine" and "--replace" in claims.no_claim(cam)
     assert plan(site, Row(0, "gate-1"), NOW + 8 * DAY, new_claim=True).token
 
 

@@ -18,6 +18,7 @@ from edgeagent import cli
 from edgeagent.wire.claim import Claim
 from edgeagent_provisioning import cli as commands
 from edgeagent_provisioning import keyfiles
+from edgeagent_provisioning.broker.settings import Settings
 from edgeagent_provisioning.cli import common
 from edgeagent_provisioning.registry import Board
 from edgeagent_provisioning.site import Site
@@ -190,6 +191,7 @@ def test_what_is_not_given_of_a_planned_board_stays(run: Run, opened: Site, tmp_
         (("--csv", "boards.csv", "--place", "Hall"), "--place cannot be given with --csv"),
         (("gate-1", "--prefix", "cam"), "--prefix cannot be given with one board"),
         (("gate-1", "--labels", "x.txt"), ".pdf or .svg"),
+        (("gate-1", "--labels", "no-stick/x.pdf"), "mount what it is on"),
         (("gate-1", "--claims", "/proc/nowhere"), "/proc/nowhere cannot be written to"),
     ],
 )
@@ -269,16 +271,25 @@ def test_the_ca_is_rotated(run: Run, opened: Site, secret: Path, tmp_path: Path)
     assert code == 1 and "The passphrase is not that of" in err
     words = ("site", "rotate-ca", "--new-root", "--passphrase-file", secret, "--new-passphrase-file", secret)
     code, out, _ = run(*words)
-    assert code == 0 and "1 boards learn it when they renew" in out
+    assert code == 0 and "1 boards learn it when they renew" in out and "Make a new backup now" in out
     code, out, _ = run("site", "show")
     assert "1 boards know only the old one" in out
     code, _, err = run("site", "rotate-ca", "--retire-root")
     assert code == 1 and "(gate-1)" in err
     code, out, said = run("site", "rotate-ca", "--retire-root", "--force", "--json")
     assert code == 0 and json.loads(out)["changing_root"] is False and "counts no more" in said
+    assert "new backup" in said
     (opened.folder / "root.key.pem").unlink()
     code, _, err = run("site", "rotate-ca")  # asks for no passphrase that could open nothing
     assert code == 1 and "--root-key FILE" in err
+
+
+def test_what_the_broker_was_not_told_is_no_success(run: Run, opened: Site, secret: Path) -> None:
+    Settings(("hub",), elsewhere=True).save(opened, NOW)
+    opened.close()
+    code, out, err = run("site", "rotate-ca", "--compromised", "--passphrase-file", secret, "--json")
+    assert code == 1 and json.loads(out)["told"] is False
+    assert "THE BROKER WAS NOT TOLD" in err and "--carried" in err and "From then on the broker refuses" in err
 
 
 def test_the_log_tells_when_it_was_changed(run: Run, opened: Site) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from edgeagent.wire import topics
 from edgeagent_provisioning import csv_import
+from edgeagent_provisioning.broker.names import reserved
 from edgeagent_provisioning.csv_import import COLUMNS, Row, parse
 
 
@@ -163,7 +164,7 @@ boards = st.builds(
         "cameras": {camera: {"driver": "test-pattern", "title": place} for camera in cameras},
         "wifi": {"ssid": ssid, "psk": ""},
     },
-    names,
+    names.filter(lambda name: not reserved(name)),
     places,
     st.lists(names, max_size=3),
     st.lists(names, max_size=3),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import secrets
 import shutil
@@ -17,7 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from joserfc.jwk import ECKey
+from joserfc import jws
+from joserfc.jwk import ECKey, OctKey
 
 from edgeagent.enrol import asking, client, keys
 from edgeagent.errors import EdgeAgentError, PeerError
@@ -26,9 +28,13 @@ from edgeagent.wire import enrolment as e
 from edgeagent.wire import seal
 from edgeagent.wire.orders import SITE, Here
 from edgeagent_provisioning import claims, rotation
+from edgeagent_provisioning.broker.settings import Settings
+from edgeagent_provisioning.csv_import import Row
 from edgeagent_provisioning.enrolling import Doors, Enrolling, Event, NoHere, joining_users
+from edgeagent_provisioning.planning import plan
 from edgeagent_provisioning.registry import Board, Token
 from edgeagent_provisioning.renewing import rotate
+from edgeagent_provisioning.revoking import denied, revoke
 from edgeagent_provisioning.site import Site
 from edgeagent_provisioning.site_orders import SiteOrders
 from tests.provisioning.common import DAY, NOW, PASSPHRASE
@@ -230,6 +236,31 @@ def test_an_id_key_has_to_sign_for_itself(made: Enrolled) -> None:
     assert caught.value.code == 422
 
 
+def test_who_has_seen_a_request_and_has_another_claim_does_not_join_with_it(made: Enrolled) -> None:
+    """A board's request, as whoever holds the broker sees it, around which somebody puts the seal of another board's claim."""
+    gate, porch, board = made.plan("gate"), made.plan("porch"), Applicant()
+    request, text = board.ask(gate)
+    header = {"alg": "HS256", "typ": "ea-enrol+jwt", "kid": porch.id}
+    inner = text.split(".")[1]
+    seen = base64.urlsafe_b64decode(inner + "=" * (-len(inner) % 4))
+    forged = jws.serialize_compact(header, seen, OctKey.import_key(c.mac_key(porch.secret)), algorithms=["HS256"])
+    with pytest.raises(e.Unproved, match="for another claim"):
+        e.open_enrol_reply(made.handle(forged), secret=porch.secret, nonce=request.nonce)
+    assert made.board("porch").id_thumbprint is None and made.site.registry.token(porch.id) == porch
+    assert taken(board.join(made, gate)).device == "gate"
+
+
+def test_a_board_of_the_release_before_which_signs_for_no_claim_joins(made: Enrolled) -> None:
+    token, board = made.plan(), Applicant()
+    request, _ = board.ask(token)
+    body = request.model_dump_json()
+    proof = jws.serialize_compact({"alg": "ES256", "typ": "ea-id+jwt"}, body, board.id, algorithms=["ES256"])
+    header = {"alg": "HS256", "typ": "ea-enrol+jwt", "kid": token.id}
+    text = jws.serialize_compact(header, proof, OctKey.import_key(c.mac_key(token.secret)), algorithms=["HS256"])
+    reply = taken(e.open_enrol_reply(made.handle(text), secret=token.secret, nonce=request.nonce))
+    assert taken(board.join(made, token)).certificate == reply.certificate  # upgraded in between
+
+
 def test_boards_of_a_bulk_claim_wait_for_approval(made: Enrolled) -> None:
     token = claims.mint_bulk(made.site, NOW, 2, prefix="cam", serials=["s1", "s2", "s3"])
     one, two, three = (Applicant(f"S{number}") for number in (1, 2, 3))
@@ -292,7 +323,7 @@ def test_after_rotate_the_older_certificates_are_revoked_once_the_new_one_is_sho
         made.enrolling.here(board.here(made, certificate=told), "gate", NOW + 21)
     assert made.site.registry.revoked(NOW) == [] and made.changes == 0
     made.enrolling.here(board.here(made, certificate=new), "gate", NOW + 21)
-    assert [serial for serial, _ in made.site.registry.revoked(NOW)] == [old.serial]
+    assert {serial for serial, _ in made.site.registry.revoked(NOW)} == {old.serial, "abcdef"}  # which it said it had, too
     assert made.changes == 1
     crl = x509.load_pem_x509_crl((made.site.folder / "crl.pem").read_bytes())
     assert crl.get_revoked_certificate_by_serial_number(int(old.serial, 16)) is not None
@@ -390,6 +421,76 @@ def test_a_board_set_up_anew_with_a_new_claim_leaves_its_old_certificate_revoked
     assert [serial for serial, _ in made.site.registry.revoked(NOW)] == [old.serial]
 
 
+def test_who_came_first_by_a_claim_that_was_then_replaced_never_comes_back(made: Enrolled) -> None:
+    """A thief has photographed the label, joins and keeps silent; the installer makes a new claim for the real board."""
+    old, thief, board = made.plan(), Applicant(), Applicant()
+    stolen = serial_of(taken(thief.join(made, old)))
+    token = plan(made.site, Row(0, "gate"), NOW, new_claim=True).token
+    assert token and [serial for serial, _ in made.site.registry.revoked(NOW)] == [stolen]
+    assert made.board().id_thumbprint is None
+    with pytest.raises(e.Unproved, match="No board"):
+        thief.renew(made)
+    with pytest.raises(PeerError, match="No board"):
+        made.enrolling.here(thief.here(made), "gate", NOW, serial=stolen)
+    serial = serial_of(taken(board.join(made, token)))
+    made.enrolling.here(board.here(made), "gate", NOW, serial=serial)
+    thief.tls = keys.new()
+    with pytest.raises(e.Unproved, match="cancelled"):
+        thief.join(made, old, NOW + 30 * DAY)
+    # Also where an earlier release had left that claim as it was.
+    with made.site.registry.transaction() as connection:
+        made.site.registry.save_token(connection, dataclasses.replace(old, used_by=seal.thumbprint(thief.id), uses_left=0))
+    assert "taken by another board since" in refusal(thief.join(made, old, NOW + 30 * DAY), 409)
+    assert made.board().id_thumbprint == seal.thumbprint(board.id)
+    assert [found.serial for found in made.site.registry.certificates("revoked_at IS NULL")] == [serial]
+
+
+def test_a_claim_made_while_its_board_was_on_the_way_takes_no_other_board_once_it_is_active(made: Enrolled) -> None:
+    board, first = Applicant(), made.plan()
+    serial = serial_of(taken(board.join(made, first)))
+    second = dataclasses.replace(first, id="0123456789abcdef")
+    with made.site.registry.transaction() as connection:
+        made.site.registry.save_token(connection, second)
+    made.enrolling.here(board.here(made), "gate", NOW, serial=serial)
+    assert [(token.secret, token.valid(NOW)) for token in made.site.registry.tokens()] == [("", False)] * 2
+    with pytest.raises(e.Unproved, match="cancelled"):
+        Applicant().join(made, second)
+    assert made.board().id_thumbprint == seal.thumbprint(board.id)
+
+
+def test_nobody_gets_a_name_before_the_session_of_who_had_it_has_ended(made: Enrolled) -> None:
+    Settings(("site.example",)).save(made.site, NOW)
+    taken(Applicant().join(made, made.plan()))
+    revoke(made.site, ["gate"], NOW)
+    token, board = plan(made.site, Row(0, "gate"), NOW, replace=True).token, Applicant()
+    assert token and denied(made.site) == ["gate"]
+    request, text = board.ask(token)
+    refused = e.open_enrol_reply(made.handle(text), secret=token.secret, nonce=request.nonce)
+    assert isinstance(refused, e.Refused) and (refused.code, refused.retry_s) == (503, 5.0)
+    with made.site.registry.transaction() as connection:
+        connection.execute("UPDATE boards SET ending = 0")
+    assert taken(board.join(made, token)).device == "gate" and denied(made.site) == []
+
+
+def test_a_certificate_from_after_the_backup_is_noted_and_revoked_with_the_others(made: Enrolled) -> None:
+    board = Applicant()
+    first = serial_of(taken(board.join(made, made.plan())))
+    board.tls = keys.new()
+    second = serial_of(taken(board.renew(made, now=NOW + 61 * DAY)))
+    with made.site.registry.transaction() as connection:  # as `site restore` leaves it
+        connection.execute("DELETE FROM certificates WHERE serial = ?", (second,))
+    rotate(made.site, ["gate"], NOW + 61 * DAY)
+    for told in (second, "0", "0abc", "f" * 40, second):
+        made.enrolling.here(board.here(made, certificate=told), "gate", NOW + 62 * DAY)
+    assert {found.serial for found in made.site.registry.certificates("revoked_at IS NULL")} == {first, second}  # nothing rotated
+    for number in range(9):
+        made.enrolling.here(board.here(made, certificate=f"abc{number}"), "gate", NOW + 62 * DAY)
+    (done,) = revoke(made.site, ["gate"], NOW + 63 * DAY)
+    assert second in done.serials and len(done.serials) == 5
+    crl = x509.load_pem_x509_crl((made.site.folder / "crl.pem").read_bytes())
+    assert crl.get_revoked_certificate_by_serial_number(int(second, 16)) is not None
+
+
 def test_first_settings_are_sealed_for_the_board(made: Enrolled) -> None:
     made.enrolling = Enrolling(made.site, lambda: 0.0, settings=lambda board: {"device": board.name})
     board = Applicant()
@@ -454,6 +555,15 @@ def test_who_has_stolen_one_board_does_not_fill_the_registry(made: Enrolled) -> 
     assert len(made.site.registry.certificates()) == 20
     made.clock += 300
     taken(board.renew(made))
+
+
+def test_who_has_a_claim_does_not_fill_the_log(made: Enrolled) -> None:
+    token, stranger = made.plan("gate", serial="aa"), Applicant("bb")
+    for _ in range(30):
+        refusal(stranger.join(made, token), 403)
+    assert len(made.events) == 20
+    assert taken(Applicant("aa").join(made, made.plan("door"))).device == "door"
+    assert made.events[-1].board == "door"  # of others all is told
 
 
 def test_what_a_board_tells_cannot_draw_on_the_installers_terminal(made: Enrolled) -> None:

@@ -9,6 +9,7 @@ import io
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,11 @@ from edgeagent.wire import seal, topics
 from edgeagent.wire.codec import encode
 from edgeagent.wire.messages import Up
 from edgeagent_provisioning import cli, fleet, keyfiles
-from edgeagent_provisioning.fleet import Order
+from edgeagent_provisioning.fleet import Order, State
 from edgeagent_provisioning.registry import Board
 from edgeagent_provisioning.site import Site
 from tests.provisioning.brokers import SiteBroker
-from tests.provisioning.common import PASSPHRASE
+from tests.provisioning.common import NOW, PASSPHRASE
 
 CAMERAS = {"front": {"driver": "rtsp", "url": "rtsp://ann:very-secret-word@192.0.2.7/1"}}
 
@@ -241,3 +242,49 @@ def test_no_board_writes_the_line_of_another(site: Site, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(fleet, "carry_out", carried)
     assert provision(site.folder, "restart", "barn")[2] == "barn: no\n  gate: all is well?[2J\n"
+
+
+def test_waves_of_an_upgrade_are_one_document(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_boards(site)
+    with site.registry.transaction() as connection:
+        site.registry.save_board(connection, Board("door", NOW, "active"))
+    site.close()
+    (tmp_path / "house/wheels").mkdir(parents=True)
+    (tmp_path / "house/requirements.txt").write_text("edgeagent==9.9\n")
+    states: dict[str, State] = {"barn": "done", "door": "done"}
+
+    async def carried(at: Site, ids: list[int], *told: object) -> list[Order]:
+        return [replace(order, state=states[order.board]) for order in fleet.look(at, ids)]
+
+    monkeypatch.setattr(fleet, "carry_out", carried)
+    words = ("upgrade", "--wheelhouse", str(tmp_path / "house"), "--all", "--first", "1", "--json")
+    code, out, _ = provision(site.folder, *words)
+    assert code == 0 and [(row["board"], row["state"]) for row in json.loads(out)] == [("barn", "done"), ("door", "done")]
+    states["barn"] = "failed"
+    code, out, err = provision(site.folder, *words)
+    assert (
+        code == 1 and [(row["board"], row["state"]) for row in json.loads(out)] == [("barn", "failed")] and "other 1 boards" in err
+    )
+
+
+def test_a_board_that_is_reset_is_revoked_once_it_has_obeyed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_boards(site)
+    site.close()
+
+    async def carried(at: Site, ids: list[int]) -> list[Order]:
+        return [replace(order, state=state) for order in fleet.look(at, ids)]
+
+    monkeypatch.setattr(fleet, "carry_out", carried)
+    state: State = "failed"
+    for end in ("active", "revoked"):
+        if end == "active":
+            with pytest.raises(EdgeAgentError, match="Not reset: barn"):
+                provision(site.folder, "reset", "barn", "--yes")
+        else:
+            state = "done"
+            assert "--replace" in provision(site.folder, "reset", "barn", "--yes")[1]
+        with Site.open(site.folder) as opened:
+            orders = opened.registry.rows("SELECT kind FROM orders")
+            assert {row["kind"] for row in orders} == {"reset"}
+            board = opened.registry.board("barn")
+            assert board and board.state == end

@@ -58,6 +58,7 @@ def test_a_machine_in_the_house(root: Path, capsys: pytest.CaptureFixture[str]) 
     assert str(root) not in rendered
     assert "persistence" not in rendered.replace("persistent", "")  # which the system's own configuration says
     assert (root / "var/lib/edgeagent-broker").stat().st_mode & 0o7777 == 0o2750
+    assert not (root / "var/lib/edgeagent-broker/.untold").exists()  # who comes next would start Mosquitto once more
     assert (root / "var/lib/edgeagent-broker/server.key").stat().st_mode & 0o777 == 0o640
     drop_in = (root / "etc/systemd/system/edgeagent-site.service.d/here.conf").read_text()
     assert "provision serve --site /var/lib/edgeagent-site --listen :8443" in drop_in

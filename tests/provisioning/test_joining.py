@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,26 +13,28 @@ from pathlib import Path
 import pytest
 
 from edgeagent.enrol import asking, over_mqtt
-from edgeagent.enrol.asking import BoardFacts
+from edgeagent.enrol.asking import BoardFacts, Waiting
 from edgeagent.enrol.client import Unreachable
-from edgeagent.enrol.identity import Identity, mqtt_options
+from edgeagent.enrol.identity import Identity, Pending, mqtt_options
 from edgeagent.enrol.joining import enrol
 from edgeagent.mqtt.connection import BrokerConnection, BrokerOptions, CertificateRefused
 from edgeagent.mqtt.url import parse_url
 from edgeagent.wire import claim as c
+from edgeagent.wire import enrolment as e
 from edgeagent.wire import seal, topics
 from edgeagent.wire.messages import Up
 from edgeagent.wire.orders import SITE, Here
-from edgeagent_provisioning import claims, planning, rotation
+from edgeagent_provisioning import authority, claims, keyfiles, planning, rotation
 from edgeagent_provisioning.broker import files
 from edgeagent_provisioning.broker.mosquitto import hashed
 from edgeagent_provisioning.broker_side import BrokerSide
 from edgeagent_provisioning.csv_import import Row
+from edgeagent_provisioning.enrolling import Enrolling
 from edgeagent_provisioning.revoking import revoke
 from edgeagent_provisioning.service import Service
-from edgeagent_provisioning.site import Site
+from edgeagent_provisioning.site import Site, pem
 from tests.provisioning.brokers import SiteBroker
-from tests.provisioning.common import PASSPHRASE
+from tests.provisioning.common import NOW, PASSPHRASE
 
 pytestmark = [pytest.mark.realtime(block_limit_s=60), pytest.mark.timeout(120)]
 HOME = "homeassistant/device/ea-gate/config"
@@ -111,7 +116,8 @@ async def test_a_board_joins_comes_and_renews_over_the_broker_alone(tmp_path: Pa
                 # Its claim is void now; it comes back by a user of its own.
                 user = c.back_user(identity.id_thumbprint)
                 await until(lambda: user in (broker.folder / "joining.pw").read_text(), "the broker knows it")
-                assert c.joining_user(claim.token_id) not in (broker.folder / "joining.pw").read_text()
+                first = c.joining_user(claim.token_id)
+                await until(lambda: first not in (broker.folder / "joining.pw").read_text(), "the broker knows the other no more")
                 renewed = await _patiently(lambda: asking.renew(identity, state, time.time()))
                 assert renewed.serial != identity.serial
 
@@ -146,11 +152,73 @@ async def test_a_board_joins_comes_and_renews_over_the_broker_alone(tmp_path: Pa
 
                 # A password that is not this board's opens nothing.
                 with pytest.raises(Unreachable, match="does not let this board in"):
-                    await over_mqtt.ask(claim.mqtt, user, "0" * 64, "x", lambda data: True, time.time())
+                    roots = site.authority.roots_pem
+                    await over_mqtt.ask(claim.mqtt, user, "0" * 64, "x", lambda data: True, time.time(), roots=roots)
             finally:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_who_holds_a_claim_for_many_is_nobodys_broker_and_nobodys_site(
+    tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """He has a card of fifty, sits in the network, and answers at the broker's address; or he holds the broker besides."""
+    (tmp_path / "his").mkdir()
+    root, issuing, key = authority.create("evil", keyfiles.new_key(), time.time())
+    keyfiles.write_public(tmp_path / "his/root.crt", pem(root))
+    keyfiles.write_public(tmp_path / "his/issuing.crt", pem(issuing))
+    keyfiles.write_private(tmp_path / "his/issuing.key", keyfiles.key_pem(key))
+    his = authority.Authority(tmp_path / "his")
+    site.update(urls=[], joining="mqtts://localhost:8885")
+    claim = claims.claim_for(site, claims.mint_bulk(site, NOW, 50, prefix="cam"))
+
+    own = keyfiles.new_key()
+    shown = his.issue_server(["localhost"], own.public_key(), time.time())
+    chain = shown.pem + shown.chain + his.roots_pem + site.authority.roots_pem  # which everybody may know
+    keyfiles.write_private(tmp_path / "shown.pem", keyfiles.key_pem(own) + chain.encode())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "shown.pem")
+    heard: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):  # who only looks at the certificate goes without a word
+            heard.append(await reader.read(100))
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context) as server:
+        there = dataclasses.replace(claim, mqtt=f"mqtts://localhost:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(Unreachable, match="certificate"):
+            await asking.join(there, tmp_path / "board", FACTS, NOW)
+        with pytest.raises(Unreachable, match="does not show the root"):
+            await asking.join(dataclasses.replace(there, root_pin="p" * 43), tmp_path / "board", FACTS, NOW)
+    assert b"".join(heard) == b""
+
+    # With the broker's key he is believed that far, and could pass on what the site answers, changed.
+    genuine, changes = Enrolling(site, time.monotonic), dict[str, object]()
+
+    async def ask(url: str, user: str, password: str, text: str, ours: Callable[[bytes], bool], now: float, *, roots: str) -> bytes:
+        request = e.open_enrol(text, claim.secret)
+        told = e.open_enrol_reply(genuine.handle(text, now), secret=claim.secret, nonce=request.nonce)
+        if isinstance(told, e.Enrolled):
+            told = told.model_copy(update=changes)
+        return e.reply_to_enrol(told, claim.secret).encode()
+
+    monkeypatch.setattr(over_mqtt, "root_of", lambda url, pin: site.authority.roots_pem)
+    monkeypatch.setattr(over_mqtt, "ask", ask)
+    with pytest.raises(Waiting):
+        await asking.join(claim, tmp_path / "board", FACTS, NOW)
+    claims.approve(site, "cam-1", NOW)
+    for name in ("sig", "enc"):
+        changes = {name: e.PublicJwk.model_validate(seal.public_jwk(seal.new_key()))}
+        with pytest.raises(Unreachable, match="not those that its authority vouches for"):
+            await asking.join(claim, tmp_path / "board", FACTS, NOW)
+    made = his.issue_board("cam-1", Pending(tmp_path / "board").tls.public_key, time.time())
+    changes = {"certificate": made.pem, "chain": made.chain, "roots": his.roots_pem + site.authority.roots_pem}
+    with pytest.raises(Unreachable, match="does not end in the site's root"):
+        await asking.join(claim, tmp_path / "board", FACTS, NOW)
+    changes = {}
+    assert (await asking.join(claim, tmp_path / "board", FACTS, NOW)).site_sig == site.public_keys["sig"]
 
 
 async def _patiently(ask: Callable[[], Awaitable[Identity]]) -> Identity:

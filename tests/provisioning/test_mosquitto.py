@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -157,7 +159,7 @@ def test_files_are_written_where_something_changed(site: Site) -> None:
 
 def test_what_mosquitto_was_never_told_is_told_the_next_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     Settings(("hub.local",)).save(site, NOW)
-    files.update(site, NOW, reload=False)
+    files.write(site, NOW)
     told: list[tuple[str, ...]] = []
 
     def tell(folder: Path, changed: tuple[str, ...]) -> files.Update:
@@ -195,6 +197,41 @@ def test_a_broker_is_found_however_its_files_were_named(site: Site, tmp_path: Pa
             assert process.wait(60) == 3  # it had the signal
         finally:
             process.kill()
+
+
+def test_a_broker_on_another_machine_is_told_once_somebody_says_so(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """Until then whoever revokes a board learns each time that its session goes on."""
+    for name in "gate", "door":
+        planned(site, name)
+    site.close()
+    place = ["--site", str(site.folder)]
+    broker = ["provision", "broker", "mosquitto", *place]
+    assert cli.main([*broker, "--carried"]) == 1
+    assert "--elsewhere" in capsys.readouterr().err
+    assert cli.main([*broker, "--host", "hub.local", "--elsewhere"]) == 0
+    assert "--carried" in capsys.readouterr().out
+    assert cli.main([*broker, "--carried"]) == 0
+    assert "Taken as carried: crl.pem, ca.crt" in capsys.readouterr().out
+    for name in "gate", "door", "gate":
+        assert cli.main(["provision", "revoke", name, "--yes", *place]) == 1
+        assert "--carried" in capsys.readouterr().err
+    assert cli.main([*broker, "--carried", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {"acl-boards", "joining.pw"} <= set(told["carried"]) and (told["changed"], told["advice"]) == ([], "")
+    assert cli.main(["provision", "revoke", "gate", "--yes", *place]) == 0
+
+
+def test_what_a_running_broker_has_read_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where nothing is new: else a revocation that the service was first to write would count as untold."""
+    Settings(("hub.local",)).save(site, NOW)
+    files.update(site, NOW)
+    (site.folder / "broker/mosquitto.pid").touch()
+    signalled: list[int] = []
+    monkeypatch.setattr(files, "_pid", lambda folder: 4321)
+    monkeypatch.setattr(os, "kill", lambda pid, number: signalled.append(pid))
+    for _ in range(2):  # what it was not told while it was not found, and then nothing more
+        assert files.update(site, NOW) == files.Update((), True)
+    assert signalled == [4321]
 
 
 def test_what_cannot_be_used_is_not_kept(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

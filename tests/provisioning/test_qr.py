@@ -114,6 +114,7 @@ def test_a_library_that_is_missing_is_named(run: Run, words: list[str], library:
         (["labels", "gate-9"], "no board gate-9"),
         (["labels", "--tag", "none"], "no such board"),
         (["labels", "--out", "x.doc"], ".pdf or .svg"),
+        (["labels", "--without-claims", "--out", "no-stick/x.pdf"], "mount what it is on"),
         (["labels", "--first", "0"], "places 1 to 21"),
         (["discover", "--wait", "0"], "0 to 120 seconds"),
     ],

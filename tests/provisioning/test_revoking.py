@@ -106,9 +106,14 @@ def test_the_commands_ask_answer_and_refuse(made_site: Path, tmp_path: Path, cap
     assert "of this site no more" in capsys.readouterr().out
     with Site.open(folder) as site:
         assert denied(site) == ["door", "gate"]
+        planned(site, "barn")
+    assert cli.main(["provision", "reset", "barn", "--yes", *place]) == 1
+    assert "barn is planned" in capsys.readouterr().err
+    assert cli.main(["provision", "reset", "barn", "--offline", "--json", *place]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"board": "barn", "reset": True, "text": ""}]
 
 
-@pytest.mark.parametrize("name", ["serve", "revoke", "rotate", "transfer"])
+@pytest.mark.parametrize("name", ["serve", "revoke", "rotate", "transfer", "reset"])
 def test_every_command_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["provision", name, "--help"])

@@ -310,6 +310,22 @@ async def test_who_has_no_issuing_key_revokes_and_the_service_lists_it(site: Sit
     await service.close()
 
 
+async def test_a_damaged_list_of_revoked_boards_is_written_anew(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned(site, "gate", time.time())
+    serial = certified(site, "gate", time.time()).serial
+    revoke(site, ["gate"], time.time())
+    service, path = Service(site, "127.0.0.1", 0), site.folder / "crl.pem"
+    service._chores()
+    path.write_bytes(b"-----BEGIN X509 CRL-----\nAA==\n-----END X509 CRL-----\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(Site, "write_crl", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            service._unlisted()
+    service._chores()  # not tomorrow: what failed is due
+    assert crl_serials(path.read_bytes()) == {serial}
+    await service.close()
+
+
 async def test_one_network_takes_the_places_of_nobody_else(site: Site) -> None:
     """By connections that ask nothing; those in a handshake count as well."""
     service, hung_up = Service(site, "127.0.0.1", 0), list[int]()
@@ -347,6 +363,35 @@ async def test_a_broker_that_sends_what_nobody_asked_for_changes_nothing(site: S
         side._received(f"{topics.viewer_inbox('site', 'bad')}", b"x", False)
     side._received(f"{topics.viewer_inbox('site', 'gate')}", b"x", False)
     assert side._queue.qsize() < 1_000 and side._queue._queue[-1][0] == "gate"  # type: ignore[attr-defined]
+    await service.close()
+
+
+async def test_who_may_only_join_does_not_fill_the_log_with_envelopes(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    service = Service(site, "127.0.0.1", 0)
+    side = BrokerSide(service, site, lambda: BrokerOptions(address=parse_url("mqtts://localhost"), client_id="site"))
+    caplog.set_level("INFO")
+    for sender in ["j-0123456789abcdef"] * 50 + ["gate"]:
+        await side._enrolled(sender, b"a.b.c.d.e")
+    said = [record.getMessage() for record in caplog.records if "No board of this site" in record.getMessage()]
+    assert len(said) < 20 and said[-1].startswith("gate: ")
+    await service.close()
+
+
+async def test_a_broker_that_goes_while_revoked_boards_are_looked_up_ends_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service(site, "127.0.0.1", 0)
+    side = BrokerSide(service, site, lambda: BrokerOptions(address=parse_url("mqtts://localhost"), client_id="site"))
+
+    def gone(site: Site) -> list[str]:
+        side._connection = None
+        return ["gate"]
+
+    monkeypatch.setattr(broker_side, "denied", gone)
+    side._received(topics.up("gate"), Up(up=1, epoch="e1").model_dump_json().encode(), True)
+    side._connection = SimpleNamespace()  # type: ignore[assignment]  # of which nothing is asked any more
+    await side._tidy()
+    assert side._leaving == {} and not side.connected
     await service.close()
 
 

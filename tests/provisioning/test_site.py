@@ -173,7 +173,10 @@ def test_files_are_replaced_together_also_when_the_power_fails(site: Site, monke
 def test_a_backup_makes_the_same_site_elsewhere(site: Site, tmp_path: Path, passphrase: str | None) -> None:
     token, certificate = planned(site, "gate-1"), None
     certificate = certified(site, "gate-1")
-    for folder in ("broker", "cards"):
+    halfway = planned(site, "gate-0")
+    with site.registry.transaction() as connection:  # by a board that has not shown its certificate
+        site.registry.use_token(connection, halfway, "somebody", "gate-0", NOW)
+    for folder in ("broker", "cards", "releases"):
         (site.folder / folder).mkdir()
         keyfiles.write_private(site.folder / folder / "file", folder)
     file = tmp_path / "home.backup"
@@ -191,7 +194,7 @@ def test_a_backup_makes_the_same_site_elsewhere(site: Site, tmp_path: Path, pass
         assert other.authority.roots_pem == site.authority.roots_pem and other.keys == site.keys
         assert other.registry.certificate(certificate.serial) == certificate
         assert other.registry.token(token.id) == token
-        assert [board.name for board in other.registry.boards()] == ["gate-1"]
+        assert [board.name for board in other.registry.boards()] == ["gate-0", "gate-1"]
         assert [entry.action for entry in other.registry.audited()][-1] == "site restore"
         assert other.registry.audit_problem() is None
         assert rotation.root_key(other, PASSPHRASE)
@@ -201,10 +204,11 @@ def test_a_backup_makes_the_same_site_elsewhere(site: Site, tmp_path: Path, pass
             *(PRIVATE - {"registry.sqlite3"}),
             "file",
         }
-    assert not (tmp_path / "elsewhere" / "cards").exists()
+    assert not (tmp_path / "elsewhere" / "cards").exists() and not any(name.startswith("releases") for name in found.files)
     with backup.restore(found, tmp_path / "third", NOW + DAY, cancel_claims=True) as third:
         again = third.registry.token(token.id)
         assert again and not again.valid(NOW + DAY) and not again.secret
+        assert [found.secret for found in third.registry.tokens()] == ["", ""]
     with pytest.raises(EdgeAgentError, match="holds something already"):
         backup.restore(found, site.folder, NOW)
 

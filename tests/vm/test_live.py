@@ -16,11 +16,12 @@ from tests.vm.live import Live, release
 pytestmark = [pytest.mark.vm, pytest.mark.e2e, pytest.mark.timeout(1800)]
 _HEAD = "from __future__ import annotations\n"
 DIES = {"edgeagent/app.py": (_HEAD, f"{_HEAD}import os\nif 'NOTIFY_SOCKET' in os.environ: raise SystemExit('it does not run')\n")}
+MUTE = {"edgeagent_provisioning/cli/serve.py": (_HEAD, f"{_HEAD}import sys\nif 'serve' in sys.argv: raise SystemExit('no')\n")}
 
 
 @pytest.fixture
 def share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Releases: `first`, `second`, and `broken`, which passes its test and does not run."""
+    """Releases: `first`, `second`, `third`; `broken` passes its test and does not run, with `mute` the site's service does not."""
     for component in ("root", "mmdebstrap", "nsenter", "unshare"):
         require(component)
     share = tmp_path / "share"
@@ -31,6 +32,8 @@ def share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         first = wheelhouse.make(share / "first", machine=os.uname().machine, pythons=[PYTHON]).folder
     release(first, share / "second", "99.1", {})
     release(first, share / "broken", "99.2", DIES)
+    release(first, share / "mute", "99.3", MUTE)
+    release(first, share / "third", "99.4", {})
     return share
 
 
@@ -114,3 +117,27 @@ def test_a_machine_becomes_the_site(tmp_path: Path, share: Path) -> None:
         assert live.done("systemctl is-active edgeagent-site mosquitto").split() == ["active", "active"]
         assert live.done(init)  # again: nothing is undone
         assert "All is well." in live.done("edgeagent provision broker check")
+        upgrades(live)
+
+
+def upgrades(live: Live) -> None:
+    """Of the site's machine, which an older release has made: its service named that very release."""
+    service = "tr '\\0' ' ' < /proc/$(systemctl show --value --property=MainPID edgeagent-site)/cmdline"
+    drop_in = "/etc/systemd/system/edgeagent-site.service.d/here.conf"
+    first = live.done("readlink -f /opt/edgeagent/current")
+    live.done(f"sed -i 's|/opt/edgeagent/current/|{first}/|' {drop_in}")
+    live.done("systemctl daemon-reload && systemctl restart edgeagent-site")
+    live.until(f"{service} | grep -q '{first}/bin/edgeagent provision serve'", "the service as it was")
+    live.done("edgeagent upgrade --wheelhouse /mnt/share/second")
+    assert "/opt/edgeagent/current/bin/edgeagent" in live.done(f"cat {drop_in}")
+    assert "/releases/99.1" in live.done(service)
+
+    # One that is well as an agent, and not as a site: both go back.
+    code, said = live.run("edgeagent upgrade --wheelhouse /mnt/share/mute")
+    assert code == 1 and "going back to 99.1" in said, said
+    live.until(f"{service} | grep -q /releases/99.1", "the service of before")
+
+    live.done("edgeagent upgrade --wheelhouse /mnt/share/third")
+    assert live.run(f"test -e {first}")[0] == 1  # what had made the site is gone
+    assert "/releases/99.4" in live.done(service)
+    assert "All is well." in live.done("edgeagent provision broker check")
