@@ -232,7 +232,8 @@ def frame_numbers(gray: bytes, width: int, height: int) -> list[int]:
 @pytest.mark.netns
 def test_retransmissions_repair_a_lossy_link(whep_count: str) -> None:
     """2 % loss and 40 ms delay: everything comes in the end, by RTX, and no frame is missing."""
-    config = {"device": "board", "http": {"listen": f"{BOARD}:8080", "open": True}, "cameras": {"cam": CAMERA}}
+    camera = CAMERA | {"bitrate": "2400k"}  # more packets in less time
+    config = {"device": "board", "http": {"listen": f"{BOARD}:8080", "open": True}, "cameras": {"cam": camera}}
     with ExitStack() as stack:
         link = stack.enter_context(Link(delay=40, loss=0.02, seed=1))
         agent = stack.enter_context(servers.Agent(config, prefix=link.on_board()))

@@ -16,18 +16,20 @@ from typing import IO, Self
 
 DEADLINE_S = 120.0
 """How long a condition may take that holds after a second or two: machines are busy, and only a failure waits so long."""
-_POLL_S = 0.02
+_POLL_S, _POLL_MAX_S = 0.02, 0.1
 _KILL_AFTER_S = 30.0
 
 
 def wait_until(condition: Callable[[], object], what: str, *, deadline_s: float = DEADLINE_S) -> None:
     """Wait until `condition()` is true; raises TimeoutError that says `what` was awaited."""
-    end = time.monotonic() + deadline_s
+    begin = time.monotonic()
     never = threading.Event()
     while not condition():
-        if time.monotonic() > end:
+        waited_s = time.monotonic() - begin
+        if waited_s > deadline_s:
             raise TimeoutError(f"waited {deadline_s:g} s for {what}")
-        never.wait(_POLL_S)
+        # To look costs pages and agents time; what has taken long may be seen somewhat later.
+        never.wait(min(max(_POLL_S, waited_s / 20), _POLL_MAX_S))
 
 
 class Program:
