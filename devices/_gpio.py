@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["OnPins", "Pin", "Switched", "claimed", "released"]
+__all__ = ["SAFE", "OnPins", "Pin", "Switched", "claimed", "released"]
 
 import contextlib
-import functools
-import importlib
 import importlib.util
 import os
-import sys
-import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from edgeagent.drivers import Actuator, DeviceFault, Driver, Reading, Readings, Sensor, command
+from edgeagent.drivers.pins import make_good
 
 Pin = Annotated[int, Field(ge=0, le=27)]
 """A pin of the header by its BCM (GPIO) number, 0 to 27."""
@@ -28,9 +24,9 @@ NO_LIBRARY = (
 )
 NO_PINS = "This machine has no GPIO pins that may be used; is the user in the group gpio? (GPIOZERO_PIN_FACTORY=mock plays them.)"
 
+SAFE = "what it does while it hangs; after other faults, and when the agent ends, its pin is given back and drives nothing"
 _PIN_LIBRARIES = ("lgpio", "RPi", "pigpio")
 _DEV = Path("/dev")
-_loading = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -41,7 +37,7 @@ def claimed() -> Iterator[Any]:
     except ImportError:
         raise DeviceFault(NO_LIBRARY, retry=False) from None
     try:
-        _set_up(gpiozero)
+        make_good()
         yield gpiozero
     except gpiozero.BadPinFactory:
         raise DeviceFault(NO_PINS, retry=False) from None
@@ -57,50 +53,6 @@ def claimed() -> Iterator[Any]:
         if type(error).__module__.partition(".")[0] != "lgpio":
             raise
         raise DeviceFault(f"The pins cannot be used: {error}. Another program may hold them.") from error
-
-
-def _set_up(gpiozero: Any) -> None:
-    """Choose the pins' library as gpiozero does; where that is lgpio, make two faults good."""
-    with _loading:
-        wanted = os.environ.get("GPIOZERO_PIN_FACTORY", "lgpio").lower() == "lgpio"
-        if wanted and gpiozero.Device.pin_factory is None and "lgpio" not in sys.modules:
-            _load_lgpio()
-        gpiozero.Device.ensure_pin_factory()
-        factory = gpiozero.Device.pin_factory
-        if type(factory).__name__ == "LGPIOFactory":
-            factory.pin_class = _exact_pin()
-
-
-def _load_lgpio() -> None:
-    """Import it in a folder of its own. It makes a pipe `.lgd-nfy0` in the current one: it cannot be loaded where nothing may be
-    written, and of two processes in one folder, the agent and its keeper, one may open the other's. Later nobody needs the name."""
-    try:
-        with tempfile.TemporaryDirectory(prefix="edgeagent-gpio-") as folder, contextlib.chdir(folder):
-            importlib.import_module("lgpio")
-    except ImportError:
-        pass  # gpiozero knows others
-    except OSError as error:
-        raise DeviceFault(f"lgpio needs a folder for temporary files: {error.strerror or error}.") from None
-
-
-@functools.cache
-def _exact_pin() -> type:
-    """gpiozero's pin of lgpio cuts the duty of PWM down to a whole percent: 200 µs of a servo's frame, and an ESC's neutral of
-    1500 µs would be 1400, which drives. lgpio itself takes fractions."""
-    import lgpio
-    from gpiozero.pins.lgpio import LGPIOPin
-
-    class ExactPin(LGPIOPin):  # type: ignore[misc]
-        _pwm: tuple[float, float] | None
-
-        def _set_state(self, value: float) -> None:
-            if not self._pwm:
-                super()._set_state(value)
-                return
-            self._pwm = (self._pwm[0], value * 100)
-            lgpio.tx_pwm(self.factory._handle, self._number, *self._pwm)
-
-    return ExactPin
 
 
 def released(*devices: Any) -> None:
@@ -141,7 +93,7 @@ class Switched(OnPins, Actuator, Sensor):
         pin: Pin = Field(description="BCM number of the pin")
         active_high: bool = Field(True, description="whether the pin is high when it is on; many relay boards want false")
         initial: bool = Field(False, description="whether it is on after the start")
-        safe: Literal["off", "on", "keep"] = Field("off", description="what it does when the agent ends or the device fails")
+        safe: Literal["off", "on", "keep"] = Field("off", description=SAFE)
 
     def __init__(self, name: str, options: Options) -> None:
         super().__init__(name, options)

@@ -51,11 +51,6 @@ class ServoPin:
                 options.pin, initial_value=None, min_pulse_width=options.min_us / 1e6, max_pulse_width=options.max_us / 1e6
             )
 
-    def home(self) -> float:
-        """Go home; returns where that is."""
-        self.turn(self._options.home_deg)
-        return self._options.home_deg
-
     def turn(self, degrees: float) -> bool:
         """Go to an angle within reach; whether that is another than before."""
         options = self._options

@@ -5,7 +5,10 @@ from __future__ import annotations
 __all__ = ["Distance"]
 
 import contextlib
+import statistics
+import time
 import warnings
+from collections import deque
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -14,7 +17,9 @@ from pydantic import BaseModel, Field
 from edgeagent.drivers import DeviceFault, Reading, Readings, Sensor
 from edgeagent_devices._gpio import OnPins, Pin, claimed, released
 
-_SILENT_READS = 10
+_SILENT_S = 1.0
+"""So long without an echo is a fault; it has been asked for one five times or more."""
+_MEDIAN_OF = 3
 
 
 class Distance(OnPins, Sensor):
@@ -35,13 +40,18 @@ class Distance(OnPins, Sensor):
         echo: Pin = Field(description="BCM number of the pin that ECHO comes to")
         max_m: Annotated[float, Field(gt=0.05, le=5)] = Field(4.0, description="farthest distance to be told")
         warn_below_m: Annotated[float, Field(ge=0, le=5)] = Field(0.0, description="a nearer thing raises an alarm; 0: none")
-        stop_below_m: Annotated[float, Field(ge=0, le=5)] = Field(0.0, description="a nearer thing stops whatever moves; 0: none")
+        stop_below_m: Annotated[float, Field(ge=0, le=5)] = Field(
+            0.0,
+            description="a nearer thing, or no echo for a second, stops whatever moves; nothing moves, backwards neither, until it"
+            " is farther away again, so somebody has to carry off the robot or the thing; 0: none",
+        )
 
     def __init__(self, name: str, options: Options) -> None:
         super().__init__(name, options)
         self._options = options
         self._sensor: Any = None
-        self._silent = 0
+        self._echoes: deque[float] = deque(maxlen=_MEDIAN_OF)
+        self._heard_at = 0.0
 
     @property
     def readings(self) -> Mapping[str, Reading]:
@@ -62,23 +72,27 @@ class Distance(OnPins, Sensor):
 
     def open(self) -> None:
         options = self._options
-        self._silent = 0
         with claimed() as gpiozero:
             # It says that there was no echo, which is told below, and advises pigpio, which is no longer kept up.
             warnings.simplefilter("ignore", gpiozero.DistanceSensorNoEcho)
             warnings.simplefilter("ignore", gpiozero.PWMSoftwareFallback)
             self._sensor = gpiozero.DistanceSensor(
-                options.echo, options.trigger, max_distance=options.max_m, queue_len=3, partial=True
+                options.echo, options.trigger, max_distance=options.max_m, queue_len=_MEDIAN_OF, partial=True
             )
+        self._echoes.clear()
+        self._heard_at = time.monotonic()
 
     def read(self) -> Readings:
-        metres = float(self._sensor.distance)
-        if metres > 0:
-            self._silent = 0
-            return {"range": round(metres, 3)}
-        # No echo yet, or none at all (without `partial` it would wait for one for ever); what is there is 2 cm away at least.
-        self._silent += 1
-        if self._silent >= _SILENT_READS:
+        # gpiozero leaves out what was not heard, and would tell the last echoes for ever; so they are taken away, each once.
+        fresh, now = self._sensor._queue.queue, time.monotonic()
+        heard = [share for share in (fresh.popleft() for _ in range(len(fresh))) if share > 0]  # 0 and less are no distances
+        if heard:
+            if now - self._heard_at > _SILENT_S / 2:
+                self._echoes.clear()
+            self._echoes.extend(heard)
+            self._heard_at = now
+            return {"range": round(statistics.median(self._echoes) * self._options.max_m, 3)}
+        if now - self._heard_at >= _SILENT_S:
             raise DeviceFault("The distance sensor does not answer: check its supply and the wires of TRIG and ECHO.")
         return {}
 

@@ -20,6 +20,7 @@ _KNOWN = {0x68, 0x69, 0x70, 0x71, 0x72, 0x98}
 """What the MPU-6050 and its successors with the same registers say of themselves."""
 _LSB_PER_G, _LSB_PER_DPS = 8192.0, 65.5
 """At ±4 g and ±500 °/s."""
+_SCALES, _SCALE_BITS = 0x08, 0x18
 _TRUST_GYRO_S = 0.5
 """Faster than this the gyroscope is trusted, slower the accelerometer."""
 
@@ -69,13 +70,16 @@ class Mpu6050(Sensor):
         chip.write(_PWR_MGMT_1, 0x80)
         time.sleep(0.1)  # the reset
         chip.write(_PWR_MGMT_1, 0x01)  # awake, clocked by the gyroscope
-        for register, value in ((_CONFIG, 3), (_SMPLRT_DIV, 4), (_GYRO_CONFIG, 0x08), (_ACCEL_CONFIG, 0x08)):
+        for register, value in ((_CONFIG, 3), (_SMPLRT_DIV, 4), (_GYRO_CONFIG, _SCALES), (_ACCEL_CONFIG, _SCALES)):
             chip.write(register, value)
         time.sleep(0.05)
         self._read_at = -math.inf
 
     def read(self) -> Readings:
         assert self._chip is not None
+        if any(scale & _SCALE_BITS != _SCALES for scale in self._chip.read(_GYRO_CONFIG, 2)):
+            # It sleeps, and would read as level for ever; its successors measure, by another scale.
+            raise DeviceFault("The MPU-6050 has reset itself: look at its supply, which motors may pull down.")
         words = struct.unpack(">7h", self._chip.read(_DATA, 14))
         x, y, z = (word / _LSB_PER_G for word in words[:3])
         roll_rate, pitch_rate, turn_rate = (word / _LSB_PER_DPS for word in words[4:])

@@ -54,8 +54,8 @@ class PanTilt(OnPins, Actuator, Sensor):
     def open(self) -> None:
         for servo in self._servos.values():
             servo.open()
-            if self._options.at_start == "home":
-                servo.home()
+        if self._options.at_start == "home":
+            self.home()
 
     def apply(self, values: Mapping[str, float]) -> None:
         if any([self._servos[name].turn(degrees) for name, degrees in values.items()]):
@@ -74,6 +74,6 @@ class PanTilt(OnPins, Actuator, Sensor):
 
     @command(title="Look ahead")
     def home(self) -> None:
-        """Turn both to `home_deg`."""
-        for name, servo in self._servos.items():
-            self.turned(name, servo.home())
+        """Turn both to `home_deg`, trimmed as the owner has it."""
+        for name, axis in self.axes.items():
+            self._servos[name].turn(self.within(name, axis.neutral))

@@ -12,10 +12,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from edgeagent.drivers import Actuator, Axis, Reading, Readings, Sensor
+from edgeagent.drivers import Actuator, Axis, DeviceFault, Reading, Readings, Sensor
 from edgeagent_devices._i2c import Address, Bus, I2c, opened, reachable
 
-_MODE1, _MODE2, _CHANNEL_0, _ALL_OFF, _PRESCALE = 0x00, 0x01, 0x06, 0xFC, 0xFE
+_MODE1, _MODE2, _CHANNEL_0, _ALL_OFF_HIGH, _PRESCALE = 0x00, 0x01, 0x06, 0xFD, 0xFE
 _SLEEP, _AUTO_INCREMENT, _RESTART, _TOTEM_POLE = 0x10, 0x20, 0x80, 0x04
 _FULL = 0x10
 _STEPS, _OSCILLATOR_HZ = 4096, 25_000_000
@@ -139,6 +139,9 @@ class Pca9685(Actuator, Sensor):
             self.wake()
 
     def read(self) -> Readings:
+        assert self._chip is not None
+        if self._chip.read(_MODE1)[0] & (_SLEEP | _AUTO_INCREMENT) != _AUTO_INCREMENT:  # as after its start, and no pulses
+            raise DeviceFault("The PCA9685 has reset itself: look at its supply, which the motors may pull down.")
         return {name: round(value, 3) for name, value in self._places.items()}
 
     def stop(self) -> None:
@@ -156,10 +159,10 @@ class Pca9685(Actuator, Sensor):
         """No pulses: an ESC stops, a servo goes slack, lights are dark. Where one cannot be set, DeviceFault comes last."""
         dark_high = {one.channel for one in self._options.channels.values() if one.kind == "light" and one.invert}
         if not dark_high:
-            chip.write(_ALL_OFF, 0, _FULL)
+            chip.write(_ALL_OFF_HIGH, _FULL)  # one byte: the chip counts on by itself only after `open` has told it to
             return
-        # One channel after the other, since the register for all would light these up for a moment; and byte by byte, since the
-        # chip counts on by itself only after `open` has told it to. Off wins over on (datasheet 7.3.3).
+        # One channel after the other, since the register for all would light these up for a moment. Off wins over on (datasheet
+        # 7.3.3).
         used = [channel.channel for channel in self._by_weight()]
         _each(
             functools.partial(chip.write, _CHANNEL_0 + 4 * number + byte, value)

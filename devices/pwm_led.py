@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from edgeagent.drivers import Actuator, Reading, Readings, Sensor, command
-from edgeagent_devices._gpio import OnPins, Pin, claimed, released
+from edgeagent_devices._gpio import SAFE, OnPins, Pin, claimed, released
 
 
 class PwmLed(OnPins, Actuator, Sensor):
@@ -32,7 +32,7 @@ class PwmLed(OnPins, Actuator, Sensor):
         active_high: bool = Field(True, description="whether the pin is high when it is lit")
         frequency_hz: Annotated[int, Field(ge=10, le=10_000)] = Field(500, description="of the pulses")
         initial: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="brightness after the start, 0 to 1")
-        safe: Literal["off", "keep"] = Field("off", description="what it does when the agent ends or the device fails")
+        safe: Literal["off", "keep"] = Field("off", description=SAFE)
 
     def __init__(self, name: str, options: Options) -> None:
         super().__init__(name, options)

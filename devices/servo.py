@@ -50,7 +50,7 @@ class Servo(OnPins, Actuator, Sensor):
     def open(self) -> None:
         self._servo.open()
         if self._options.at_start == "home":
-            self._servo.home()
+            self.turn(self._options.home_deg)
 
     def apply(self, values: Mapping[str, float]) -> None:
         if "angle" in values and self._servo.turn(values["angle"]):
@@ -75,5 +75,5 @@ class Servo(OnPins, Actuator, Sensor):
 
     @command(title="Home")
     def home(self) -> None:
-        """Turn to `home_deg`."""
-        self.turned("angle", self._servo.home())
+        """Turn to `home_deg`, trimmed as the owner has it."""
+        self.turn(self._options.home_deg)

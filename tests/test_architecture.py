@@ -22,7 +22,7 @@ from tests.support import require
 
 ROOT = Path(__file__).parents[1]
 
-EVERYONE = {"edgeagent", "model", "errors", "files"}  # `edgeagent` itself: the version
+EVERYONE = {"edgeagent", "model", "errors", "files", "usage"}  # `edgeagent` itself: the version
 SHELL = EVERYONE | {"core", "wire"}
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": set(),
     "errors": set(),
     "files": set(),  # written whole
+    "usage": set(),  # of a command
     "v4l2": EVERYONE,  # the kernel's interface to cameras and encoders
     "board": EVERYONE,  # how the board fares
     "board_sources": EVERYONE | {"board"},
@@ -83,7 +84,7 @@ HOMES: dict[str, set[str]] = {
     },  # client: pictures as scripts get them; rtc: aiortc's own sender, the fallback, takes packets of av
     "cryptography": {"rtc", "wire", "enrol", "provisioning", "tls", "client"},  # client: the key behind a certificate
     "dbus_fast": {"joining"},
-    "gpiozero": {"devices"},
+    "gpiozero": {"devices", "drivers"},  # drivers: made good for those of others, too
     "joserfc": {"wire", "enrol", "orders", "provisioning"},
     "numpy": {"media", "devices", "client"},
     "onvif": {"devices"},
@@ -411,7 +412,8 @@ def test_run_lock_holds_all_that_boards_and_installers_import() -> None:
         return {re.sub(r"[-_.]+", "-", owner).lower() for owner in owners.get(top, [top])}
 
     # A driver's library for hardware comes with the distribution, or by an extra of its own; `_typeshed` is never run.
-    asked = [found for found in IMPORTS if found.part != "devices" and not found.top.startswith(("edgeagent", "_typeshed"))]
+    ours = ("edgeagent", "_typeshed", "gpiozero", "lgpio")
+    asked = [found for found in IMPORTS if found.part != "devices" and not found.top.startswith(ours)]
     refused(
         [
             f"{found.where}: requirements.lock lacks {found.top}"

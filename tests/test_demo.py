@@ -8,9 +8,11 @@ import signal
 import socket
 import sys
 import urllib.request
+from pathlib import Path
 
 import pytest
 
+from edgeagent.drivers import skeleton
 from tests.bench.servers import free_port, healthy
 from tests.support.components import require
 from tests.support.procs import Program, wait_until
@@ -19,11 +21,14 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
 
 
 @pytest.mark.parametrize("broker", ["mosquitto", "amqtt"])
-def test_the_demo_runs_and_ends_cleanly(broker: str) -> None:
-    port = free_port()
+def test_the_demo_runs_and_ends_cleanly(broker: str, tmp_path: Path) -> None:
+    port, own = free_port(), tmp_path / "own"
     command = [sys.executable, "-m", "edgeagent", "demo", "--no-browser", "--port", str(port)]
     if broker == "mosquitto":
         require("mosquitto")
+        for kind in skeleton.KINDS:
+            skeleton.write(f"my-{kind}", kind, own)
+        command += ["--drivers", str(own)]
     else:
         command = [sys.executable, "-c", WITHOUT_MOSQUITTO, *command[3:]]
     with Program(command) as demo:
@@ -41,6 +46,14 @@ def test_the_demo_runs_and_ends_cleanly(broker: str) -> None:
                 return bool(json.load(answer)["broker"])
 
         wait_until(on_the_broker, "the broker")
+        if own.exists():
+
+            def own_devices() -> set[str]:
+                with urllib.request.urlopen(f"{address}healthz", timeout=10) as answer:
+                    devices = json.load(answer)["devices"]
+                return {name for name, device in devices.items() if device["phase"] == "live" and name.startswith("my-")}
+
+            wait_until(lambda: own_devices() == {f"my-{kind}" for kind in skeleton.KINDS}, "drivers as the skeleton writes them")
         os.kill(demo.pid, signal.SIGINT)
         wait_until(lambda: not demo.running, "the end")
         assert demo.stop() in (0, 130)

@@ -148,7 +148,7 @@ class Device:
         return self._told.rights
 
     def value(self, device: str, reading: str) -> Value | None:
-        """The newest value of a reading; None while none is known."""
+        """The newest value of a reading; None while none is known, and where its device does not work."""
         found = self._told.values.get((device, reading))
         return found[0] if found else None
 

@@ -50,7 +50,7 @@ class Told:
         expected: How many devices it has.
         rights: What we may do.
         released: The number of the lease that we gave back last, by group.
-        values: The newest readings, by device and reading, with the agent's Unix time in ms.
+        values: The newest readings of devices that work, by device and reading, with the agent's Unix time in ms.
     """
 
     cameras: dict[str, CameraState] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Told:
 
     def begin(self, hello: Hello) -> None:
         """A new connection: what was known of the old one's devices and groups is void."""
-        self.devices, self.groups, self.alarms, self.released = {}, {}, {}, {}
+        self.devices, self.groups, self.alarms, self.values, self.released = {}, {}, {}, {}, {}
         self.rights = frozenset()
         self.hello(hello)
 
@@ -89,6 +89,7 @@ class Told:
                 self.devices.update((device.name, device) for device in message.devices)
                 for name in message.gone:
                     self.devices.pop(name, None)
+                self.values = {key: value for key, value in self.values.items() if self._tells(key[0])}
             case c.Group():
                 self.groups[message.group] = message
             case c.Alarm():
@@ -100,8 +101,15 @@ class Told:
                 new: dict[tuple[str, str], tuple[Value, float]] = {
                     (device, name): (value, message.at)
                     for device, values in message.values.items()
+                    if self._tells(device)
                     for name, value in values.items()
                 }
                 self.values.update(new)
                 return list(new)
         return []
+
+    def _tells(self, name: str) -> bool:
+        """Whether a device's readings say anything: not where it does not work. They come on a channel of their own, maybe late,
+        or before the device."""
+        device = self.devices.get(name)
+        return device is None or device.phase == "live"

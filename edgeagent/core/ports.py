@@ -160,7 +160,7 @@ class DeviceEvents(Protocol):
         """`phase` is `starting`, `live`, `retrying` or `failed`; `text` one sentence for people where it is not live."""
 
     def readings(self, values: Mapping[str, Mapping[str, Value]], at: float) -> None:
-        """What was just read, by device and reading; `at` in seconds of the loop's clock."""
+        """What was just read: of each of these devices all readings that are known; `at` in seconds of the loop's clock."""
 
 
 class KeeperPort(DevicePort, Protocol):

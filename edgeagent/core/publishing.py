@@ -9,7 +9,8 @@
     somebody has asked (`ask`)           `min_interval_s` after the last one
     broker lost                          not at all
 
-A device that does not work has no readings: what it last told says nothing any more.
+A device that does not work has no readings: what it last told says nothing any more. Nor does a reading that was
+left out when the device was read last.
 """
 
 from __future__ import annotations
@@ -92,14 +93,12 @@ class Publishing:
                 device.values.clear()
 
     def readings(self, values: Mapping[str, Mapping[str, Value]]) -> None:
-        """Take what was just read; what is no proper value of its kind is left out."""
+        """Take what was just read, of each device all that is known of it; what is no proper value of its kind is left out."""
         for name, readings in values.items():
             if device := self._devices.get(name):
-                for key, value in readings.items():
-                    info = device.infos.get(key)
-                    if info is not None and (fit := as_told(value, info)) is not None:
-                        device.values[key] = fit
-                        device.fresh = True
+                known = ((key, as_told(value, device.infos[key])) for key, value in readings.items() if key in device.infos)
+                device.values = {key: fit for key, fit in known if fit is not None}
+                device.fresh = device.fresh or bool(device.values)
 
     def ask(self, name: str) -> None:
         """Publish it soon, changed or not."""

@@ -6,6 +6,8 @@ share from -1 to 1 on its side of neutral, then
     dead zone → expo → inversion → top → trim        where the axis shall go (`Shaper.target`)
     reverse delay → slew rate                        how it gets there in time (`Shaper.step`)
 
+and back: `Shaper.wanted` says by which value an operator would have brought the axis to where it is.
+
 A stop passes by all of this: the driver's own `stop()` is called, and the ramp begins again from neutral (`Shaper.stopped`).
 """
 
@@ -18,6 +20,8 @@ from dataclasses import dataclass
 
 MAX_STEP_S = 0.05
 """The longest time by which one step goes on: a loop that was late, or an axis that rested, makes no leap."""
+_NEAR = 0.002
+"""What is read so near to neutral, as a share, is neutral: drivers round, and behind a dead zone or expo little becomes much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,22 @@ class Shaper:
         """Where a value leads in the end, in the axis' unit: for what is no set-point, and so is not brought there by `step`."""
         return self._value(self.target(value))
 
+    def wanted(self, value: float) -> float | None:
+        """The inverse of `limited`: which value an operator gives to have the axis there, both in its unit. Of several that is the
+        one nearest to neutral, so that the next little change tells; where none leads there, the one that leads nearest.
+
+        Returns:
+            None for what is no place of the axis: see `at`.
+        """
+        limits, place = self._limits, self._share_of(value)
+        if place is None:
+            return None
+        if abs(place - self._rest) <= _NEAR:
+            return self._axis.neutral
+        share = (place - limits.trim) / limits.top
+        away = limits.dead_zone + (1 - limits.dead_zone) * _straightened(min(abs(share), 1.0), limits.expo)
+        return self._value(math.copysign(away, -share if limits.invert else share))
+
     def step(self, target: float, now: float) -> float:
         """Go on towards `target` (a share, from `target()`) and return what the axis is given now, in its unit."""
         limits = self._limits
@@ -156,16 +176,22 @@ class Shaper:
             Whether it is a place of the axis. One just beyond an end is that end, as is measured; what lies further out than a
             twentieth of the way is in another unit, and changes nothing.
         """
+        share = self._share_of(value)
+        if share is None:
+            return False
+        self._share, self._stepped = share, now
+        self._note_side(now)
+        return True
+
+    def _share_of(self, value: float) -> float | None:
+        """A place of the axis as a share from -1 to 1; None for what is none."""
         axis = self._axis
         beyond = (axis.maximum - axis.minimum) / 20
         if not axis.minimum - beyond <= value <= axis.maximum + beyond:
-            return False
+            return None
         away = min(max(value, axis.minimum), axis.maximum) - axis.neutral
         side_length = axis.maximum - axis.neutral if away > 0 else axis.neutral - axis.minimum
-        self._share = away / side_length if side_length else 0.0
-        self._stepped = now
-        self._note_side(now)
-        return True
+        return away / side_length if side_length else 0.0
 
     def _note_side(self, now: float) -> None:
         if side := self._side_of(self._share):
@@ -187,3 +213,17 @@ class Shaper:
         axis = self._axis
         value = axis.neutral + share * (axis.maximum - axis.neutral if share > 0 else axis.neutral - axis.minimum)
         return min(max(value, axis.minimum), axis.maximum)
+
+
+def _straightened(share: float, expo: float) -> float:
+    """The share of which expo makes this one; both from 0 to 1."""
+    if not expo:
+        return share
+    low, high = 0.0, 1.0
+    for _ in range(53):  # a float has no more bits
+        middle = (low + high) / 2
+        if (1 - expo) * middle + expo * middle**3 < share:
+            low = middle
+        else:
+            high = middle
+    return high

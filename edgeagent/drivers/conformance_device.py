@@ -23,6 +23,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from edgeagent.drivers import commands, folder
 from edgeagent.drivers.check import complaint
 from edgeagent.drivers.device import Actuator, Axis, Driver, Reading, Sensor, commands_of
+from edgeagent.drivers.pins import open_driver
 from edgeagent.drivers.readings import checked
 from edgeagent.drivers.thread import DriverThread
 
@@ -138,6 +139,9 @@ def _declared(driver: Driver) -> list[str]:
         problems.append("It `moves` but has no `axes`; what is switched by commands says `moves = False`.")
     if isinstance(driver, Actuator) and not driver.moves and axes:
         problems.append("It has `axes` but says `moves = False`.")
+    called = [getattr(member, "__code__", None) for kind in type(driver).__mro__ for member in vars(kind).values()]
+    if "gpiozero" not in driver.libraries and any(code and "gpiozero" in code.co_names for code in called):
+        problems.append('It uses gpiozero: write `libraries = ("gpiozero",)`, so that its pulses become exact before it is opened.')
     if not all(isinstance(secret, str) for secret in driver.secrets()):
         problems.append("`secrets()` should return strings.")
     return problems
@@ -167,7 +171,7 @@ class _Run:
 
     def _live(self) -> None:
         driver = self._driver
-        self._call("open", driver.open, max(_OPEN_S, driver.timeout_s))
+        self._call("open", lambda: open_driver(driver), max(_OPEN_S, driver.timeout_s))
         if isinstance(driver, Actuator):
             self._stop(driver)
         if isinstance(driver, Sensor):

@@ -151,7 +151,8 @@ class Driver(abc.ABC):
 
     libraries: ClassVar[Sequence[str]] = ()
     """Modules that `open` imports. The keeper imports them beforehand, so that a worker which follows a dead one stops what moves
-    the sooner. None that begins a thread or touches hardware by being imported, as lgpio does."""
+    the sooner. None that begins a thread or touches hardware by being imported, as lgpio does. Where `gpiozero` is one of them,
+    its pins are made exact before `open` (`edgeagent.drivers.pins`): without, an ESC's neutral may be 1400 µs, and drive."""
 
     def __init__(self, name: str, options: Any) -> None:
         self.name = name
@@ -222,7 +223,7 @@ class Actuator(Driver):
         turns an axis to a value it was given asks first: `self.within("angle", degrees)`."""
         self.turned: Callable[[str, float], None] = lambda axis, value: None
         """Set by the keeper. A command that has turned an axis to another value than `within` gave says so: `self.turned("angle",
-        0.0)`; ramps go on from there. Where neither is called, a reading that has the axis' name says where it is now."""
+        12.5)`; ramps go on from there. Where neither is called, a reading that has the axis' name says where it is now."""
 
     @property
     def axes(self) -> Mapping[str, Axis]:

@@ -85,7 +85,8 @@ class $class_name(Actuator, Sensor):
         return {"on": Reading(title="On", kind="flag")}
 
     def open(self) -> None:
-        # TODO: import the library here and claim the pin, switched off: self._pin = gpiozero.LED(self.options.pin)
+        # TODO: import the library here, and name it above: libraries = ("gpiozero",)
+        # Claim the pin, switched off: self._pin = gpiozero.LED(self.options.pin)
         self._on = False
 
     def close(self) -> None:
@@ -132,7 +133,8 @@ class $class_name(Actuator, Sensor):
         return {"speed": Reading(title="Speed", minimum=-1, maximum=1, digits=2, dead_band=0.01)}
 
     def open(self) -> None:
-        # TODO: import the library here and claim the pins, standing still: self._motor = gpiozero.Motor(*self.options.pins)
+        # TODO: import the library here, and name it above: libraries = ("gpiozero",)
+        # Claim the pins, standing still: self._motor = gpiozero.Motor(*self.options.pins)
         self._speed = 0.0
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ from edgeagent.core.faultlog import FaultLog, duration
 from edgeagent.drivers import commands
 from edgeagent.drivers.device import Actuator, Driver, Reading, Sensor
 from edgeagent.drivers.faults import hide
+from edgeagent.drivers.pins import open_driver
 from edgeagent.drivers.polling import Poller
 from edgeagent.drivers.readings import checked
 from edgeagent.drivers.rounds import Polled
@@ -104,6 +105,7 @@ class SupervisedDevice:
         self._kick = asyncio.Event()
         self._polled: Polled | None = None
         self._woken = False
+        self._known = False  # the last read told something
         self._live_since = math.inf
         self._fault: Exception | None = None
         self._commands = 0
@@ -323,7 +325,7 @@ class SupervisedDevice:
     def _open(self) -> None:
         if isinstance(self._driver, Sensor):
             self._readings = dict(self._driver.readings)
-        self._driver.open()
+        open_driver(self._driver)
         self.thread.opened()
 
     def _shut(self) -> None:
@@ -340,7 +342,8 @@ class SupervisedDevice:
         for sentence in odd:
             if self._odd.fault(sentence, at):
                 _log.warning("device %s: %s", self._name, hide(sentence, self._driver.secrets()), extra=self._extra)
-        return {self._name: good} if good else {}
+        before, self._known = self._known, bool(good)
+        return {self._name: good} if good or before else {}
 
     def _wake(self) -> None:
         """On any thread."""

@@ -150,7 +150,7 @@ class Keeper:
             raise PeerError(429, "Too many commands wait to be carried out.")
         self._ids += 1
         try:
-            order = wire.Order(run=self._run, id=self._ids, device=device, command=command, args=dict(args))
+            order = wire.Order(run=self._run, halts=self._halts, id=self._ids, device=device, command=command, args=dict(args))
             wire.encode(order)
         except ValueError:
             raise PeerError(400, f"The command for {device} cannot be read.") from None

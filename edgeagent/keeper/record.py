@@ -88,13 +88,15 @@ def stop_all(file: Path | None) -> int:
 
 
 def _stop(item: Prepared, stopped: set[str]) -> None:
+    from edgeagent.drivers.pins import open_driver
+
     name = item.kept.name
     if item.kind is None:
         print(f"keeper: {name}: {item.problem}", file=sys.stderr)
         return
     driver = item.kind(name, item.kind.Options.model_validate(item.kept.options))
     try:
-        driver.open()
+        open_driver(driver)
         driver.stop()
         stopped.add(name)
     except Exception as error:

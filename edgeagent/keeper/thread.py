@@ -22,11 +22,12 @@ from typing import Any
 
 from edgeagent.core.backoff import Backoff
 from edgeagent.core.faultlog import FaultLog
-from edgeagent.core.keeping import Carried, Failed, Opened
+from edgeagent.core.keeping_events import Carried, Failed, Opened
 from edgeagent.core.numbers import finite
 from edgeagent.drivers import commands, readings
 from edgeagent.drivers.device import Actuator, Readings, Sensor, commands_of
 from edgeagent.drivers.faults import hide
+from edgeagent.drivers.pins import open_driver
 from edgeagent.errors import DeviceFault, PeerError
 from edgeagent.wire.keeper import Device, Done, Order, Read, Say
 
@@ -100,6 +101,7 @@ class DeviceThread:
         self._given: dict[str, float] = {}  # of those at rest: what the driver was told since its last stop
         self._left = False  # a command is over since, and no set-point has been applied behind it
         self._read_at = 0.0
+        self._known = False  # the last read told something
         self._limits_s = {"open": max(OPEN_S, driver.timeout_s), "order": driver.timeout_s, "read": driver.timeout_s}
         self._bugs, self._odd = FaultLog(), FaultLog()
         self._thread = threading.Thread(target=self._run, name=f"keep-{name}", daemon=True)
@@ -237,7 +239,7 @@ class DeviceThread:
             wait_s, text = _FAILED_S, ""
             opened_at: float | None = None
             try:
-                self._call("open", self._driver.open)
+                self._call("open", lambda: open_driver(self._driver))
                 with self._changed:
                     self._open, self._done = True, self._wanted
                 self._call("stop", self._driver.stop)
@@ -329,8 +331,9 @@ class DeviceThread:
         for sentence in odd:
             if self._odd.fault(sentence, at):
                 self._say("warning", sentence)
-        if values:
+        if values or self._known:
             self._report(Read(device=self.name, at=at, values=values))
+        self._known = bool(values)
         self._tell_carried(values)
 
     def _carry_out(self, order: Order) -> None:

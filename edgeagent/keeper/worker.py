@@ -24,7 +24,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from edgeagent.core import keeping
+from edgeagent.core import keeping_events as e
+from edgeagent.core.keeping import KeeperState, Keeping
+from edgeagent.core.numbers import finite
 from edgeagent.core.shaping import AxisRange, Limits, Shaper
 from edgeagent.drivers import registry
 from edgeagent.drivers.device import Actuator
@@ -94,6 +96,16 @@ def _within(shapers: Mapping[str, Shaper]) -> Callable[[str, float], float]:
     return lambda axis, value: shapers[axis].limited(value)
 
 
+def _as_wanted(read: wire.Read, places: Mapping[str, Shaper]) -> wire.Read:
+    """Where it stands as an operator would have put it there: he knows nothing of the owner's limits."""
+    told = {
+        axis: value
+        for axis, shaper in places.items()
+        if (place := finite(read.values.get(axis))) is not None and (value := shaper.wanted(place)) is not None
+    }
+    return read.model_copy(update={"values": read.values | told}) if told else read
+
+
 class Worker:
     """One run of the keeper. `work` returns with the exit code, or the process ends without.
 
@@ -109,15 +121,17 @@ class Worker:
         self._agent, self._guard, self._run, self._why = agent, guard, run, why
         self._prepared = prepared
         self._threads: dict[str, DeviceThread] = {}
+        self._places: dict[str, dict[str, Shaper]] = {}  # of axes that hold a position, by device; only to ask
         self._reports: deque[Report] = deque()
         self._out: deque[bytes] = deque()
         self._woken, self._wake_end = socket.socketpair()
         self._turns = 0
         self._held = self._over = False
         self._halted: set[str] = set()  # devices that were stopped in this turn, not because the agent wanted it
+        self._halts: dict[str, int] = {}  # which stop that the agent was told of was the last of a device
         self._calm = threading.Event()
         self._pulse_at = 0.0
-        self._keeping: keeping.Keeping
+        self._keeping: Keeping
 
     def work(self) -> int:
         """Open and stop everything, then do what the agent says until it is gone."""
@@ -135,7 +149,7 @@ class Worker:
         poll.register(self._agent, select.POLLIN)
         poll.register(self._guard, select.POLLIN)
         poll.register(self._woken, select.POLLIN)
-        while self._keeping.state is not keeping.KeeperState.GONE:
+        while self._keeping.state is not KeeperState.GONE:
             deadline = min(self._pulse_at, self._keeping.next_deadline() or self._pulse_at)
             poll.modify(self._agent, select.POLLIN | (select.POLLOUT if self._out else 0))
             # One millisecond more than is left, rounded down: never early, since that would spin.
@@ -145,39 +159,41 @@ class Worker:
         return self._leave()
 
     def _begin(self, now: float) -> None:
-        devices: dict[str, keeping.Kept] = {}
+        devices: dict[str, e.Kept] = {}
         for item in self._prepared:
             name = item.kept.name
             if item.kind is None:
                 self._send(wire.Device(device=name, phase="failed", text=item.problem))
-                devices[name] = keeping.Kept(item.kept.group, {})  # never opened: its group takes no set-point
+                devices[name] = e.Kept(item.kept.group, {})  # never opened: its group takes no set-point
                 continue
             driver = item.kind(name, item.kind.Options.model_validate(item.kept.options))
             axes = {axis: _range_of(found) for axis, found in driver.axes.items()}
             limits = _limits_of(item.kept)
-            devices[name] = keeping.Kept(item.kept.group, axes, limits)
-            driver.within = _within({axis: Shaper(range_, limits.get(axis)) for axis, range_ in axes.items()})
+            devices[name] = e.Kept(item.kept.group, axes, limits)
+            shapers = {axis: Shaper(range_, limits.get(axis)) for axis, range_ in axes.items()}
+            driver.within = _within(shapers)
+            self._places[name] = {axis: shapers[axis] for axis, range_ in axes.items() if range_.position}
             self._threads[name] = DeviceThread(name, driver, self._told, interval_s=item.kept.interval_s)
-        self._keeping = keeping.Keeping(devices, self._run, now)
+        self._keeping = Keeping(devices, self._run, now)
         for thread in self._threads.values():
             thread.start()
 
     def _turn(self, ready: Mapping[int, int], terminated: list[int]) -> None:
-        events: list[keeping.Event | wire.Order] = []
+        events: list[e.Event | wire.Order] = []
         self._halted.clear()
         if self._held:
             self._held = False
-            events.append(keeping.Held())
+            events.append(e.Held())
         if self._woken.fileno() in ready:
             with contextlib.suppress(BlockingIOError):
                 self._woken.recv(4096)
         if terminated or self._guard.fileno() in ready:
             if self._guard.fileno() in ready and not self._guard_lives():
-                self._keeping_take(keeping.Terminated())
-                self._keeping_take(keeping.InputEnded())
+                self._keeping_take(e.Terminated())
+                self._keeping_take(e.InputEnded())
                 return
             terminated.clear()
-            events.append(keeping.Terminated())
+            events.append(e.Terminated())
         if self._agent.fileno() in ready:
             events += self._receive()
         while self._reports:
@@ -204,10 +220,10 @@ class Worker:
         except OSError:
             return False
 
-    def _receive(self) -> list[keeping.Event | wire.Order]:
+    def _receive(self) -> list[e.Event | wire.Order]:
         """All that has come, signs of life first: what waited while this process did not run is no silence of the agent."""
-        alive: list[keeping.Event | wire.Order] = []
-        events: list[keeping.Event | wire.Order] = []
+        alive: list[e.Event | wire.Order] = []
+        events: list[e.Event | wire.Order] = []
         for _ in range(64):
             try:
                 packet = self._agent.recv(wire.MAX_PACKET)
@@ -216,7 +232,7 @@ class Worker:
             except OSError:
                 packet = b""
             if not packet:
-                events.append(keeping.InputEnded())
+                events.append(e.InputEnded())
                 break
             try:
                 message = wire.decode_agent(packet)
@@ -225,42 +241,42 @@ class Worker:
                 continue
             match message:
                 case wire.Alive(at=at):
-                    alive.append(keeping.Alive(at))
+                    alive.append(e.Alive(at))
                 case wire.Set():
-                    events.append(keeping.SetPoint(message.run, message.halts, message.until, message.values))
+                    events.append(e.SetPoint(message.run, message.halts, message.until, message.values))
                 case wire.Stop(devices=devices):
-                    events.append(keeping.StopAsked(devices))
+                    events.append(e.StopAsked(devices))
                 case wire.Order():
                     events.append(message)
         return alive + events
 
     def _order(self, order: wire.Order) -> None:
-        """One that came in the turn in which its device was stopped was sent before that."""
+        """One that came in the turn in which its device was stopped was sent before that, or before its sender knew of it."""
         now = self._pass_time()  # what is due before it does not come behind it
         thread = self._threads.get(order.device)
-        if order.run != self._run or self._keeping.state is not keeping.KeeperState.LISTENING:
+        if order.run != self._run or self._keeping.state is not KeeperState.LISTENING:
             self._send(wire.Done(id=order.id, code=503, message=f"{order.device} does not work at the moment."))
         elif thread is None:
             self._send(wire.Done(id=order.id, code=404, message=f"There is no device {order.device} that moves."))
-        elif order.device in self._halted or self._held:
+        elif order.device in self._halted or self._held or order.halts < self._halts.get(order.device, 0):
             self._send(wire.Done(id=order.id, code=409, message=f"{order.device} was stopped before this began."))
         elif thread.order(order):
-            self._apply(self._keeping.handle(keeping.Commanded(order.device), now))
+            self._apply(self._keeping.handle(e.Commanded(order.device), now))
 
-    def _reported(self, report: Report) -> list[keeping.Event]:
+    def _reported(self, report: Report) -> list[e.Event]:
         match report:
-            case keeping.Opened() | keeping.Failed() | keeping.Carried():
+            case e.Opened() | e.Failed() | e.Carried():
                 return [report]
             case wire.Read():
                 if len(self._out) < _SPARE_OUT:
-                    self._send(report)
-                return [keeping.Seen(report.device, report.values)]
+                    self._send(_as_wanted(report, self._places.get(report.device, {})))
+                return [e.Seen(report.device, report.values)]
             case _:
                 self._send(report)
         return []
 
-    def _keeping_take(self, event: keeping.Event) -> None:
-        if isinstance(event, keeping.StopAsked):  # who asked for that knows of it when he asks for more
+    def _keeping_take(self, event: e.Event) -> None:
+        if isinstance(event, e.StopAsked):  # who asked for that knows of it when he asks for more
             self._apply(self._keeping.handle(event, self._pass_time()))
         else:  # which lets time pass itself, behind a sign of life
             self._apply_halting(self._keeping.handle(event, time.monotonic()))
@@ -271,19 +287,20 @@ class Worker:
         self._apply_halting(self._keeping.tick(now))
         return now
 
-    def _apply_halting(self, effects: Sequence[keeping.Effect]) -> None:
+    def _apply_halting(self, effects: Sequence[e.Effect]) -> None:
         self._apply(effects)
-        self._halted |= {effect.device for effect in effects if isinstance(effect, keeping.Stop)}
+        self._halted |= {effect.device for effect in effects if isinstance(effect, e.Stop)}
 
-    def _apply(self, effects: Sequence[keeping.Effect]) -> None:
+    def _apply(self, effects: Sequence[e.Effect]) -> None:
         for effect in effects:
             match effect:
-                case keeping.Stop(name):
+                case e.Stop(name):
                     self._threads[name].stop()
                     self._calm.set()
-                case keeping.Apply(name, values, until):
+                case e.Apply(name, values, until):
                     self._threads[name].apply(values, until)
-                case keeping.Told(devices, why, at, halts):
+                case e.Told(devices, why, at, halts):
+                    self._halts.update(dict.fromkeys(devices, halts))
                     self._send(wire.Stopped.model_validate({"devices": list(devices), "why": why, "at": at, "halts": halts}))
 
     def _told(self, report: Report) -> None:

@@ -30,11 +30,8 @@
  *
  * @typedef {{at: number, value: number | boolean | string}} Point of a reading, `at` on the page's clock
  * @typedef {object} Put where set-points have put an axis that holds a place
- * @property {number} value in the axis' own unit
- * @property {number} changed when it was last another one
  * @property {number} at when it was last sent
- * @property {{at: number, value: number} | null} rest what its reading told once it was there: in the words of the driver, behind the owner's limits
- * @property {number | null} doubt since when something else may have turned it
+ * @property {{at: number, value: number}[]} way since when it was put where, in the axis' own unit: the last second of it
  * @typedef {'throttle' | 'steer' | 'pan' | 'tilt'} Role
  * @typedef {Record<Role, number>} Hands what sticks, keys and pads want, -1 to 1; right, forward and up are positive
  * @typedef {{rtp: number | null, mid: string, at: number}} Shown the frame on the screen, and since when
@@ -58,7 +55,7 @@ export const HISTORY_MS = 60_000;
 const HISTORY = 240;
 /** Ends of a servo's way are apart by so many seconds with the stick at its end. */
 const SWEEP_S = 1.6;
-/** A reading that comes so soon behind a set-point may have been read before it. */
+/** A reading that comes may have been read so long before. */
 const LATE_MS = 500;
 /** A reading that differs by less, in shares of the axis' range, tells of the same place. */
 const LITTLE = 0.02;
@@ -83,7 +80,7 @@ export class Control {
   pulse = new Store({ count: 0 });
   /** Called for each answer to a set-point. @type {(ack: Ack, now: number) => void} */
   onack = () => {};
-  /** Called with each device that is told to do something. @type {(device: string) => void} */
+  /** Called with each device that is told to do something. @type {(device: string, now: number) => void} */
   oncommand = () => {};
   /** What the person typed in to operate, for the next connection; '' before. */
   token = '';
@@ -97,6 +94,8 @@ export class Control {
   #fresh = true;
   /** @type {Map<string, Point[]>} by `device.reading`, oldest first */
   #traces = new Map();
+  /** @type {Map<string, Map<string, Point['value']>>} the newest of devices that work */
+  #values = new Map();
 
   /** @param {(channel: 'control' | 'events', text: string) => boolean} send whether the channel took it */
   constructor(send) {
@@ -105,6 +104,7 @@ export class Control {
 
   opened() {
     this.#fresh = true;
+    this.#values.clear();
     this.store.set({ open: true, told: false, you: '', name: '', rights: [], groups: [], alarms: [] });
   }
 
@@ -139,6 +139,7 @@ export class Control {
         const kept = before.filter((device) => !(gone ?? []).includes(device.name)).map((device) => changed.get(device.name) ?? device);
         const known = new Set(kept.map((device) => device.name));
         this.#fresh = false;
+        for (const { name, phase } of devices) if (phase !== 'live') this.#values.delete(name);
         this.store.set({ told: true, you, name: name ?? '', rights, devices: [...kept, ...devices.filter((device) => !known.has(device.name))] });
         break;
       }
@@ -169,8 +170,13 @@ export class Control {
   /** @param {Record<string, Record<string, Point['value']>>} values @param {number} now */
   #readings(values, now) {
     for (const [device, readings] of Object.entries(values)) {
+      const known = this.#fresh ? null : this.store.state.devices.find(({ name }) => name === device);
+      const newest = this.#values.get(device) ?? new Map();
+      // Of one that has failed it was late.
+      if (!known || known.phase === 'live') this.#values.set(device, newest);
       for (const [name, value] of Object.entries(readings)) {
         const key = `${device}.${name}`;
+        newest.set(name, value);
         const trace = this.#traces.get(key) ?? [];
         // Points that come fast would only be drawn over each other.
         if (trace.length > 1 && trace[trace.length - 1].at - trace[trace.length - 2].at < HISTORY_MS / HISTORY) trace.pop();
@@ -187,9 +193,9 @@ export class Control {
     return this.#traces.get(`${device}.${reading}`) ?? [];
   }
 
-  /** @param {string} device @param {string} reading @returns {Point['value'] | null} the newest */
+  /** @param {string} device @param {string} reading @returns {Point['value'] | null} the newest; null where the device does not work */
   value(device, reading) {
-    return this.#traces.get(`${device}.${reading}`)?.at(-1)?.value ?? null;
+    return this.#values.get(device)?.get(reading) ?? null;
   }
 
   /** @param {string} group */
@@ -267,7 +273,7 @@ export class Control {
 
   /** @param {string} device @param {string} command @param {Record<string, unknown>} args @param {number} now */
   command(device, command, args, now) {
-    this.oncommand(device);
+    this.oncommand(device, now);
     return this.request({ t: 'command', device, command, args }, now);
   }
 
@@ -317,7 +323,8 @@ export class Wheel {
   #places = new Map();
   /** The lease under which they were put. */
   #putBy = 0;
-  #lookedAt = -Infinity;
+  /** Until when devices were not there, by name: what they told before says nothing. @type {Record<string, number>} */
+  #gone = {};
   /** @type {{at: number, rtt: number, late: number, age: number | null}[]} */
   #acks = [];
   /** @type {{at: number, why: string}} */
@@ -328,10 +335,15 @@ export class Wheel {
     this.control = control;
     this.group = group;
     control.onack = (ack, now) => this.#acked(ack, now);
-    // Where a command has put it, it stays. Where that is, its reading tells; most commands put nothing anywhere.
-    control.oncommand = (device) => {
-      for (const key of Object.keys(this.#held)) if (key.startsWith(`${device}.`)) delete this.#held[key];
-      for (const [key, put] of this.#places) if (key.startsWith(`${device}.`)) this.#doubt(put);
+    // Where a command has put it, it stays. Where that is, its next reading tells; most commands put nothing anywhere.
+    control.oncommand = (device, now) => {
+      for (const axis of this.devices.find(({ name }) => name === device)?.axes ?? []) {
+        const key = `${device}.${axis.name}`;
+        delete this.#held[key];
+        const put = this.#places.get(key);
+        const value = this.placeOf(device, axis);
+        if (put && value !== null) put.way = [{ at: now, value }];
+      }
     };
   }
 
@@ -366,9 +378,7 @@ export class Wheel {
   tick(now, soon = false) {
     const group = this.control.group(this.group);
     const lease = group?.lease ?? 0;
-    // Another one drives.
-    if (group?.holder && !lease) for (const put of this.#places.values()) this.#doubt(put);
-    this.#look(now);
+    for (const device of this.devices) if (device.phase !== 'live') this.#forget(device, now);
     // Where the owner says that pictures do not matter, one may stand still.
     const still = this.seeing && group?.max_age_ms !== 0 && (!this.shown || now - this.shown.at > this.patience);
     if (!group || !lease) {
@@ -383,8 +393,8 @@ export class Wheel {
       // It begins disarmed: nothing has to be told.
       this.frozen = this.#starting = still;
       this.#held = {};
-      // Somebody else may have had it meanwhile. What no reading tells of may be anywhere then.
-      if (lease !== this.#putBy && lease !== this.#putBy + 1) for (const [key, put] of this.#places) if (!this.#doubt(put)) this.#places.delete(key);
+      // Somebody else may have had it meanwhile.
+      if (lease !== this.#putBy && lease !== this.#putBy + 1) this.#places.clear();
       this.#putBy = lease;
     }
     // What ends the way to a place ends it for good: it stays where it was stopped.
@@ -422,8 +432,7 @@ export class Wheel {
         value = Math.max(axis.minimum, Math.min(axis.maximum, value));
         if (axis.position) {
           this.#held[key] = value;
-          const { value: last, changed = now, rest = null } = this.#places.get(key) ?? {};
-          this.#places.set(key, { value, at: now, changed: value === last ? changed : now, rest, doubt: null });
+          this.#note(key, value, now);
         }
         values[device.name][axis.name] = Math.round(value * 1000) / 1000;
       }
@@ -443,28 +452,18 @@ export class Wheel {
     else this.#others[key] = value;
   }
 
-  /** Learn from the readings where the places that were put are, in the driver's words. @param {number} now */
-  #look(now) {
-    this.#lookedAt = now;
-    for (const device of this.devices) {
-      for (const axis of device.axes) {
-        const key = `${device.name}.${axis.name}`;
-        const put = this.#places.get(key);
-        // It is opened anew, and begins at neutral.
-        if (put && device.phase !== 'live') this.#places.delete(key);
-        if (!put || put.doubt !== null) continue;
-        // On its way, or first told of since.
-        if (now - put.at <= LATE_MS || !put.rest || put.rest.at <= put.changed) put.rest = this.#read(device.name, axis) ?? put.rest;
-      }
-    }
+  /** @param {string} key @param {number} value @param {number} now */
+  #note(key, value, now) {
+    const way = this.#places.get(key)?.way ?? [];
+    if (way.at(-1)?.value !== value) way.push({ at: now, value });
+    while (way.length > 1 && way[1].at <= now - 2 * LATE_MS) way.shift();
+    this.#places.set(key, { at: now, way });
   }
 
-  /** Something else may turn it from now on. @param {Put} put @returns {boolean} whether a reading has told where it is */
-  #doubt(put) {
-    put.doubt ??= this.#lookedAt;
-    // What came last was still on its way.
-    if (put.rest && put.rest.at <= put.changed && this.#lookedAt - put.changed <= LATE_MS) put.rest = null;
-    return put.rest !== null;
+  /** It is opened anew, and stands wherever it does then. @param {DeviceInfo} device @param {number} now */
+  #forget(device, now) {
+    this.#gone[device.name] = now;
+    for (const axis of device.axes) this.#places.delete(`${device.name}.${axis.name}`);
   }
 
   /**
@@ -473,27 +472,29 @@ export class Wheel {
    */
   #read(device, axis) {
     const point = this.control.trace(device, axis.name).at(-1);
-    if (!point || typeof point.value !== 'number') return null;
+    if (!point || typeof point.value !== 'number' || point.at <= this.#gone[device]) return null;
     const beyond = BEYOND * (axis.maximum - axis.minimum);
     if (!(point.value >= axis.minimum - beyond && point.value <= axis.maximum + beyond)) return null;
     return { at: point.at, value: Math.max(axis.minimum, Math.min(axis.maximum, point.value)) };
   }
 
   /**
-   * Where a held axis is: as it is put, else as it was put last, else as a reading of its name says, else null. A reading tells where the
-   * driver stands, behind the owner's limits (inverted, trimmed …), so it is compared with readings only: it counts where it has left
-   * what it was while the axis was where it was put, or where a command came meanwhile and none had told that.
+   * Where a held axis is: as it is put, else as a newer reading of its name says, else as it was put last, else null. Readings tell that
+   * as set-points do, whatever the owner's limits. One that says where it was put may have been read on the way there.
    * @param {string} device @param {AxisInfo} axis
    */
   placeOf(device, axis) {
     const key = `${device}.${axis.name}`;
     if (this.#held[key] !== undefined) return this.#held[key];
     const [put, read] = [this.#places.get(key), this.#read(device, axis)];
-    if (!put || !read) return put?.value ?? read?.value ?? null;
-    const { rest, doubt, changed } = put;
-    if (this.#lookedAt - changed <= LATE_MS) return put.value;
-    const left = rest ? Math.abs(read.value - rest.value) > LITTLE * (axis.maximum - axis.minimum) : doubt !== null && read.at >= doubt;
-    return left ? read.value : put.value;
+    if (!put) return read?.value ?? null;
+    const { at, way } = put;
+    const last = way[way.length - 1].value;
+    if (!read || read.at < way[0].at || read.at < at - LATE_MS) return last;
+    // Where it had been put when that was read.
+    const then = way.filter((_, i) => i === way.length - 1 || way[i + 1].at > read.at - LATE_MS).map(({ value }) => value);
+    const little = LITTLE * (axis.maximum - axis.minimum);
+    return read.value < Math.min(...then) - little || read.value > Math.max(...then) + little ? read.value : last;
   }
 
   /** Let what is held by a stick go back to the middle, while it is armed. */

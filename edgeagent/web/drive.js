@@ -75,7 +75,6 @@ export class EdgeDrive extends HTMLElement {
   #statsAt = 0;
   #figuresAt = 0;
   #loss = /** @type {number | null} */ (null);
-  #pressed = { stop: false, wheel: false };
   #held = false;
   /** @type {number} when the connection was lost that held the wheel */
   #lostAt = -Infinity;
@@ -290,10 +289,8 @@ export class EdgeDrive extends HTMLElement {
       this.#say('The gamepad is gone');
     }
     wheel.hands = together(touch, this.#keys.hands(performance.now()), pad);
-    const before = this.#pressed;
-    this.#pressed = { stop: pad.stop, wheel: pad.wheel };
-    if (pad.stop && !before.stop) void this.#emergency();
-    if (pad.wheel && !before.wheel && !wheel.holds) void this.#act('request');
+    if (pad.stop) void this.#emergency();
+    if (pad.wheel && !wheel.holds) void this.#act('request');
   }
 
   #handsOff() {

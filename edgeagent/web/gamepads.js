@@ -9,6 +9,19 @@
 import { preference } from './dom.js';
 import { bindingFrom, noteRest, padHands, STANDARD, still } from './inputs.js';
 
+/** A pad that is moved so far takes over from another that is moved; one that trembles does not. */
+const DECIDED = 0.3;
+
+/**
+ * What a pad has shown at rest since it appeared, each stick and pedal for itself (`noteRest`), and how it was read last. The rest of it
+ * drives nothing: a pad that is switched on may have its trigger held, or say 0 of a pedal that rests at -1.
+ * @param {string} id
+ */
+const fresh = (id) => ({ id, sources: /** @type {Set<string>} */ (new Set()), size: 0, stop: false, wheel: false });
+
+/** How far they are moved, 0 to 1. */
+const sizeOf = (hands = still()) => Math.max(...Object.values(hands).map(Math.abs));
+
 export class Pads {
   /** The one that was moved last. @type {number} */
   #index = -1;
@@ -20,12 +33,8 @@ export class Pads {
   binding = false;
   /** Whether one is moved that drives nothing yet. */
   waits = false;
-  /**
-   * What each has shown at rest since it appeared, by its index: each stick and pedal for itself (`noteRest`). The rest of it drives
-   * nothing: a pad that is switched on may have its trigger held, or say 0 of a pedal that rests at -1.
-   * @type {Map<number, {id: string, sources: Set<string>}>}
-   */
-  #rested = new Map();
+  /** By its index. @type {Map<number, ReturnType<typeof fresh>>} */
+  #known = new Map();
 
   /** @returns {Gamepad[]} */
   #all() {
@@ -58,34 +67,42 @@ export class Pads {
     preference.set(`bound.${pad.id}`, binding ? JSON.stringify(binding) : '');
     this.#bindings.delete(pad.id);
     // Its sources are others now.
-    for (const { id, sources } of this.#rested.values()) if (id === pad.id) sources.clear();
+    for (const [index, { id }] of this.#known) if (id === pad.id) this.#known.set(index, fresh(id));
   }
 
-  /** What the pads want now; sets `lost` where the one that was in use is gone. */
+  /** What the pad wants that was moved last, and what was just pressed on any; sets `lost` where the one that was in use is gone. */
   read() {
     const all = this.#all();
-    for (const [index, { id }] of this.#rested) if (!all.some((pad) => pad.index === index && pad.id === id)) this.#rested.delete(index);
-    this.lost = this.#index >= 0 && !this.#rested.has(this.#index);
+    for (const [index, { id }] of this.#known) if (!all.some((pad) => pad.index === index && pad.id === id)) this.#known.delete(index);
+    this.lost = this.#index >= 0 && !this.#known.has(this.#index);
     if (this.lost) this.#index = -1;
-    const nothing = { ...still(), stop: false, wheel: false };
+    const result = { ...still(), stop: false, wheel: false };
     this.waits = false;
     if (this.binding) {
-      for (const { sources } of this.#rested.values()) sources.clear();
-      return nothing;
+      for (const [index, { id }] of this.#known) this.#known.set(index, fresh(id));
+      return result;
     }
-    let result = nothing;
+    const read = new Map();
+    let [takes, asks] = [-1, -1];
     for (const pad of all) {
+      const { index } = pad;
       const binding = this.bindingOf(pad);
       if (!binding) continue;
-      const { sources } = this.#rested.get(pad.index) ?? { sources: /** @type {Set<string>} */ (new Set()) };
-      this.#rested.set(pad.index, { id: pad.id, sources });
-      if (noteRest(pad, binding, sources)) this.waits = true;
-      const hands = padHands(pad, binding, sources);
-      const used = Object.values(hands).some((value) => value !== 0 && value !== false);
-      if (used && (this.#index < 0 || result === nothing)) this.#index = pad.index;
-      if (used || pad.index === this.#index) result = hands;
+      const known = this.#known.get(index) ?? fresh(pad.id);
+      if (noteRest(pad, binding, known.sources)) this.waits = true;
+      const { stop, wheel, ...hands } = padHands(pad, binding, known.sources);
+      const size = sizeOf(hands);
+      if (size > DECIDED && known.size <= DECIDED) takes = index;
+      if ((size && !known.size) || (wheel && !known.wheel) || (stop && this.#index < 0)) asks = index;
+      result.stop ||= stop && !known.stop;
+      result.wheel ||= wheel && !known.wheel;
+      this.#known.set(index, { ...known, size, stop, wheel });
+      read.set(index, hands);
     }
-    return result;
+    // One that is held all the while does not go on where another was let go.
+    if (takes < 0 && !sizeOf(read.get(this.#index))) takes = asks;
+    if (takes >= 0) this.#index = takes;
+    return Object.assign(result, read.get(this.#index));
   }
 
   /** Shake the one in use. */

@@ -120,8 +120,7 @@ export class Link {
   #begun = false;
   /** @type {'' | 'signin' | 'refused'} */
   #blocked = '';
-  #blockedText = '';
-  /** Why the agent could not do it this time, in its own words; it is asked again. */
+  /** Why the agent did not do it, in its own words. */
   #told = '';
   #unreachable = false;
   /** @type {'' | 'answer' | 'connect'} what the last attempt waited for in vain */
@@ -273,7 +272,7 @@ export class Link {
         break;
       case 'bye':
         if (peer === this.#current && message.reason) this.#told = message.reason;
-        this.#lost(peer, message.reason || 'the agent ended the session', now);
+        this.#lost(peer, message.reason || 'ended by the agent', now);
         break;
       case 'error':
         this.#error(peer, message, now);
@@ -324,12 +323,11 @@ export class Link {
     const { door } = peer;
     this.#drop(peer, 'refused');
     this.#unreachable = false;
-    this.#blockedText = error.message;
+    this.#told = error.message;
     if (error.code === 401 || error.code === 403) this.#blocked = 'signin';
     else if (error.code === 406 || error.code === 426) this.#blocked = 'refused';
     else {
       if (error.code === 404 || error.code === 409) this.#out.push({ do: 'refresh' });
-      else this.#told = error.message;
       this.#failed(door, now, 1000 * (error.retry_s ?? 0));
     }
   }
@@ -443,8 +441,7 @@ export class Link {
     this.#failures = 0;
     this.#retryAt = 0;
     this.#unreachable = false;
-    this.#stuck = this.#told = '';
-    this.#blocked = '';
+    this.#stuck = this.#told = this.#blocked = '';
     for (const door of this.#doors.values()) door.failedAt = 0;
   }
 
@@ -473,8 +470,9 @@ export class Link {
       if (this.#next) this.#drop(this.#next, 'not needed');
       return;
     }
-    const stale = this.#current && !this.#current.dead ? this.#stale(this.#current, now) : [];
-    if (this.#current && !this.#current.dead && !stale.length) {
+    const alive = this.#carrying('').current;
+    const stale = alive ? this.#stale(alive, now) : [];
+    if (alive && !stale.length) {
       // The old one has come back before the new one was up.
       if (this.#next) this.#drop(this.#next, 'not needed');
       return;
@@ -745,6 +743,12 @@ export class Link {
     return coming.length ? Math.min(...coming) : null;
   }
 
+  /** The peer that lives, and its line of a camera. @param {string} camera */
+  #carrying(camera) {
+    const current = this.#current?.dead ? null : this.#current;
+    return { current, line: [...(current?.lines.values() ?? [])].find((each) => each.camera === camera) };
+  }
+
   /**
    * What to tell a person about one camera.
    * @param {string} camera
@@ -754,14 +758,12 @@ export class Link {
   view(camera, now) {
     const state = this.#cameras.get(camera);
     const seen = this.#seen.get(camera);
-    const current = this.#current && !this.#current.dead ? this.#current : null;
-    const line = current ? [...current.lines.values()].find((each) => each.camera === camera) : undefined;
+    const { current, line } = this.#carrying(camera);
     const age = seen ? now - seen.last : null;
     const patience = line && seldom(line) ? SELDOM_MS : Math.max(STALE_MS, usual(state));
     /** @param {CameraView['phase']} phase @param {string} [text] @returns {CameraView} */
     const view = (phase, text = '') => ({ phase, text, age });
-    if (this.#blocked === 'signin') return view('signin', this.#blockedText);
-    if (this.#blocked === 'refused') return view('refused', this.#blockedText);
+    if (this.#blocked) return view(this.#blocked, this.#told);
     if (age !== null && age < patience && (line || this.#retiring)) return view('live');
     if (this.#failures >= 2 && this.#unreachable) return view('unreachable', 'agent');
     if (!current && this.#agent.up === false) return view('unreachable', 'agent');
@@ -773,8 +775,7 @@ export class Link {
     const pausing = !this.#active().includes(camera) || this.#hiddenFor(now) > 0 || (line && now - line.since < STALE_MS);
     if (current && line?.first && pausing) return view('resuming');
     if (!this.#doorCount() && [...this.#doors.values()].some((door) => door.down)) return view('unreachable', 'broker');
-    if (current && !line && current.lines.size >= MAX_LINES && this.#active().indexOf(camera) >= MAX_LINES)
-      return view('refused', `A page shows ${MAX_LINES} cameras at once: open this one to watch it`);
+    if (current && !line && this.#active().indexOf(camera) >= MAX_LINES) return view('refused', `${MAX_LINES} cameras at once: open this one`);
     return view(age === null ? 'connecting' : 'reconnecting', current ? '' : this.#told);
   }
 
@@ -784,8 +785,7 @@ export class Link {
    * @param {number} now
    */
   facts(camera, now) {
-    const current = this.#current && !this.#current.dead ? this.#current : null;
-    const line = current ? [...current.lines.values()].find((each) => each.camera === camera) : undefined;
+    const { current, line } = this.#carrying(camera);
     const broker = this.#doors.get('mqtt');
     return {
       view: this.view(camera, now),
@@ -803,19 +803,21 @@ export class Link {
   get summary() {
     /** @param {Peer | null | undefined} peer */
     const brief = (peer) =>
-      peer && {
-        id: peer.id,
-        sid: peer.sid,
-        stage: peer.stage,
-        door: peer.door,
-        open: peer.open && peer.greeted,
-        dead: peer.dead,
-        lines: [...peer.lines.values()].map(({ mid, camera, layer, flow }) => ({ mid, camera, layer, flow })),
-      };
+      peer
+        ? {
+            id: peer.id,
+            sid: peer.sid,
+            stage: peer.stage,
+            door: peer.door,
+            open: peer.open && peer.greeted,
+            dead: peer.dead,
+            lines: [...peer.lines.values()].map(({ mid, camera, layer, flow }) => ({ mid, camera, layer, flow })),
+          }
+        : null;
     return {
-      current: brief(this.#current) ?? null,
-      next: brief(this.#next) ?? null,
-      retiring: brief(this.#retiring?.peer) ?? null,
+      current: brief(this.#current),
+      next: brief(this.#next),
+      retiring: brief(this.#retiring?.peer),
       failures: this.#failures,
       agent: { ...this.#agent },
     };

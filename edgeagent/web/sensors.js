@@ -178,7 +178,7 @@ class Card {
     for (const [reading, sensor] of this.#sensors) sensor.show(this.#control.trace(name, reading), now);
     let lit = false;
     for (const toggle of this.#toggles) {
-      const value = this.#control.value(name, toggle.reading) === true;
+      const value = this.#control.trace(name, toggle.reading).at(-1)?.value === true;
       if (toggle.asked === value) toggle.asked = null;
       toggle.input.checked = toggle.asked ?? value;
       lit ||= value;

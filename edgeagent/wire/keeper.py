@@ -93,7 +93,7 @@ class Alive(Message):
 
 
 class Set(Message):
-    """Move; see `core.keeping.SetPoint`."""
+    """Move; see `core.keeping_events.SetPoint`."""
 
     t: Literal["set"] = "set"
     run: Count
@@ -110,10 +110,12 @@ class Stop(Message):
 
 
 class Order(Message):
-    """Call a command of a device; answered by `done` with the same `id`."""
+    """Call a command of a device; answered by `done` with the same `id`. `halts`: of the last stop that its sender was told of; one
+    sent before he knew that the keeper had stopped its device is refused."""
 
     t: Literal["order"] = "order"
     run: Count
+    halts: Count = 0
     id: Count
     device: Name
     command: Key
@@ -147,7 +149,8 @@ class Device(Message):
 
 
 class Read(Message):
-    """Readings of a device, taken at `at`."""
+    """Readings of a device, taken at `at`. One with the name of an axis that holds a position tells the agent which set-point leads
+    there (`core.shaping.Shaper.wanted`)."""
 
     t: Literal["read"] = "read"
     device: str
@@ -156,7 +159,7 @@ class Read(Message):
 
 
 class Stopped(Message):
-    """The keeper stopped these devices by itself; see `core.keeping.Told`."""
+    """The keeper stopped these devices by itself; see `core.keeping_events.Told`."""
 
     t: Literal["stopped"] = "stopped"
     devices: list[str]

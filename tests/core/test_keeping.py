@@ -9,7 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from edgeagent.core.keeping import (
+from edgeagent.core.keeping import KeeperState, Keeping
+from edgeagent.core.keeping_events import (
     Alive,
     Apply,
     Carried,
@@ -20,8 +21,6 @@ from edgeagent.core.keeping import (
     Failed,
     Held,
     InputEnded,
-    KeeperState,
-    Keeping,
     KeepPolicy,
     Kept,
     Opened,

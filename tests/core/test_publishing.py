@@ -56,7 +56,7 @@ def test_at_most_one_message_in_a_second() -> None:
 
 def test_a_change_within_the_dead_band_waits_for_the_sign_of_life() -> None:
     publishing = live()
-    publishing.readings({"garden": {"temperature": 20.5}})
+    publishing.readings({"garden": {"temperature": 20.5, "motion": False}})
     assert publishing.next_deadline() == 160.0
     assert told(publishing, 159.9) == []
     assert told(publishing, 160.0) == ["garden"]
@@ -66,7 +66,7 @@ def test_a_change_within_the_dead_band_waits_for_the_sign_of_life() -> None:
 def test_it_does_not_creep_away_below_the_dead_band() -> None:
     publishing = live()
     for step in range(1, 7):
-        publishing.readings({"garden": {"temperature": 20.0 + step / 10}})
+        publishing.readings({"garden": {"temperature": 20.0 + step / 10, "motion": False}})
     assert told(publishing, 101.0) == ["garden"]
 
 
@@ -91,5 +91,15 @@ def test_who_asks_is_answered_within_a_second() -> None:
 @pytest.mark.parametrize("value", ["20", float("nan"), True, None, [1]])
 def test_what_is_no_proper_value_is_left_out(value: object) -> None:
     publishing = live()
-    publishing.readings({"garden": {"temperature": value}, "unheard-of": {"on": True}, "lamp": {"off": True}})  # type: ignore[dict-item]
+    publishing.readings({"garden": {"temperature": value, "motion": True}, "unheard-of": {"on": True}, "lamp": {"off": True}})  # type: ignore[dict-item]
+    assert publishing.due(200.0) == {"garden": Standing(True, "", {"motion": True})}
+
+
+def test_what_a_working_device_tells_no_more_is_not_published_as_if_it_were_known() -> None:
+    publishing = live()
+    publishing.readings({"garden": {"temperature": 20.1}})
+    assert publishing.due(101.0) == {"garden": Standing(True, "", {"temperature": 20.1})}
+    publishing.readings({"garden": {}})
+    assert publishing.due(102.0) == {"garden": Standing(True, "", {})}
+    publishing.readings({"garden": {}})
     assert publishing.next_deadline() is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -78,6 +79,53 @@ def test_more_is_never_less(axis: AxisRange, limits: Limits, value: float, other
     low, high = sorted((value, other))
     first, second = shaper.target(low), shaper.target(high)
     assert second <= first + 1e-12 if limits.invert else first <= second + 1e-12
+
+
+@given(
+    axis=ranges | st.builds(AxisRange, minimum=st.sampled_from([-1.0, 0.0]), maximum=st.just(1.0), neutral=st.just(0.0)),
+    limits=limits,
+    trim=st.floats(-0.5, 0.5),
+    wish=share,
+    place=share,
+)
+def test_where_it_stands_is_told_as_what_leads_there(
+    axis: AxisRange, limits: Limits, trim: float, wish: float, place: float
+) -> None:
+    """The stick goes on from there: what it says moves the axis no further than a reading is rounded."""
+    shaper = Shaper(replace(axis, position=True), replace(limits, trim=trim))
+    value = axis.minimum + wish * (axis.maximum - axis.minimum)
+    told = shaper.wanted(shaper.limited(value))
+    assert told is not None and axis.minimum <= told <= axis.maximum
+    rounded = abs(shaper.target(value) - shaper.target(axis.neutral)) <= 0.0021
+    assert shaper.target(told) == pytest.approx(shaper.target(value), abs=0.0021 if rounded else 1e-9)
+    assert told == axis.neutral or abs(told - axis.neutral) <= abs(value - axis.neutral) + 1e-6 * (axis.maximum - axis.minimum)
+    if not rounded and -0.999 < shaper.target(value) < 0.999 and not limits.expo:  # where one value only leads there
+        assert told == pytest.approx(value, abs=1e-6)
+    there = axis.minimum + place * (axis.maximum - axis.minimum)
+    told = shaper.wanted(there)
+    assert told is not None
+    ends = sorted((shaper.limited(axis.minimum), shaper.limited(axis.maximum)))
+    nearest = min(max(there, ends[0]), ends[1])
+    assert shaper.limited(told) == pytest.approx(nearest, abs=0.0021 * (axis.maximum - axis.minimum)), "or as near as it may go"
+
+
+@pytest.mark.parametrize(
+    ("limits", "places"),
+    [
+        (Limits(), {-90: -90, 30: 30, 93: 90, 512: None, math.nan: None}),
+        (Limits(invert=True), {90: -90, -30: 30}),
+        (Limits(top=0.5), {15: 30, 45: 90, 80: 90, -80: -90}),
+        (Limits(trim=0.2), {18: 0, 18.1: 0, 17.9: 0, 48: 30, 90: 72, 0: -18}),
+        (Limits(trim=0.2, invert=True), {18: 0, 48: -30, 90: -72}),
+        (Limits(dead_zone=0.5), {0: 0, 0.1: 0, -0.1: 0, 45: 67.5, 90: 90}),
+        (Limits(expo=1.0), {0.72: 18, 90: 90, 0: 0}),
+        (Limits(expo=0.5), {28.125: 45}),
+    ],
+)
+def test_places_in_the_operators_words(limits: Limits, places: dict[float, float | None]) -> None:
+    shaper = Shaper(AxisRange(-90, 90, position=True), limits)
+    for place, told in places.items():
+        assert shaper.wanted(place) == (None if told is None else pytest.approx(told, abs=1e-9)), place
 
 
 @given(limits=limits, sign=st.sampled_from([-1.0, 1.0]))

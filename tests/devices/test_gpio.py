@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -15,11 +16,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from edgeagent.drivers import DeviceFault, registry
+import edgeagent
+from edgeagent.drivers import Actuator, DeviceFault, registry
 from edgeagent.drivers.conformance import assert_device_conforms
 from edgeagent.drivers.device import Driver, commands_of
+from edgeagent.drivers.pins import open_driver
 from tests.support.procs import wait_until
 
 
@@ -88,13 +91,14 @@ def test_what_is_switched(name: str, pins: Any) -> None:
 
 
 @pytest.mark.parametrize(("safe", "after"), [("off", False), ("on", True), ("keep", True)])
-def test_the_safe_state(safe: str, after: bool) -> None:
+def test_the_safe_state(pins: Any, safe: str, after: bool) -> None:
     made = driver("relay", pin=17, safe=safe)
     made.open()
     made.switch(True)
     made.stop()
     assert made.read()["on"] is after
     made.close()
+    assert pins.pin(17).function == "input", "as `safe` is described"
 
 
 def test_a_light_that_is_dimmed(pins: Any) -> None:
@@ -133,16 +137,18 @@ def test_motion_wakes_its_reader(pins: Any) -> None:
     made.close()
 
 
-def test_a_distance(pins: Any) -> None:
+def test_a_distance(pins: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from gpiozero.pins.mock import MockPWMPin, MockTriggerPin
 
     class Trigger(MockTriggerPin, MockPWMPin): ...  # type: ignore[misc]
 
     pins.pin(21, pin_class=Trigger, echo_pin=pins.pin(20), echo_time=0.01)
+    monkeypatch.setattr("edgeagent_devices.distance.time", types.SimpleNamespace(monotonic=lambda: 100.0))
     made = driver("distance", trigger=21, echo=20, max_m=4, stop_below_m=0.2)
     made.open()
-    wait_until(lambda: "range" in made.read(), "the first echo")
-    assert 0 < made.read()["range"] <= 4, "its echo takes 10 ms or more on a thread of the mock"
+    told: dict[str, float] = {}
+    wait_until(lambda: told.update(made.read()) or told, "the first echo")
+    assert 0 < told["range"] <= 4, "its echo takes 10 ms or more on a thread of the mock"
     assert made.readings["range"].stop_below == 0.2
     made.close()
 
@@ -169,14 +175,33 @@ def test_a_distance_sensor_is_closed_while_it_asks(pins: Any, monkeypatch: pytes
     assert sensor.closed and made._sensor is None
 
 
-def test_a_distance_sensor_that_is_not_there(pins: Any) -> None:
-    """No echo reads as no distance, then as a fault; never as something that is very near."""
-    made = driver("distance", trigger=21, echo=20)
+def test_a_distance_sensor_that_does_not_answer(pins: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No echo reads as no distance, then as a fault; never as something that is very near, nor as what was there before."""
+    now = [100.0]
+    monkeypatch.setattr("edgeagent_devices.distance.time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    made = driver("distance", trigger=21, echo=20, max_m=4, stop_below_m=0.3)
     made.open()
-    for _ in range(9):
-        assert made.read() == {}
-    with pytest.raises(DeviceFault, match="TRIG and ECHO"):
-        made.read()
+    asking = made._sensor._queue
+    asking.stopping.set()  # what it would hear is put in by hand
+    asking.join(60)
+    assert made.read() == {}
+    asking.queue.extend([0.5, 0.9, 0.4])
+    assert made.read() == {"range": 2.0}, "the median"
+    now[0] += 0.2
+    asking.queue.append(-0.1)
+    assert made.read() == {}, "gpiozero still has the echoes that were told"
+    asking.queue.append(0.45)
+    assert made.read() == {"range": 1.8}, "still the median of three"
+    now[0] += 0.9
+    assert made.read() == {}
+    now[0] += 0.2
+    for _ in range(2):
+        with pytest.raises(DeviceFault, match="TRIG and ECHO") as caught:
+            made.read()
+    assert caught.value.retry, "so that nothing moves that would be stopped by it, and it is asked again"
+    made.close()
+    made.open()
+    assert made.read() == {}, "from now on it has its second again"
     made.close()
 
 
@@ -189,19 +214,22 @@ def test_a_servo_turns_and_holds(pins: Any) -> None:
     made.open()
     assert pins.pin(12).state == 0 and made.read() == {}, "an arm must not jump when its keeper is started anew"
     told: list[object] = []
-    made.turned, made.wake = lambda *place: told.append(place), lambda: told.append("wake")
+    made.wake = lambda: told.append("wake")
     made.home()
     assert pulse_us(pins.pin(12)) == pytest.approx(1500)
     made.apply({"angle": 90.0})
     made.apply({"angle": 90.0})
     assert pulse_us(pins.pin(12)) == pytest.approx(2500)
-    assert told == [("angle", 0.0), "wake"], "the keeper knows where home is, and the page where it has gone to"
+    assert told == ["wake"], "the page knows where it has gone to"
     made.stop()
     made.apply({})
     assert pulse_us(pins.pin(12)) == pytest.approx(2500), "it holds"
     made.within = lambda axis, degrees: degrees / 2
     made.turn(60.0)
     assert made.read() == {"angle": 30.0}, "the owner's limits hold for a command, too"
+    made.within = lambda axis, degrees: degrees + 10
+    made.home()
+    assert made.read() == {"angle": 10.0}, "so does his trim"
     made.within = lambda axis, degrees: degrees
     made.turn(-200.0)
     assert pulse_us(pins.pin(12)) == pytest.approx(500) and made.read() == {"angle": -90.0}
@@ -318,47 +346,120 @@ def test_without_pins_the_owner_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     assert not caught.value.retry and isinstance(caught.value.__context__, BadPinFactory)
 
 
-def test_through_lgpio_a_pulse_is_what_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
-    """gpiozero's own pin would tell whole percents of a period: 1400 µs for an ESC's neutral of 1500."""
+class Lines:
+    """What lgpio would do: as its C source has it, PWM that ends leaves the level that it has."""
+
+    def __init__(self) -> None:
+        self.outputs = set[int]()
+        self.pulse_us = dict[int, float]()
+        self.levels: list[tuple[int, int]] = []
+        """Pins that were set, and to what."""
+
+    def claim(self, handle: int, pin: int, level: int = 0) -> None:
+        if pin not in self.outputs:  # else there is nothing to do
+            self.outputs.add(pin)
+            self.levels.append((pin, level))
+
+    def pwm(self, handle: int, pin: int, frequency_hz: float, duty: float) -> None:
+        self.pulse_us[pin] = duty / 100 * 1e6 / frequency_hz if frequency_hz else 0.0
+
+
+@pytest.fixture
+def lines(pins: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
+    """gpiozero on its pins of lgpio."""
     from gpiozero import Device
 
-    from edgeagent_devices import _gpio
+    from edgeagent.drivers import pins as made_good
 
-    outputs, told = set[int](), dict[int, float]()
-
-    def pwm(handle: int, pin: int, frequency_hz: float, duty: float) -> None:
-        told[pin] = duty / 100 * 1e6 / frequency_hz if frequency_hz else 0.0
-
-    library = types.ModuleType("lgpio")
+    lines, library = Lines(), types.ModuleType("lgpio")
     vars(library).update(
         {
             **dict.fromkeys(("SET_PULL_NONE", "SET_PULL_UP", "SET_PULL_DOWN", "BOTH_EDGES", "RISING_EDGE", "FALLING_EDGE"), 0),
             "error": Exception,
             "gpiochip_open": lambda chip: 0,
             "gpiochip_close": lambda handle: None,
-            "gpio_claim_input": lambda handle, pin, flags=0: outputs.discard(pin),
-            "gpio_claim_output": lambda handle, pin: outputs.add(pin),
-            "gpio_get_mode": lambda handle, pin: 2 if pin in outputs else 0,
-            "tx_pwm": pwm,
+            "gpio_claim_input": lambda handle, pin, flags=0: lines.outputs.discard(pin),
+            "gpio_claim_output": lines.claim,
+            "gpio_get_mode": lambda handle, pin: 2 if pin in lines.outputs else 0,
+            "gpio_write": lambda handle, pin, level: lines.levels.append((pin, int(level))),
+            "tx_pwm": lines.pwm,
         }
     )
     monkeypatch.setitem(sys.modules, "lgpio", library)
     monkeypatch.delitem(sys.modules, "gpiozero.pins.lgpio", raising=False)
     from gpiozero.pins.lgpio import LGPIOFactory
 
-    _gpio._exact_pin.cache_clear()
+    made_good._exact_pin.cache_clear()
     monkeypatch.setattr(LGPIOFactory, "_get_revision", lambda self: 0xC03111)
     Device.pin_factory = factory = LGPIOFactory()
+    yield lines
+    factory.close()
+    made_good._exact_pin.cache_clear()
+    sys.modules.pop("gpiozero.pins.lgpio")
+
+
+def test_through_lgpio_a_pulse_is_what_was_meant(lines: Lines) -> None:
+    """gpiozero's own pin would tell whole percents of a period: 1400 µs for an ESC's neutral of 1500."""
     made = driver("ackermann", throttle={"pin": 18}, steer={"pin": 19, "trim_us": 30})
     made.open()
-    assert told == pytest.approx({18: 1500, 19: 1530})
+    assert lines.pulse_us == pytest.approx({18: 1500, 19: 1530})
     made.apply({"throttle": 0.13})
-    assert told[18] == pytest.approx(1565)
+    assert lines.pulse_us[18] == pytest.approx(1565)
     made.close()
-    assert told == {18: 0.0, 19: 0.0}
-    factory.close()
-    _gpio._exact_pin.cache_clear()
-    sys.modules.pop("gpiozero.pins.lgpio")
+    assert lines.pulse_us == {18: 0.0, 19: 0.0}
+
+
+class OwnEsc(Actuator):
+    """As docs/drivers.md would have one written."""
+
+    libraries = ("gpiozero",)
+
+    class Options(BaseModel):
+        pass
+
+    def open(self) -> None:
+        import gpiozero
+
+        self.esc = gpiozero.Servo(18, initial_value=None)
+        self.stop()
+
+    def close(self) -> None:
+        self.esc.close()
+
+    def stop(self) -> None:
+        self.esc.value = 0
+
+
+def test_through_lgpio_so_is_that_of_a_driver_of_ones_own(lines: Lines) -> None:
+    made = OwnEsc("car", OwnEsc.Options())
+    open_driver(made)
+    assert lines.pulse_us == pytest.approx({18: 1500})
+    made.close()
+
+
+def test_all_drivers_are_opened_in_that_way() -> None:
+    package = Path(edgeagent.__file__).parent
+    found = {path.name for path in package.rglob("*.py") if re.search(r"driver\.open\b", path.read_text("utf-8"))}
+    assert found == {"pins.py"}
+
+
+def test_a_relay_that_is_on_when_its_pin_is_low_stays_off_while_it_is_opened(lines: Lines) -> None:
+    made = driver("relay", pin=17, active_high=False)
+    for _ in range(2):
+        made.open()
+        assert (17, 1) in lines.levels and (17, 0) not in lines.levels
+        made.close()
+
+
+def test_a_servo_that_relaxes_leaves_its_pin_low(lines: Lines) -> None:
+    """Where lgpio is told within a pulse, the pin would be high until it moves again."""
+    made = driver("servo", pin=12, relax=True, at_start="home")
+    made.open()
+    assert lines.pulse_us[12] == pytest.approx(1500)
+    lines.levels.clear()
+    made.stop()
+    assert lines.pulse_us[12] == 0 and lines.levels == [(12, 0)]
+    made.close()
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("lgpio"), reason="lgpio has no wheel for this Python")

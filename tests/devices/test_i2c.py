@@ -75,6 +75,26 @@ def test_a_chip_that_is_unplugged(name: str, kind: str, address: int) -> None:
     made.close()
 
 
+def test_a_chip_that_has_reset_itself() -> None:
+    """Motors that start may pull its supply down for a moment: it answers again, and does nothing."""
+    servos, level = driver("pca9685", channels={"esc": {"channel": 0, "kind": "motor"}}), driver("mpu6050")
+    for made, kind, address, after in (
+        (servos, "PCA9685", 0x40, {0x00: 0x11, 0x01: 0x04, 0xFE: 0x1E}),
+        (level, "MPU-6050", 0x68, {0x75: 0x68, 0x6B: 0x40}),
+    ):
+        made.open()
+        made.read()
+        chip = FakeBus.chips[kind, address]
+        chip.registers[:] = bytes(after.get(register, 0) for register in range(256))
+        with pytest.raises(DeviceFault, match="reset itself") as caught:
+            made.read()
+        assert caught.value.retry
+        made.close()
+        made.open()
+        made.read()
+        made.close()
+
+
 def test_another_chip_at_its_address() -> None:
     made = driver("bme280")
     made.open()

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, SecretStr
 
 from edgeagent.drivers import Actuator, Axis, DeviceFault, Driver, Reading, Readings, Sensor, command, skeleton
 from edgeagent.drivers.conformance import assert_device_conforms, device_problems, driver_file
+from edgeagent.drivers.conformance_device import _declared
 
 
 class Rover(Actuator, Sensor):
@@ -53,6 +54,24 @@ def test_a_good_driver_passes() -> None:
     assert_device_conforms(Rover, {"top": 0.5})
     assert Rover.threads == {"device-conformance"}
     assert not any(thread.name.startswith("device-conformance") for thread in threading.enumerate() if not thread.daemon)
+
+
+def test_gpiozero_is_to_be_named() -> None:
+    """So that its pulses are exact; see `edgeagent.drivers.pins`."""
+
+    class Lamp(Rover):
+        def open(self) -> None:
+            import gpiozero
+
+            assert gpiozero
+            super().open()
+
+    class Named(Lamp):
+        libraries = ("gpiozero",)
+
+    (problem,) = _declared(Lamp("lamp", Lamp.Options()))
+    assert 'libraries = ("gpiozero",)' in problem
+    assert _declared(Named("lamp", Named.Options())) == []
 
 
 def fail(message: str = "no") -> Any:

@@ -64,8 +64,8 @@ def test_the_agent(bench: Bench, number: signal.Signals) -> None:
 def test_a_loop_that_is_held_up_with_set_points_that_live_long(bench: Bench) -> None:
     """Only the missing sign of life tells."""
     with driving(bench, "life=2", "for=1", "block=3") as agent:
+        cause = time.monotonic()  # what stops it may come before this process has read the next
         agent.wait_for(lambda: '"silent"' in agent.log, "the loop to be held up")
-        cause = time.monotonic()
         stopped_after(bench, cause)
         assert not bench.moves()
         agent.wait_for(lambda: '"why": "silence"' in agent.log, "the agent to be told, when its loop turns again")

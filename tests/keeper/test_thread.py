@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -315,6 +316,27 @@ class Slow(Stuck, Sensor):
     @command()
     def horn(self) -> None:
         self.log.append("horn")
+
+
+def test_a_reading_that_it_knows_no_more_is_told_to_be_unknown_once() -> None:
+    reports, motor = list[Report](), Slow()
+    told = iter([{"battery": 12.0}, {}, {}, {"battery": 11.0}])
+    motor.read = lambda: next(told)  # type: ignore[method-assign]
+    thread = DeviceThread("motor", motor, reports.append, clock=lambda: 100.0)  # so that it is read once, and after each command
+    thread.start()
+
+    def carried() -> int:
+        return sum(each.count for each in reports if isinstance(each, Carried))
+
+    try:
+        wait_until(lambda: any(isinstance(each, Read) for each in reports), "the first reading")
+        for number in 1, 2, 3:
+            assert thread.order(Order(run=0, id=number, device="motor", command="horn"))
+            wait_until(functools.partial(lambda so_many: carried() == so_many, number), "it to be read again")
+        assert [each.values for each in reports if isinstance(each, Read)] == [{"battery": 12.0}, {}, {"battery": 11.0}]
+    finally:
+        thread.close()
+        assert thread.ended(30)
 
 
 def test_set_points_that_come_faster_than_it_takes_them_keep_nothing_else_waiting() -> None:

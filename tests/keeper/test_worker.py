@@ -6,12 +6,15 @@ import contextlib
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from edgeagent.core import keeping
+from edgeagent.core import keeping_events as e
+from edgeagent.core.keeping import Keeping
 from edgeagent.core.shaping import AxisRange
-from edgeagent.keeper.worker import Worker
+from edgeagent.drivers import Actuator, Axis, Reading, Readings, Sensor, command, commands
+from edgeagent.keeper.worker import Prepared, Worker
 from edgeagent.wire import keeper as wire
 
 
@@ -44,8 +47,8 @@ class Rig:
         self.worker = Worker(agent, guard, [], 1, "")
         self.thread = Thread()
         self.worker._threads = {"rover": self.thread}  # type: ignore[dict-item]
-        self.worker._keeping = keeping.Keeping({"rover": keeping.Kept("drive", {"throttle": AxisRange()})}, 1, self.now)
-        self.worker._keeping.handle(keeping.Opened("rover"), self.now)
+        self.worker._keeping = Keeping({"rover": e.Kept("drive", {"throttle": AxisRange()})}, 1, self.now)
+        self.worker._keeping.handle(e.Opened("rover"), self.now)
         self.worker._pulse_at = 1e9
         self.file = agent.fileno()
         self.turn(wire.Set(run=1, halts=0, until=self.now + 0.3, values={"rover": {"throttle": 0.5}}))
@@ -112,3 +115,118 @@ def test_a_command_that_was_asked_for_behind_a_stop_is_taken(rig: Rig) -> None:
     rig.turn(wire.Alive(at=rig.now))
     rig.turn(ORDER)
     assert rig.thread.log == ["stop", "spin", "spin"]
+
+
+def test_a_command_of_somebody_who_did_not_know_of_the_keepers_stop_does_not_come(rig: Rig) -> None:
+    """It arrives in a later turn: the agent's loop is late."""
+    rig.now += 0.31
+    (told,) = [answer for answer in rig.turn(wire.Alive(at=rig.now)) if isinstance(answer, wire.Stopped)]
+    assert code(rig.turn(ORDER)) == 409
+    assert rig.thread.log == ["stop"]
+    rig.turn(ORDER.model_copy(update={"halts": told.halts}))
+    assert rig.thread.log == ["stop", "spin"], "he has been told"
+
+
+class Mount(Actuator, Sensor):
+    """It stands where it was told to be."""
+
+    def open(self) -> None:
+        self.pan = 0.0
+
+    def close(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    @property
+    def axes(self) -> Mapping[str, Axis]:
+        return {"pan": Axis(minimum=-90, maximum=90, position=True), "speed": Axis()}
+
+    @property
+    def readings(self) -> Mapping[str, Reading]:
+        return {"pan": Reading(), "speed": Reading(), "volts": Reading()}
+
+    def apply(self, values: Mapping[str, float]) -> None:
+        self.pan = values.get("pan", self.pan)
+
+    def read(self) -> Readings:
+        return {"pan": self.pan, "speed": 0.5, "volts": 7.4}
+
+    @command()
+    def home(self) -> None:
+        self.pan = self.within("pan", 0.0)
+
+
+class Direct(Thread):
+    """Carries everything out at once."""
+
+    def __init__(self, name: str, driver: Mount, report: Callable[[Any], None], **_: object) -> None:
+        super().__init__()
+        self.driver, self.report = driver, report
+
+    def start(self) -> None:
+        self.driver.open()
+        self.report(e.Opened("mount"))
+        self.read()
+
+    def read(self) -> None:
+        self.report(wire.Read(device="mount", at=0.0, values=dict(self.driver.read())))
+
+    def apply(self, values: Mapping[str, float], until: float) -> None:
+        self.driver.apply(values)
+        self.read()
+
+    def order(self, order: wire.Order) -> bool:
+        commands.call(self.driver, order.command, order.args)
+        self.read()
+        self.report(e.Carried("mount", places={"pan": self.driver.pan}))
+        return True
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {},
+        {"invert": True},
+        {"top": 0.5, "trim": -0.3},
+        {"trim": 0.2, "invert": True, "dead_zone": 0.1, "expo": 0.7},
+        {"slew": 0.5, "trim": 0.2, "invert": True, "expo": 0.3},
+    ],
+)
+def test_where_it_stands_is_told_so_that_a_stick_goes_on_from_there(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("edgeagent.keeper.worker.DeviceThread", Direct)
+    kept = wire.KeptDevice(name="mount", driver="mount", limits={"pan": wire.AxisLimits(**limits)})
+    rig.worker._prepared = [Prepared(kept, Mount)]
+    rig.worker._threads.clear()
+    rig.worker._begin(rig.now)
+    thread = rig.worker._threads["mount"]
+    assert isinstance(thread, Direct)
+
+    def turn(*messages: wire.Message) -> dict[str, Any]:
+        """What was read last."""
+        answers = rig.turn(*messages) + rig.turn()
+        return [dict(answer.values) for answer in answers if isinstance(answer, wire.Read)][-1]
+
+    def push(pan: float) -> dict[str, Any]:
+        return turn(wire.Set(run=1, halts=0, until=rig.now + 0.3, values={"mount": {"pan": pan}}))
+
+    turn()
+    told = turn(wire.Order(run=1, id=1, device="mount", command="home"))
+    assert told == {"pan": pytest.approx(0), "speed": 0.5, "volts": 7.4}, "home is where the operator has it in the middle"
+    home = thread.driver.pan
+    for _ in range(10):
+        told = push(60.0)
+        rig.now += 0.02
+    slow = "slew" in limits
+    assert told["pan"] < 30 if slow else told["pan"] == pytest.approx(60)
+    assert thread.driver.pan != pytest.approx(home, abs=5)
+    rig.turn(wire.Stop())
+    stood = thread.driver.pan
+    thread.read()
+    told = turn()
+    assert push(told["pan"])["pan"] == pytest.approx(told["pan"])
+    assert thread.driver.pan == pytest.approx(stood, abs=1e-6), "the first push of a page that knows nothing else"
+    thread.driver.pan = 512.0
+    thread.read()
+    assert turn()["pan"] == 512.0, "no place: as it is"

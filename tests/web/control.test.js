@@ -311,9 +311,9 @@ describe('the wheel', () => {
     assert.equal(driver.wheel.placeOf('rover', grip), null, 'somebody else may have moved it');
   });
 
-  describe('where a reading tells of a mount that is turned round, trimmed or in another unit', () => {
-    /** A rover whose driver stands elsewhere than the operator puts it, by its owner's limits. @param {(put: number) => unknown} limited */
-    async function mounted(limited) {
+  describe('where a reading tells of a mount', () => {
+    /** A rover whose mount was put somewhere, and what is read of it then. @param {(put: number) => unknown} reads */
+    async function mounted(reads) {
       const { agent, driver } = setup();
       const { wheel } = driver;
       const pan = /** @type {any} */ (wheel.devices[0].axes.find((axis) => axis.name === 'pan'));
@@ -328,7 +328,7 @@ describe('the wheel', () => {
       driver.run(40);
       const put = agent.moved.at(-1).values.rover.pan;
       assert.ok(put > 40, `${put}`);
-      tell(limited(put));
+      tell(reads(put));
       return {
         agent,
         driver,
@@ -347,10 +347,10 @@ describe('the wheel', () => {
       };
     }
 
-    for (const [what, limited] of /** @type {[string, (put: number) => unknown][]} */ ([['inverted', (put) => -put], ['half of it', (put) => put / 2], ['trimmed', (put) => put + 18], ['in another unit', () => 512], ['a text', () => 'left']]))
+    for (const [what, reads] of /** @type {[string, (put: number) => unknown][]} */ ([['it trembles', (put) => put - 2], ['in another unit', () => 512], ['a text', () => 'left']]))
       for (const end of ['halt', 'stop', 'command', 'lease', 'connection'])
         test(`the stick goes on from where it was put: ${what}, ${end}`, async () => {
-          const { agent, driver, put, tell, near } = await mounted(limited);
+          const { agent, driver, put, tell, near } = await mounted(reads);
           driver.run(700);
           if (end === 'halt') agent.tellGroup({ state: 'disarmed', why: 'picture' });
           else if (end === 'stop') await driver.control.stop(agent.now);
@@ -362,7 +362,7 @@ describe('the wheel', () => {
           if (end === 'connection') agent.greet(driver.viewer);
           if (end === 'lease' || end === 'connection') await driver.arm();
           driver.run(1000);
-          tell(limited(put));
+          tell(reads(put));
           driver.run(100);
           near(put);
         });
@@ -400,23 +400,69 @@ describe('the wheel', () => {
       near(20);
     });
 
-    test('what was read before it was put and comes behind it is no place', async () => {
-      const { agent, driver, put, tell, place, near } = await mounted(() => 0);
+    test('what was read on the way and comes behind it is no place', async () => {
+      const { agent, driver, put, tell, place, near } = await mounted(() => 30);
       agent.tellGroup({ state: 'disarmed', why: 'picture' });
+      assert.equal(place(), put);
       driver.run(200);
       near(put);
-      await driver.control.command('rover', 'beep', {}, agent.now);
-      tell(0);
-      driver.run(100);
-      const before = /** @type {number} */ (place());
-      assert.ok(Math.abs(before - put) < 2);
-      tell(before);
-      driver.run(600);
-      near(before);
+      driver.run(1000);
+      agent.tellGroup({ state: 'disarmed', why: 'picture' });
+      driver.run(20);
+      tell(30);
+      assert.equal(place(), 30, 'by now it has gone back');
+    });
+
+    for (const [when, hold] of /** @type {[string, number][]} */ ([['while the stick was pushed', 0], ['behind it', 300], ['long behind it', 2000]]))
+      for (const end of ['halt', 'stop', 'command'])
+        test(`a slow one that was stopped on its way goes on from where it is: ${when}, ${end}`, async () => {
+          const { agent, driver } = setup();
+          const { wheel } = driver;
+          await driver.arm();
+          // 22.5° a second.
+          const step = (/** @type {number} */ ms) => {
+            driver.run(ms);
+            agent.values.rover.pan += (22.5 * ms) / 1000;
+            agent.read();
+          };
+          agent.values.rover.pan = 0;
+          agent.read();
+          wheel.hands.pan = 1;
+          for (let i = 0; i < 7; i++) step(100);
+          if (hold) wheel.hands.pan = 0;
+          for (let i = 0; i < hold; i += 100) step(100);
+          const stood = agent.values.rover.pan;
+          assert.ok(agent.moved.at(-1).values.rover.pan > stood + 10);
+          if (end === 'halt') agent.tellGroup({ state: 'disarmed', why: 'picture' });
+          else if (end === 'stop') await driver.control.stop(agent.now);
+          else await driver.control.command('rover', 'beep', {}, agent.now);
+          agent.read();
+          wheel.hands.pan = 0;
+          driver.run(20);
+          if (end === 'stop') await driver.control.reset(agent.now);
+          driver.run(200);
+          agent.moved.length = 0;
+          wheel.hands.pan = -0.1;
+          driver.run(40);
+          const { pan } = agent.moved[0].values.rover;
+          assert.ok(Math.abs(pan - stood) < 2, `${pan} after ${stood}`);
+        });
+
+    test('a page that is loaded anew goes on from there', async () => {
+      const { agent, driver, tell } = await mounted((put) => put);
+      await driver.control.lease('drive', 'release', agent.now);
+      tell(-40);
+      driver.wheel = new Wheel(driver.control, 'drive');
+      await driver.arm();
+      agent.moved.length = 0;
+      driver.wheel.hands.pan = 0.1;
+      driver.run(40);
+      const { pan } = agent.moved[0].values.rover;
+      assert.ok(pan >= -40 && pan < -38, `${pan}`);
     });
 
     test('one that is opened anew has forgotten', async () => {
-      const { agent, driver, place } = await mounted(() => 'left');
+      const { agent, driver, place } = await mounted((put) => put - 20);
       const { devices } = driver.control.store.state;
       driver.control.store.set({ devices: devices.map((each) => (each.name === 'rover' ? { ...each, phase: /** @type {const} */ ('retrying') } : each)) });
       agent.tellGroup({ state: 'fault', why: 'device' });

@@ -165,4 +165,28 @@ describe('in words', () => {
     assert.equal(batteryOf([AIR], value), null);
     assert.equal(speedOf([LAMP], value), null);
   });
+
+  test('what a device told before it failed, or before the connection was made anew, is not shown as if it were so now', () => {
+    const agent = new FakeAgent();
+    const { control } = agent.viewer('me');
+    const battery = () => batteryOf(control.store.state.devices, (device, reading) => control.value(device, reading))?.text;
+    const rover = (/** @type {string} */ phase) => control.message(JSON.stringify({ t: 'devices', you: 'me', name: '', rights: ['watch'], devices: [{ ...ROVER, phase }] }), 10);
+    const read = (/** @type {number} */ charge) => control.message(JSON.stringify({ t: 'readings', at: 1, values: { rover: { battery: charge } } }), 20);
+    assert.equal(battery(), '76 %');
+    rover('retrying');
+    assert.equal(battery(), undefined);
+    read(75);
+    assert.equal(battery(), undefined, 'it was late');
+    rover('live');
+    assert.equal(battery(), undefined);
+    read(40);
+    assert.equal(battery(), '40 %');
+    assert.ok(control.trace('rover', 'battery').length >= 2, 'the last minute is kept');
+    control.closed();
+    control.opened();
+    assert.equal(battery(), undefined);
+    read(39);
+    rover('live');
+    assert.equal(battery(), '39 %', 'channels do not wait for each other');
+  });
 });

@@ -273,6 +273,42 @@ describe('the pads of a browser', () => {
     plugged = [standard([0, -1, 0, 0])];
     assert.equal(pads.read().throttle, 1);
   });
+
+  test('of two the one that was moved last drives, whichever was moved first; the other goes on by nothing that it held', () => {
+    const pads = new Pads();
+    const is = (/** @type {number} */ first, /** @type {number} */ second) => {
+      plugged = [standard([0, -first, 0, 0]), standard([0, -second, 0, 0], {}, 1)];
+      return Number(pads.read().throttle.toFixed(1));
+    };
+    assert.equal(is(0, 0), 0);
+    assert.equal(is(1, 0), 1);
+    assert.equal(is(1, 0.2), 1, 'it trembles');
+    assert.equal(is(0, 0.2), 0, 'hands are off');
+    assert.equal(is(0, 0), 0);
+    assert.equal(is(0, 0.2), 0.1);
+    assert.equal(is(0.2, 0.2), 0.1);
+    assert.equal(is(1, 0.2), 1);
+    assert.equal(is(1, 1), 1);
+    assert.equal(is(-1, 1), 1, 'the second has it');
+    assert.equal(is(-1, 0), 0);
+    plugged = [plugged[0]];
+    assert.deepEqual(pads.read(), none);
+    assert.equal(pads.lost, true, 'it was in use last, though the first had been so before');
+  });
+
+  test('stop is heard of each pad, whichever drives, also where the button of another lies pressed', () => {
+    const pads = new Pads();
+    const is = (/** @type {Record<number, number>} */ first, /** @type {Record<number, number>} */ second) => {
+      plugged = [standard([0, 0, 0, 0], first), standard([0, 0, 0, 0], second, 1)];
+      return pads.read();
+    };
+    is({}, {});
+    assert.deepEqual(is({}, { 7: 1 }), { ...none, throttle: 1 });
+    assert.deepEqual(is({ 1: 1 }, { 7: 1 }), { ...none, throttle: 1, stop: true });
+    assert.equal(is({ 1: 1 }, { 7: 1 }).stop, false, 'it is told once');
+    assert.equal(is({ 1: 1 }, { 1: 1 }).stop, true);
+    assert.equal(is({ 9: 1 }, { 7: 1 }).wheel, true);
+  });
 });
 
 test('what sends looks at the hands itself, whether or not pictures are painted', () => {
