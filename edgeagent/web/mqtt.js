@@ -38,6 +38,8 @@ export class MqttDoor {
   #open = false;
   #ready = false;
   #failures = 0;
+  /** Not answered yet. @type {Offer | null} */
+  #offered = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #retry;
 
@@ -75,15 +77,22 @@ export class MqttDoor {
 
   /** @param {number} peer @param {Offer} offer */
   offer(peer, offer) {
+    this.#offered = offer;
     if (!this.#publish(offer)) this.#events.event({ type: 'unreachable', peer });
   }
 
   /** @param {number} _peer @param {ViewerMessage} message */
   send(_peer, message) {
+    if (message.t === 'bye') this.#settled(message.sid);
     this.#publish(message);
   }
 
   forget() {}
+
+  /** @param {string} sid */
+  #settled(sid) {
+    if (sid === this.#offered?.sid) this.#offered = null;
+  }
 
   async #connect() {
     const { url, device, viewer, username, password, load } = this.#options;
@@ -116,8 +125,8 @@ export class MqttDoor {
       // The broker takes packets in order: an offer that follows the subscription at once loses no answer.
       this.#setReady(true);
     });
-    client.on('message', (/** @type {string} */ topic, /** @type {Uint8Array} */ payload) => {
-      if (client === this.#client) this.#receive(topic, payload);
+    client.on('message', (/** @type {string} */ topic, /** @type {Uint8Array} */ payload, /** @type {{retain?: boolean} | undefined} */ packet) => {
+      if (client === this.#client) this.#receive(topic, payload, packet?.retain === true);
     });
     client.on('error', (/** @type {{code?: number, message?: string}} */ error) => {
       // 4 and 5: bad user name or password, not authorized (MQTT 3.1.1, 3.2.2.3).
@@ -128,8 +137,8 @@ export class MqttDoor {
     });
   }
 
-  /** @param {string} topic @param {Uint8Array} payload */
-  #receive(topic, payload) {
+  /** @param {string} topic @param {Uint8Array} payload @param {boolean} kept by the broker from before */
+  #receive(topic, payload, kept) {
     if (payload.length === 0 || payload.length > MAX_MESSAGE) return;
     let message;
     try {
@@ -141,9 +150,12 @@ export class MqttDoor {
     const { device, viewer } = this.#options;
     if (topic === `ea/1/d/${device}/up`) {
       this.#events.event({ type: 'presence', up: message.up === 1, epoch: typeof message.epoch === 'string' ? message.epoch : null });
+      // It listens from now on: what it was offered before, as to a broker that had just returned, was lost. It knows what it gets twice.
+      if (message.up === 1 && !kept && this.#offered) this.#publish(this.#offered);
     } else if (topic === `ea/1/d/${device}/hello`) {
       if (message.t === 'hello' && message.v === 1) this.#events.event({ type: 'message', message });
     } else if (topic === `ea/1/v/${viewer}/in/${device}` && typeof message.t === 'string') {
+      this.#settled(message.sid);
       this.#events.event({ type: 'message', message });
     }
   }
@@ -167,7 +179,7 @@ export class MqttDoor {
 
   #discard() {
     const client = this.#client;
-    this.#client = null;
+    this.#client = this.#offered = null;
     this.#setReady(false);
     client?.on?.('error', () => {});
     client?.end?.(true);

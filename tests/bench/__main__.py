@@ -15,15 +15,17 @@ from pathlib import Path
 from tests.bench.report import Context
 from tests.support import gobuild
 
-BENCHES = ("sender", "first_picture", "glass", "footprint", "link", "control", "fleet")
-WITHOUT_CLIENTS = {"link", "fleet"}
+BENCHES = ("sender", "first_picture", "recovery", "glass", "footprint", "link", "control", "fleet")
+WITHOUT_CLIENTS = {"link", "fleet", "recovery"}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHES)}")
     parser.add_argument("--quick", action="store_true", help="a short run that only shows that it works")
-    parser.add_argument("--runs", type=int, default=7, metavar="N", help="how often each row of `link` is measured")
+    parser.add_argument(
+        "--runs", type=int, default=0, metavar="N", help="how often each row of `link` (7) and of `recovery` (5) is measured"
+    )
     parser.add_argument("--rows", default="", metavar="NAME,…", help="rows of `link`, e.g. 2M,loss")
     parser.add_argument("--alone", action="store_true", help="in `link`, neither peers nor Firefox")
     parser.add_argument("--out", type=Path, default=Path("bench-results"), help="folder for the JSON")

@@ -180,6 +180,29 @@ describe('MQTT', () => {
     assert.deepEqual(events.map((each) => each.message?.t ?? [each.type, each.up, each.epoch]), [['presence', true, 'e1'], 'hello', 'answer']);
   });
 
+  test('what was offered while the agent did not listen is offered again once it does, as long as it is wanted and not answered', async () => {
+    const { door, clients } = mqtt();
+    door.open();
+    await settle();
+    clients[0].emit('connect');
+    const up = (/** @type {boolean} */ retain) => clients[0].emit('message', 'ea/1/d/porch/up', encode({ up: 1, epoch: 'e1', at: 1 }), { retain });
+    const offers = () => clients[0].published.filter((/** @type {any} */ [, message]) => message.t === 'offer').length;
+    up(false);
+    assert.equal(offers(), 0);
+    door.offer(3, OFFER);
+    up(true);
+    assert.equal(offers(), 1, 'the broker only had kept it');
+    up(false);
+    assert.equal(offers(), 2);
+    clients[0].emit('message', 'ea/1/v/web-1/in/porch', encode({ v: 1, t: 'answer', sid: OFFER.sid, n: 1, sdp: 'v=0' }));
+    up(false);
+    assert.equal(offers(), 2, 'answered');
+    door.offer(4, { ...OFFER, sid: 'hgfedcba' });
+    door.send(4, { v: 1, t: 'bye', sid: 'hgfedcba', reason: 'not needed' });
+    up(false);
+    assert.equal(offers(), 3, 'given up');
+  });
+
   test('a broker that goes is tried again with a growing wait, for as long as the door is open', async (t) => {
     t.mock.timers.enable({ apis: ['setTimeout'] });
     const { door, clients, events } = mqtt();
