@@ -46,6 +46,7 @@ _LATE_S = 0.25  # by which a picture may be late before it is left out
 _AT_LEAST_S = 1.0  # between pictures that are shown, however late they are
 _STILL_S = 1.5  # a picture that stands longer is sent again, each second: viewers take silence for a fault
 _STILL = "its picture stands still for seconds"
+_JUMP_S = 600.0
 _LOST_S = 1.0  # by which the clip may be late (a suspended machine) before its clock is set anew
 
 
@@ -401,5 +402,7 @@ def _timed(items: Iterator[tuple[float | None, T]], fps: float) -> Iterator[tupl
             media_s += 1 / fps
         else:
             first = time if first is None else first
+            if not -_JUMP_S < time - first - media_s < _JUMP_S:  # no clip stands still for so long: its stamps are broken
+                first = time - media_s - 1 / fps
             media_s = max(0.0, time - first)
         yield media_s, item

@@ -30,8 +30,9 @@ BURST_S, MIN_BURST = 0.04, 6_000
 """What may leave together, in seconds of the pace; in bytes at least: five packets, which tell the bottleneck's rate."""
 MAX_REPLAY_S = 1.0
 """Of a replay whose time stamps are drawn together: it is over before the next keyframe is worth waiting for."""
-CATCH_UP = 0.8
-"""A longer one takes at most so much of the time it shows: it reaches the live picture, however far the next keyframe is."""
+CATCH_UP = 0.65
+"""A longer one takes at most so much of the time it shows, at a pace above the estimate: it reaches the live picture, however far
+the next keyframe is, and jumps to that where it is sooner."""
 LEFTOVER_S = 0.25
 """Of a thinned GOP that is not sent when the next begins: how much goes on, in seconds of the rate."""
 
@@ -134,7 +135,7 @@ class ViewerQueue(Generic[F]):
         if self.thin_bps is not None:
             self._push_thinned(frame, keyframe, self.thin_bps)
             return False
-        limit = max(self.min_bytes, self.pacer.rate_bps / 8 * self.max_delay_s) + self._allowance
+        limit = max(self.min_bytes, self.pacer.rate_bps / 8 * self.max_delay_s) + (0 if keyframe else self._allowance)
         if self._bytes and self._bytes + frame.size > limit and len(self._entries) > 1:
             self._skip()
             if not keyframe:
@@ -229,8 +230,7 @@ class ViewerQueue(Generic[F]):
         if end == entry.frame.count:
             self._entries.popleft()
             self._bytes -= entry.frame.size
-            if not self._entries:
-                self._allowance = 0
+            self._allowance = min(self._allowance, self._bytes)
         return Burst(entry.frame, first, end, entry.timestamp)
 
     def deadline(self, now: float) -> float | None:

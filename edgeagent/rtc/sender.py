@@ -351,7 +351,8 @@ class VideoSender:
         source, captured_at = (self.stream.name, frame.layer, packets.epoch), frame.captured_at
         if source != self._source:
             passed = max(0.001, captured_at - self._last_captured_at)
-            self._offset = self._last_timestamp + int(passed * CLOCK_RATE) - media_time
+            # What was shown last may have been ahead of its time, in a replay.
+            self._offset = max(self._last_timestamp + int(passed * CLOCK_RATE), self._newest + REPLAY_STEP) - media_time
             self._source = source
         elif self._sooner > 0 and media_time == packets.timestamp:
             self._draw_forward(media_time + self._offset - self._last_timestamp, media_time)

@@ -175,7 +175,7 @@ export class Link {
         break;
       case 'authorized':
       case 'retry':
-        this.#blocked = '';
+        this.#blocked = this.#told = '';
         this.#failures = 0;
         this.#retryAt = now;
         this.#refused.clear();
@@ -272,7 +272,7 @@ export class Link {
         break;
       case 'bye':
         if (peer === this.#current && message.reason) this.#told = message.reason;
-        this.#lost(peer, message.reason || 'ended by the agent', now);
+        this.#lost(peer, message.reason || 'agent ended', now);
         break;
       case 'error':
         this.#error(peer, message, now);

@@ -81,10 +81,9 @@ def test_a_gop_that_the_path_cannot_carry_in_a_second_is_not_replayed() -> None:
 def test_a_long_gop_is_shown_as_fast_as_it_leaves_until_the_live_picture_is_reached() -> None:
     gop = [Frame(10, timestamp=n * 3000) for n in range(240)]  # eight seconds
     stream_bps = sum(frame.size for frame in gop) / 8 * 8
-    assert not ViewerQueue[Frame](Pacer(rate_bps=1.1 * stream_bps)).replay(
-        gop
-    )  # four times as long before it has caught up at 1.25
-    pacer = Pacer(rate_bps=1.5 * stream_bps)
+    too_slow = Pacer(rate_bps=1.4 * stream_bps)  # it would hardly catch up if the estimate is right, and never if it is too high
+    assert not ViewerQueue[Frame](too_slow).replay(gop)
+    pacer = Pacer(rate_bps=1.6 * stream_bps)
     pacer.set_rate(pacer.rate_bps)
     queue: ViewerQueue[Frame] = ViewerQueue(pacer)
     assert queue.replay(gop)
@@ -102,6 +101,19 @@ def test_a_long_gop_is_shown_as_fast_as_it_leaves_until_the_live_picture_is_reac
     assert not queue.waiting and queue.skips == 0
     caught_up = next(at for at, time in shown if time > (8.0 + at - 0.1) * 90_000)
     assert caught_up < 20.0
+
+
+def test_a_long_replay_jumps_to_a_keyframe_that_comes_meanwhile() -> None:
+    queue: ViewerQueue[Frame] = ViewerQueue(Pacer(rate_bps=4e6))
+    assert queue.replay([Frame(10, timestamp=n * 3000) for n in range(240)])
+    now = 0.0
+    for number in range(240, 300):
+        now += 1 / 30
+        keyframe = number == 299
+        assert not queue.push(Frame(10, timestamp=number * 3000), keyframe)
+        times = [burst[3] for burst in drain(queue, now)]
+    assert times[-1] == 299 * 3000, "live two seconds behind the join"
+    assert queue.skips == 1
 
 
 def test_a_full_queue_skips_to_the_next_keyframe_and_asks_for_it() -> None:

@@ -206,6 +206,16 @@ def test_a_picture_that_stands_for_seconds_is_sent_again(tmp_path: Path, monkeyp
     assert all(gap > 0.03 for gap in gaps), "the decoder's last pictures have their time, too"
 
 
+def test_a_stamp_hours_ahead_is_no_stop(tmp_path: Path) -> None:
+    moves, broken = make_clip(tmp_path / "moves.mp4", seconds=0.4), tmp_path / "broken.ts"
+    times = r"setts=pts=PTS+gte(N\,6)*36000/TB:dts=DTS+gte(N\,6)*36000/TB"
+    subprocess.run(["ffmpeg", "-v", "error", "-copyts", "-i", moves, "-c", "copy", "-bsf:v", times, broken], check=True)
+    quick = Quick(12)
+    camera(broken).run(quick)
+    assert quick.now() < 1.0
+    assert all(b.timestamp > a.timestamp for a, b in pairwise(quick.frames))
+
+
 def test_without_loop_it_ends_once(tmp_path: Path) -> None:
     fault = fault_of(make_clip(tmp_path / "clip.mp4", seconds=0.3), loop=False)
     assert fault.message == "The clip clip.mp4 has ended."

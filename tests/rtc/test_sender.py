@@ -348,6 +348,22 @@ async def test_what_is_replayed_a_second_time_goes_on_in_time() -> None:
     sender.close()
 
 
+async def test_time_never_goes_back_where_a_long_replay_begins_anew() -> None:
+    gop = [frame(n, key=n == 0) for n in range(300)]  # ten seconds, of which a replay takes six
+    sender, wire = begin(Stream("cam", gop))
+    sender.pause(True)
+    sender.limit(1e6)
+    before = len(wire.packets)
+    for _ in range(3):
+        sender.pause(False)
+        await asyncio.sleep(1.0)
+        sender.pause(True)
+    times = [packet.timestamp for packet in wire.packets[before:]]
+    assert len(set(times)) > 60
+    assert all((b - a) & 0xFFFFFFFF < 1 << 31 for a, b in itertools.pairwise(times))
+    sender.close()
+
+
 async def test_a_switch_while_nothing_is_wanted_turns_no_camera_on() -> None:
     first, second = Stream(), Stream("other")
     sender, _ = begin(first)

@@ -574,6 +574,7 @@ describe('refusals', () => {
     assert.equal(sim.link.view('a', sim.now).phase, 'signin');
     sim.refuse = () => null;
     sim.event({ type: 'authorized' });
+    assert.equal(sim.link.view('a', sim.now).text, '', 'what was asked for is not said any more');
     sim.until(() => sim.live, 300);
   });
 
