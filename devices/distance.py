@@ -18,7 +18,8 @@ from edgeagent.drivers import DeviceFault, Reading, Readings, Sensor
 from edgeagent_devices._gpio import OnPins, Pin, claimed, released
 
 _SILENT_S = 1.0
-"""So long without an echo is a fault; it has been asked for one five times or more."""
+"""So long without an echo is a fault; it has been asked for one five times or more. Until then the last ones count."""
+_LOOK_S = 0.02
 _MEDIAN_OF = 3
 
 
@@ -43,7 +44,8 @@ class Distance(OnPins, Sensor):
         stop_below_m: Annotated[float, Field(ge=0, le=5)] = Field(
             0.0,
             description="a nearer thing, or no echo for a second, stops whatever moves; nothing moves, backwards neither, until it"
-            " is farther away again, so somebody has to carry off the robot or the thing; 0: none",
+            " is farther away again, so somebody has to carry off the robot or the thing (some sensors give no echo where nothing"
+            " is near: not for them); 0: none",
         )
 
     def __init__(self, name: str, options: Options) -> None:
@@ -81,8 +83,15 @@ class Distance(OnPins, Sensor):
             )
         self._echoes.clear()
         self._heard_at = time.monotonic()
+        while not self._listen():  # without an echo it does not work, and is not said to
+            time.sleep(_LOOK_S)
 
     def read(self) -> Readings:
+        self._listen()
+        return {"range": round(statistics.median(self._echoes) * self._options.max_m, 3)}
+
+    def _listen(self) -> bool:
+        """Take the echoes that have come; whether there were any. Raises DeviceFault where there were none for too long."""
         # gpiozero leaves out what was not heard, and would tell the last echoes for ever; so they are taken away, each once.
         fresh, now = self._sensor._queue.queue, time.monotonic()
         heard = [share for share in (fresh.popleft() for _ in range(len(fresh))) if share > 0]  # 0 and less are no distances
@@ -91,10 +100,9 @@ class Distance(OnPins, Sensor):
                 self._echoes.clear()
             self._echoes.extend(heard)
             self._heard_at = now
-            return {"range": round(statistics.median(self._echoes) * self._options.max_m, 3)}
-        if now - self._heard_at >= _SILENT_S:
+        elif now - self._heard_at >= _SILENT_S:
             raise DeviceFault("The distance sensor does not answer: check its supply and the wires of TRIG and ECHO.")
-        return {}
+        return bool(heard)
 
     def close(self) -> None:
         # gpiozero gives the trigger back before it ends the thread that pulls it, and that dies of it where it is just doing so.

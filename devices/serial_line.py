@@ -59,6 +59,7 @@ class AxisOptions(BaseModel, extra="forbid"):
     minimum: float = Field(-1.0, description="least value")
     maximum: float = Field(1.0, description="largest value")
     neutral: float = Field(0.0, description="where it stands still")
+    unit: str = Field("", description='as shown behind the number, "" for a share; a reading of its name and unit tells its place')
     role: Literal["throttle", "steer", "pan", "tilt", "other"] = Field("other", description="what keys and sticks steer")
     position: bool = Field(False, description="whether the value is a place that is held")
 
@@ -92,6 +93,17 @@ class SerialLine(Actuator, Sensor):
             0.0, description="a board that says nothing for so long has failed; 0: never"
         )
 
+        @model_validator(mode="after")
+        def _no_limited_place(self) -> SerialLine.Options:
+            for name, known in self.readings.items():
+                axis = self.axes.get(name)
+                limited = any(limit is not None for limit in (known.warn_below, known.warn_above, known.stop_below))
+                if limited and axis is not None and axis.position and (known.kind, known.unit) == ("number", axis.unit):
+                    raise ValueError(
+                        f"the reading {name} tells where the axis {name} is, so it has no limits; let another reading have them"
+                    )
+            return self
+
     def __init__(self, name: str, options: Options) -> None:
         super().__init__(name, options)
         self._options = options
@@ -122,7 +134,7 @@ class SerialLine(Actuator, Sensor):
     @property
     def axes(self) -> Mapping[str, Axis]:
         return {
-            name: Axis("", known.minimum, known.maximum, known.neutral, role=known.role, position=known.position)
+            name: Axis("", known.minimum, known.maximum, known.neutral, known.unit, known.role, known.position)
             for name, known in self._options.axes.items()
         }
 

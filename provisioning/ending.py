@@ -87,23 +87,34 @@ class Ending:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             listed = await self._service.on_thread(lambda: self._listed(names[0], folder))
-            await self._refused(listed)
+            try:
+                await self._service.on_thread(self._service.refresh)
+            except (EdgeAgentError, OSError) as error:  # the service goes on trying; not with one more certificate each time
+                self._tell(f"The session of a board that was revoked cannot be ended yet: {error}")
+            await self._refused(*listed)
             for name in names:
                 taking = await self._service.on_thread(lambda name=name: self._certified(name, folder, _TAKING_LIFE_S)[0])  # type: ignore[misc]
                 connection = await BrokerConnection.open(taking, None, [], lambda *_: None)
                 await connection.close()
         await self._service.on_thread(lambda: self._ended(names))
 
-    async def _refused(self, listed: BrokerOptions) -> None:
-        """Wait until the broker refuses this certificate."""
+    async def _refused(self, listed: BrokerOptions, issuer: str) -> None:
+        """Wait until the broker refuses this certificate as revoked.
+
+        Raises:
+            EdgeAgentError: That will not be: the site has another issuer by now, or the certificate runs out.
+        """
         backoff, until = Backoff(0.2, 30.0), self._clock() + _LISTED_LIFE_S / 2
         while self._clock() < until:
             try:
                 connection = await BrokerConnection.open(listed, None, [], lambda *_: None)
-            except CertificateRefused:
-                return
             except BrokerError as error:
+                # Refused for another reason (it knows another root, its list ran out), it may not have read ours.
+                if isinstance(error, CertificateRefused) and "revoked" in str(error):
+                    return
                 self._tell(f"The session of a board that was revoked cannot be ended yet: {error}")
+                if await self._service.on_thread(lambda: self._site.authority.issuer) != issuer:
+                    raise EdgeAgentError("The site's CA was changed meanwhile.") from None
             else:
                 await connection.close()
                 self._tell("The broker has not read the list of revoked boards yet: a name that is given again waits for that.")
@@ -125,8 +136,8 @@ class Ending:
         digest = hashlib.sha256(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
         return options, Certificate(issued.serial, name, int(now), issued.not_after, issued.pem, issued.issuer), digest
 
-    def _listed(self, name: str, folder: Path) -> BrokerOptions:
-        """How to connect by a certificate that is in the CRL from now on."""
+    def _listed(self, name: str, folder: Path) -> tuple[BrokerOptions, str]:
+        """How to connect by a certificate that is in the CRL from now on, and who has issued it."""
         options, certificate, digest = self._certified(name, folder, _LISTED_LIFE_S)
         now, registry = self._wall(), self._site.registry
         with registry.transaction() as connection:
@@ -134,8 +145,7 @@ class Ending:
             connection.execute("UPDATE certificates SET tls_key = ? WHERE serial = ?", (digest, certificate.serial))
             registry.audit(connection, now, "end session", name, certificate=certificate.serial)
         self._site.write_crl(now)
-        self._service.refresh()
-        return options
+        return options, certificate.issuer
 
     def _ended(self, names: Sequence[str]) -> None:
         """In one go with the broker's files: who comes next finds his rights."""

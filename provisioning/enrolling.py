@@ -275,7 +275,11 @@ class Enrolling:
             if board.state == "revoked":
                 raise PeerError(410, f"{board.name} has been turned away by its site.")
             if board.name in registry.ending():
-                raise PeerError(503, f"The broker still has to end the session of the board that was {board.name} before.")
+                raise PeerError(
+                    503,
+                    f"The broker still has to end the session of the board that was {board.name} before: seconds, while "
+                    "`edgeagent provision serve` runs (without --no-broker) and reaches the broker; `provision doctor` says more.",
+                )
             connection.execute(
                 "UPDATE boards SET door = ?, model = ?, told_serial = ? WHERE name = ?",
                 (door, request.model, request.serial, board.name),

@@ -103,7 +103,12 @@ def _plan(site: Site, row: Row, now: float, life_s: int, new_claim: bool, replac
             if board is not None and board.enrolled_at is not None:
                 registry.end_session(connection, row.name)
             registry.audit(connection, now, "add", row.name, **_told(row))
-            return Done(row, "added", claims.mint(registry, connection, row.name, now, life_s))
+            waits = (
+                "it can be used once `edgeagent provision serve` (without --no-broker) has ended the session of the board before"
+                if row.name in registry.ending()
+                else ""
+            )
+            return Done(row, "added", claims.mint(registry, connection, row.name, now, life_s), waits)
         differs = changed(board, row)
         if differs:
             registry.save_board(connection, dataclasses.replace(board, **values))

@@ -16,11 +16,11 @@ async def main(address: str, ahead: str) -> None:
             try:
                 if lease.error:
                     await lease.rearm()
-                free = robot.value(*ahead.split(".")) or 0
-                if free > 1:
-                    await robot.drive(0.5, for_s=0.2, wait=True)
+                free = robot.value(*ahead.split("."))
+                if free is None:  # the sensor has failed: stand still
+                    await asyncio.sleep(0.2)
                 else:
-                    await robot.drive(0, 0.5, for_s=0.7, wait=True)
+                    await (robot.drive(0.5, for_s=0.2, wait=True) if free > 1 else robot.drive(0, 0.5, for_s=0.7, wait=True))
             except FailSafe as stopped:
                 print(f"stopped: {stopped}")
                 await asyncio.sleep(2)

@@ -149,7 +149,7 @@ class Device:
 
     def value(self, device: str, reading: str) -> Value | None:
         """The newest value of a reading; None while none is known, and where its device does not work."""
-        found = self._told.values.get((device, reading))
+        found = self._told.known((device, reading))
         return found[0] if found else None
 
     # Reading
@@ -167,7 +167,7 @@ class Device:
         def meant(key: tuple[str, str]) -> bool:
             return not names or key[0] in names or ".".join(key) in names
 
-        waiting: dict[tuple[str, str], None] = {key: None for key in self._told.values if meant(key)}
+        waiting: dict[tuple[str, str], None] = {key: None for key in self._told.values if meant(key) and self._told.known(key)}
         self._iterators.append(waiting)
         try:
             while True:

@@ -50,7 +50,8 @@ class Told:
         expected: How many devices it has.
         rights: What we may do.
         released: The number of the lease that we gave back last, by group.
-        values: The newest readings of devices that work, by device and reading, with the agent's Unix time in ms.
+        values: The newest readings of each device since it was told not to work, by device and reading, with the agent's Unix time
+            in ms; see `known`.
     """
 
     cameras: dict[str, CameraState] = field(default_factory=dict)
@@ -89,7 +90,8 @@ class Told:
                 self.devices.update((device.name, device) for device in message.devices)
                 for name in message.gone:
                     self.devices.pop(name, None)
-                self.values = {key: value for key, value in self.values.items() if self._tells(key[0])}
+                void = {*message.gone, *(device.name for device in message.devices if device.phase != "live")}
+                self.values = {key: value for key, value in self.values.items() if key[0] not in void}
             case c.Group():
                 self.groups[message.group] = message
             case c.Alarm():
@@ -101,15 +103,14 @@ class Told:
                 new: dict[tuple[str, str], tuple[Value, float]] = {
                     (device, name): (value, message.at)
                     for device, values in message.values.items()
-                    if self._tells(device)
                     for name, value in values.items()
                 }
                 self.values.update(new)
                 return list(new)
         return []
 
-    def _tells(self, name: str) -> bool:
-        """Whether a device's readings say anything: not where it does not work. They come on a channel of their own, maybe late,
-        or before the device."""
-        device = self.devices.get(name)
-        return device is None or device.phase == "live"
+    def known(self, key: tuple[str, str]) -> tuple[Value, float] | None:
+        """The newest of a reading; None where its device does not work. One that works again may be read before that is told:
+        readings come on a channel of their own."""
+        device = self.devices.get(key[0])
+        return self.values.get(key) if device is not None and device.phase == "live" else None

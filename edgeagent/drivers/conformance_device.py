@@ -22,7 +22,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from edgeagent.drivers import commands, folder
 from edgeagent.drivers.check import complaint
-from edgeagent.drivers.device import Actuator, Axis, Driver, Reading, Sensor, commands_of
+from edgeagent.drivers.device import Actuator, Axis, Driver, Reading, Sensor, commands_of, limited_place, places_of
 from edgeagent.drivers.pins import open_driver
 from edgeagent.drivers.readings import checked
 from edgeagent.drivers.thread import DriverThread
@@ -133,6 +133,14 @@ def _declared(driver: Driver) -> list[str]:
             problems.append(f"The numbers of the reading {name} should be finite, its digits from 0 to 6.")
         if reading.kind != "number" and any(bound is not None for bound in bounds[:-1]):
             problems.append(f"The reading {name} is no number and has bounds.")
+    problems += [
+        f"The axis {name} holds a place, and the reading {name} is of another unit or kind: it tells nothing of it. Give it"
+        " the axis' unit, or another name."
+        for name, axis in axes.items()
+        if axis.position and name in readings and name not in places_of(driver)
+    ]
+    if sentence := limited_place(driver):
+        problems.append(f"{sentence}.")
     if isinstance(driver, Sensor) and not readings:
         problems.append("It is a `Sensor` without `readings`.")
     if isinstance(driver, Actuator) and driver.moves and not axes:

@@ -131,6 +131,30 @@ def commands_of(driver: type[Driver] | Driver) -> dict[str, dict[str, Any]]:
     return found
 
 
+def places_of(driver: Driver) -> dict[str, Reading]:
+    """The readings that tell where an axis is which holds a place: those of its name and unit, by that name."""
+    if not (isinstance(driver, Actuator) and isinstance(driver, Sensor)):
+        return {}
+    readings = driver.readings
+    return {
+        name: readings[name]
+        for name, axis in driver.axes.items()
+        if axis.position and name in readings and (readings[name].kind, readings[name].unit) == ("number", axis.unit)
+    }
+
+
+def limited_place(driver: Driver) -> str:
+    """A sentence where such a reading has limits: people see it in their own terms, before the owner's `limits` (inverted, say),
+    where those of the driver would let pass what they shall stop. "" where none has."""
+    for name, reading in places_of(driver).items():
+        if not (reading.warn_below is reading.warn_above is reading.stop_below is None):
+            return (
+                f"The reading {name} tells where the axis {name} is, so it has no `warn_below`, `warn_above` and `stop_below`: "
+                "let another reading, with a name of its own, have them"
+            )
+    return ""
+
+
 class Driver(abc.ABC):
     """What sensors and actuators have in common. Making one touches no hardware."""
 

@@ -72,7 +72,17 @@ async def join(claim: c.Claim, state: Path, facts: BoardFacts, now: float) -> Id
     """
     if not clock_is_sane(now):
         raise Unreachable("The clock of this board is not set yet; it waits for the time.")
-    pending = await client.aside(lambda: Pending(state))
+    try:
+        return await _join(claim, state, facts, now, fresh=False)
+    except Turned as error:
+        if error.code != 409:
+            raise
+    # A reply that never came may have held a certificate, which a new claim has revoked with its key: once more, with another.
+    return await _join(claim, state, facts, now, fresh=True)
+
+
+async def _join(claim: c.Claim, state: Path, facts: BoardFacts, now: float, *, fresh: bool) -> Identity:
+    pending = await client.aside(lambda: Pending(state, fresh=fresh))
     request = e.EnrolRequest(
         nonce=e.new_nonce(secrets.token_bytes),
         csr=keys.certificate_request(pending.tls),

@@ -101,7 +101,8 @@ def shown_root(host: str, port: int, pin: str) -> str:
 
         close_sockets_of(error)
         raise Unreachable(_sentence(place, error, "broker")) from None
-    for pem, found in keys.pin_of("".join(map(ssl.DER_cert_to_PEM_cert, shown))):
+    # The roots come last: while a root is being changed, the old one's signature on the new one comes before, with the same key.
+    for pem, found in reversed(keys.pin_of("".join(map(ssl.DER_cert_to_PEM_cert, shown)))):
         if found == pin:
             return pem
     raise Unreachable(

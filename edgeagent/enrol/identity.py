@@ -32,7 +32,6 @@ from edgeagent.wire.enrolment import Enrolled
 
 _NEXT, _READY, _SITE = "next", "ready", "site.json"
 _OWN = frozenset({"id.pem", "enc.pem"})  # which no renewal may exchange
-_KEYS = _OWN | {"tls.pem"}
 _VERSION = 1
 
 
@@ -155,6 +154,7 @@ class Pending:
     Args:
         state: The agent's state folder.
         identity: Who the board is already, for a renewal; None for an enrolment, which makes all keys.
+        fresh: Whether the key of the certificate is made anew, whatever a try before has left.
 
     Raises:
         EdgeAgentError: The folder cannot be written; the board has joined a site meanwhile, or left the one it renews at.
@@ -170,7 +170,7 @@ class Pending:
             with _alone(self._folder):  # a QR and `edgeagent enrol` at once shall ask with the same keys
                 _settle_held(self._folder)
                 self._check()
-                self._clear(set() if fresh else {"tls.pem"} if identity else _KEYS)
+                self._clear((set() if identity else _OWN) | (set() if fresh else {"tls.pem"}))
                 self._next.mkdir(mode=0o700, exist_ok=True)
                 self.tls = self._key("tls.pem")
                 self.id = identity.id_key if identity else self._key("id.pem")

@@ -29,7 +29,7 @@ from edgeagent.core.keeping import KeeperState, Keeping
 from edgeagent.core.numbers import finite
 from edgeagent.core.shaping import AxisRange, Limits, Shaper
 from edgeagent.drivers import registry
-from edgeagent.drivers.device import Actuator
+from edgeagent.drivers.device import Actuator, limited_place, places_of
 from edgeagent.errors import DeviceFault, PeerError
 from edgeagent.keeper.thread import LOOK_S, DeviceThread, Report
 from edgeagent.wire import keeper as wire
@@ -68,6 +68,8 @@ def _prepare(kept: wire.KeptDevice, drivers_dir: str | None) -> Prepared:
         driver = kind(kept.name, kind.Options.model_validate(kept.options))
         for name, axis in driver.axes.items():
             Shaper(_range_of(axis), _limits_of(kept).get(name))
+        if sentence := limited_place(driver):
+            raise DeviceFault(f"{sentence}.")
     except DeviceFault as fault:
         return Prepared(kept, None, fault.message)
     except ValidationError as error:  # the agent has checked the same before; what was given may be secret
@@ -121,7 +123,7 @@ class Worker:
         self._agent, self._guard, self._run, self._why = agent, guard, run, why
         self._prepared = prepared
         self._threads: dict[str, DeviceThread] = {}
-        self._places: dict[str, dict[str, Shaper]] = {}  # of axes that hold a position, by device; only to ask
+        self._places: dict[str, dict[str, Shaper]] = {}  # of axes whose place a reading tells, by device; only to ask
         self._reports: deque[Report] = deque()
         self._out: deque[bytes] = deque()
         self._woken, self._wake_end = socket.socketpair()
@@ -172,7 +174,7 @@ class Worker:
             devices[name] = e.Kept(item.kept.group, axes, limits)
             shapers = {axis: Shaper(range_, limits.get(axis)) for axis, range_ in axes.items()}
             driver.within = _within(shapers)
-            self._places[name] = {axis: shapers[axis] for axis, range_ in axes.items() if range_.position}
+            self._places[name] = {axis: shapers[axis] for axis in places_of(driver)}
             self._threads[name] = DeviceThread(name, driver, self._told, interval_s=item.kept.interval_s)
         self._keeping = Keeping(devices, self._run, now)
         for thread in self._threads.values():
@@ -268,9 +270,10 @@ class Worker:
             case e.Opened() | e.Failed() | e.Carried():
                 return [report]
             case wire.Read():
+                places = self._places.get(report.device, {})
                 if len(self._out) < _SPARE_OUT:
-                    self._send(_as_wanted(report, self._places.get(report.device, {})))
-                return [e.Seen(report.device, report.values)]
+                    self._send(_as_wanted(report, places))
+                return [e.Seen(report.device, {axis: report.values[axis] for axis in places.keys() & report.values.keys()})]
             case _:
                 self._send(report)
         return []

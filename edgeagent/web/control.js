@@ -59,7 +59,7 @@ const SWEEP_S = 1.6;
 const LATE_MS = 500;
 /** A reading that differs by less, in shares of the axis' range, tells of the same place. */
 const LITTLE = 0.02;
-/** One that lies further beyond its axis is in another unit, and no place; the keeper has the same bound. */
+/** One that lies further beyond its axis is no place; the keeper has the same bound. */
 const BEYOND = 0.05;
 const ACKS = 50;
 const RECENT_MS = 2000;
@@ -94,7 +94,7 @@ export class Control {
   #fresh = true;
   /** @type {Map<string, Point[]>} by `device.reading`, oldest first */
   #traces = new Map();
-  /** @type {Map<string, Map<string, Point['value']>>} the newest of devices that work */
+  /** @type {Map<string, Map<string, Point['value']>>} the newest of each device since it was told not to work */
   #values = new Map();
 
   /** @param {(channel: 'control' | 'events', text: string) => boolean} send whether the channel took it */
@@ -170,10 +170,9 @@ export class Control {
   /** @param {Record<string, Record<string, Point['value']>>} values @param {number} now */
   #readings(values, now) {
     for (const [device, readings] of Object.entries(values)) {
-      const known = this.#fresh ? null : this.store.state.devices.find(({ name }) => name === device);
+      // One that works again may be read before that is told.
       const newest = this.#values.get(device) ?? new Map();
-      // Of one that has failed it was late.
-      if (!known || known.phase === 'live') this.#values.set(device, newest);
+      this.#values.set(device, newest);
       for (const [name, value] of Object.entries(readings)) {
         const key = `${device}.${name}`;
         newest.set(name, value);
@@ -195,7 +194,8 @@ export class Control {
 
   /** @param {string} device @param {string} reading @returns {Point['value'] | null} the newest; null where the device does not work */
   value(device, reading) {
-    return this.#values.get(device)?.get(reading) ?? null;
+    const live = this.store.state.devices.some(({ name, phase }) => name === device && phase === 'live');
+    return live ? (this.#values.get(device)?.get(reading) ?? null) : null;
   }
 
   /** @param {string} group */
@@ -323,8 +323,6 @@ export class Wheel {
   #places = new Map();
   /** The lease under which they were put. */
   #putBy = 0;
-  /** Until when devices were not there, by name: what they told before says nothing. @type {Record<string, number>} */
-  #gone = {};
   /** @type {{at: number, rtt: number, late: number, age: number | null}[]} */
   #acks = [];
   /** @type {{at: number, why: string}} */
@@ -335,15 +333,8 @@ export class Wheel {
     this.control = control;
     this.group = group;
     control.onack = (ack, now) => this.#acked(ack, now);
-    // Where a command has put it, it stays. Where that is, its next reading tells; most commands put nothing anywhere.
     control.oncommand = (device, now) => {
-      for (const axis of this.devices.find(({ name }) => name === device)?.axes ?? []) {
-        const key = `${device}.${axis.name}`;
-        delete this.#held[key];
-        const put = this.#places.get(key);
-        const value = this.placeOf(device, axis);
-        if (put && value !== null) put.way = [{ at: now, value }];
-      }
+      for (const each of this.devices) if (each.name === device) this.#leave(each, now);
     };
   }
 
@@ -378,7 +369,7 @@ export class Wheel {
   tick(now, soon = false) {
     const group = this.control.group(this.group);
     const lease = group?.lease ?? 0;
-    for (const device of this.devices) if (device.phase !== 'live') this.#forget(device, now);
+    for (const device of this.devices) if (device.phase !== 'live') this.#leave(device, now);
     // Where the owner says that pictures do not matter, one may stand still.
     const still = this.seeing && group?.max_age_ms !== 0 && (!this.shown || now - this.shown.at > this.patience);
     if (!group || !lease) {
@@ -460,19 +451,28 @@ export class Wheel {
     this.#places.set(key, { at: now, way });
   }
 
-  /** It is opened anew, and stands wherever it does then. @param {DeviceInfo} device @param {number} now */
-  #forget(device, now) {
-    this.#gone[device.name] = now;
-    for (const axis of device.axes) this.#places.delete(`${device.name}.${axis.name}`);
+  /**
+   * A command, or being opened anew, may put it elsewhere, though mostly it does not: it stays, until its next reading tells.
+   * @param {DeviceInfo} device @param {number} now
+   */
+  #leave(device, now) {
+    for (const axis of device.axes) {
+      const key = `${device.name}.${axis.name}`;
+      delete this.#held[key];
+      const put = this.#places.get(key);
+      const value = this.placeOf(device.name, axis);
+      if (put && value !== null) put.way = [{ at: now, value }];
+    }
   }
 
   /**
-   * The newest reading of an axis' name, if it may be a place.
+   * The newest reading of an axis' name and unit, if it may be a place.
    * @param {string} device @param {AxisInfo} axis
    */
   #read(device, axis) {
     const point = this.control.trace(device, axis.name).at(-1);
-    if (!point || typeof point.value !== 'number' || point.at <= this.#gone[device]) return null;
+    const known = this.devices.find(({ name }) => name === device)?.readings.find(({ name }) => name === axis.name);
+    if (typeof point?.value !== 'number' || known?.unit !== axis.unit) return null;
     const beyond = BEYOND * (axis.maximum - axis.minimum);
     if (!(point.value >= axis.minimum - beyond && point.value <= axis.maximum + beyond)) return null;
     return { at: point.at, value: Math.max(axis.minimum, Math.min(axis.maximum, point.value)) };

@@ -292,7 +292,8 @@ def _files(site: Site, settings: Settings, folder: Path, now: float, extra: Extr
     texts = {
         # The certificates first: whoever reads a configuration finds what it names.
         "ca.crt": site.authority.trust_pem,
-        "server.crt": certificate,
+        # With the roots, for boards that join here and know nothing of them but the pin in their claim.
+        "server.crt": certificate + site.authority.roots_pem,
         "server.key": key,
         "viewers.crt": shown,
         "viewers.key": shown_key,
@@ -307,13 +308,10 @@ def _files(site: Site, settings: Settings, folder: Path, now: float, extra: Extr
 
 
 def _server(site: Site, settings: Settings, folder: Path, now: float) -> tuple[str, str]:
-    """Certificate with its chain, and key, made again where they run out, names changed, or the CA did.
-
-    The chain ends in the roots, for boards that join here and know nothing of them but the pin in their claim.
-    """
+    """Certificate with its chain, and key, made again where they run out, names changed, or the CA did."""
     from cryptography import x509
 
-    above_it = site.authority.server_chain + site.authority.roots_pem
+    above_it = site.authority.server_chain
     cert, key = folder / "server.crt", folder / "server.key"
     names = list(dict.fromkeys([*settings.hosts, *([settings.bind] if settings.bind else []), "localhost", "127.0.0.1"]))
     with contextlib.suppress(EdgeAgentError, OSError, ValueError, x509.ExtensionNotFound):

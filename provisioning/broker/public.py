@@ -98,7 +98,16 @@ def findings(site: Site, now: float) -> list[Finding]:
     settings = Settings.load(site)
     if settings is None:
         return [Finding("broker", "notice", "The site has no broker yet.", "edgeagent provision broker mosquitto --host NAME")]
-    found = []
+    found = [
+        Finding(
+            "broker.session",
+            "notice",
+            f"{name} waits until the session of the board that had this name before has ended.",
+            "That takes seconds while `edgeagent provision serve` runs (without --no-broker) and reaches Mosquitto; on another "
+            "machine, once you have carried the files there. Where Mosquitto is no more, plan the board under another name.",
+        )
+        for name in site.registry.ending()
+    ]
     folder = folder_of(site, settings)
     host = settings.public_host or settings.hosts[0]
     own = not settings.cert

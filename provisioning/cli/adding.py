@@ -161,19 +161,25 @@ def _plan(site: Site, options: argparse.Namespace, rows: list[Row], problems: li
         print_json({"problems": []}) if options.json else print(f"{len(rows)} boards: all is right.")
         return 0
     done = []
-    bound = ""
+    bound, out = "", False
     for row in rows:
         known = site.registry.board(row.name)
         if options.name and options.serial is None and row.serial and known is not None and known.state == "revoked":
             bound = f"Its claim is for the serial number {row.serial}, as before; for other hardware give --serial, empty for any."
         life_s = options.expires or claims.LIFE_S
         done.append(planning.plan(site, row, time.time(), life_s, new_claim=options.new_claim, replace=options.replace))
+        out |= done[-1].result in ("new claim", "updated") and bool(done[-1].message)
         if not options.json:
             print(_line(done[-1]), flush=True)
     if bound and not options.json:
         print(bound)
-    if site.joining and any(found.token for found in done):
-        tell_broker(site)  # of the users by which these boards may join
+    told = True
+    if out and site.authority.signs and not site.crl_is_whole(time.time()):
+        site.write_crl(time.time())
+    if out or (site.joining and any(found.token for found in done)):
+        told = tell_broker(site)  # of the users by which these boards may join, and of who is shut out
+    if out and not told:
+        print("Until the broker knows, whoever is shut out stays connected.", file=sys.stderr)
     written = _write_claims(site, options, done)
     cards = _make_cards(site, done) if options.cards else {}
     if options.labels:
@@ -182,7 +188,7 @@ def _plan(site: Site, options: argparse.Namespace, rows: list[Row], problems: li
         print_json({"boards": [_of(found, written.get(found.row.name), cards.get(found.row.name)) for found in done]})
     else:
         _summary(site, options, done, written)
-    return 1 if any(found.result == "failed" for found in done) else 0
+    return 1 if any(found.result == "failed" for found in done) or (out and not told) else 0
 
 
 def _line(done: Done) -> str:

@@ -117,10 +117,10 @@ def _mosquitto(options: argparse.Namespace) -> int:
         _readable(path)
     now = time.time()
     with open_site(options) as site:
-        carried, written_at = files.carried(site) if options.carried else ((), 0.0)  # of what was there before this call
         old = Settings.load(site) or Settings(hosts_of(site))
         wanted, password = _wanted(options, old)
         wanted = checked(wanted, [board.name for board in site.registry.boards()])
+        carried, written_at = files.carried(site) if options.carried else ((), 0.0)  # of what was there before this call
         with Settings.tried(site, now):
             wanted.save(site, now)  # before a certificate comes, whose hook calls this command
             wanted = _public(options, site, wanted)
@@ -132,7 +132,7 @@ def _mosquitto(options: argparse.Namespace) -> int:
     if options.json:
         data: dict[str, Any] = {"boards": wanted.boards_url, "joining": wanted.joining_url, "viewers": wanted.viewers_url}
         data |= {"folder": str(folder), "changed": list(done.changed), "told": done.told, "advice": done.advice}
-        data |= {"carried": list(carried)} if options.carried else {}
+        data |= {"carried": list(carried), "written_at": int(written_at) or None} if options.carried else {}
         data["findings"] = [{"check": finding.check, "level": finding.level, "text": finding.text} for finding in found]
         print_json(data | ({"home_assistant": password} if password else {}))
         return 0

@@ -13,12 +13,15 @@ from edgeagent_provisioning.cli.common import Commands, command, open_site, prin
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edgeagent.mqtt.connection import BrokerOptions
     from edgeagent_provisioning.enrolling import Event
     from edgeagent_provisioning.fleet import Order
+    from edgeagent_provisioning.service import Service
     from edgeagent_provisioning.site import Site
 
 
 _PATIENCE_S = 60.0
+_LOOK_S = 2.0
 
 
 def add(commands: Commands) -> None:
@@ -41,7 +44,9 @@ def add(commands: Commands) -> None:
         metavar="[HOST]:PORT",
         help="where to listen (default: all addresses, at the port of the site's address)",
     )
-    serve.add_argument("--no-broker", action="store_true", help="leave the broker alone: HTTPS only")
+    serve.add_argument(
+        "--no-broker", action="store_true", help="leave the broker alone: HTTPS only; a name that is given again then waits"
+    )
 
     revoke = command(
         commands,
@@ -138,10 +143,8 @@ async def _serving(options: argparse.Namespace, site: Site) -> int:
     import signal
     import time
 
-    from edgeagent.mqtt.connection import BrokerOptions
     from edgeagent_provisioning import settings
     from edgeagent_provisioning.broker import files
-    from edgeagent_provisioning.broker_side import BrokerSide
     from edgeagent_provisioning.service import Service
 
     ended = asyncio.Event()
@@ -151,14 +154,6 @@ async def _serving(options: argparse.Namespace, site: Site) -> int:
 
     host, port = options.listen or ("", _default_port(site))
     show = _shown(options, site)
-    advised = ""
-
-    def refresh() -> None:
-        nonlocal advised
-        advice = files.update(site, time.time()).advice
-        if advice and advice != advised:
-            print(advice, file=sys.stderr, flush=True)
-        advised = advice
 
     def reach() -> BrokerOptions:
         return files.client_options(site, time.time())
@@ -169,7 +164,7 @@ async def _serving(options: argparse.Namespace, site: Site) -> int:
         port,
         settings=lambda board: settings.of_board(site, board),
         told=show,
-        refresh=(lambda: None) if options.no_broker else refresh,
+        refresh=(lambda: None) if options.no_broker else _refreshing(site),
     )
     async with service:
         if options.json:
@@ -178,8 +173,8 @@ async def _serving(options: argparse.Namespace, site: Site) -> int:
             where = ", ".join(site.urls) or f"port {service.port}"
             print(f"{site.name} is served at {where}. {_counts(site)} End it with Ctrl-C.", flush=True)
         tasks = [asyncio.create_task(service.run(), name="site-chores")]
-        if not options.no_broker and site.brokers:
-            tasks.append(asyncio.create_task(BrokerSide(service, site, reach).run(), name="site-broker"))
+        if not options.no_broker:
+            tasks.append(asyncio.create_task(_on_the_broker(service, site, reach), name="site-broker"))
         waiting = asyncio.create_task(ended.wait(), name="site-end")
         done, _ = await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
         for task in (waiting, *tasks):
@@ -188,6 +183,51 @@ async def _serving(options: argparse.Namespace, site: Site) -> int:
         for task in done - {waiting}:
             task.result()  # a bug of ours, to be seen
     return 0
+
+
+def _refreshing(site: Site) -> Callable[[], None]:
+    """Brings the broker's files in line, and says what is left to do by hand: once, and again whenever something was written."""
+    import time
+
+    from edgeagent_provisioning.broker import files
+
+    advised = ""
+
+    def refresh() -> None:
+        nonlocal advised
+        done = files.update(site, time.time())
+        if done.advice and (done.changed or done.advice != advised):
+            print(done.advice, file=sys.stderr, flush=True)
+        advised = done.advice
+
+    return refresh
+
+
+async def _on_the_broker(service: Service, site: Site, reach: Callable[[], BrokerOptions]) -> None:
+    """The service on the broker, from when the site has one: it may be given its first while this runs."""
+    import asyncio
+    import contextlib
+    import sqlite3
+
+    from edgeagent.errors import EdgeAgentError
+    from edgeagent_provisioning.broker_side import BrokerSide
+
+    there = False
+    while not there:
+        with contextlib.suppress(EdgeAgentError, OSError, sqlite3.Error):  # the disk is full: later
+            there = await service.on_thread(lambda: _has_broker(site))
+        if not there:
+            await asyncio.sleep(_LOOK_S)
+    await BrokerSide(service, site, reach).run()
+
+
+def _has_broker(site: Site) -> bool:
+    """Whether the site has a broker by now, also where another process has given it one."""
+    from edgeagent_provisioning.broker.settings import Settings
+
+    if not site.brokers and Settings.load(site) is not None:
+        site.update()  # reads what that process has written: boards are told of it
+    return bool(site.brokers)
 
 
 def _default_port(site: Site) -> int:

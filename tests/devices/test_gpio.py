@@ -143,12 +143,11 @@ def test_a_distance(pins: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class Trigger(MockTriggerPin, MockPWMPin): ...  # type: ignore[misc]
 
     pins.pin(21, pin_class=Trigger, echo_pin=pins.pin(20), echo_time=0.01)
-    monkeypatch.setattr("edgeagent_devices.distance.time", types.SimpleNamespace(monotonic=lambda: 100.0))
+    clock = types.SimpleNamespace(monotonic=lambda: 100.0, sleep=threading.Event().wait)
+    monkeypatch.setattr("edgeagent_devices.distance.time", clock)
     made = driver("distance", trigger=21, echo=20, max_m=4, stop_below_m=0.2)
     made.open()
-    told: dict[str, float] = {}
-    wait_until(lambda: told.update(made.read()) or told, "the first echo")
-    assert 0 < told["range"] <= 4, "its echo takes 10 ms or more on a thread of the mock"
+    assert 0 < made.read()["range"] <= 4, "its echo takes 10 ms or more on a thread of the mock"
     assert made.readings["range"].stop_below == 0.2
     made.close()
 
@@ -163,6 +162,8 @@ def test_a_distance_sensor_is_closed_while_it_asks(pins: Any, monkeypatch: pytes
 
     monkeypatch.setattr("gpiozero.input_devices.sleep", held_up)
     made = driver("distance", trigger=21, echo=20)
+    clock = types.SimpleNamespace(monotonic=lambda: 100.0, sleep=lambda _: made._sensor._queue.queue.append(0.5))
+    monkeypatch.setattr("edgeagent_devices.distance.time", clock)
     made.open()
     sensor, thread = made._sensor, made._sensor._queue
     assert asking.wait(60)
@@ -176,24 +177,35 @@ def test_a_distance_sensor_is_closed_while_it_asks(pins: Any, monkeypatch: pytes
 
 
 def test_a_distance_sensor_that_does_not_answer(pins: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No echo reads as no distance, then as a fault; never as something that is very near, nor as what was there before."""
-    now = [100.0]
-    monkeypatch.setattr("edgeagent_devices.distance.time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    """An echo that is missed now and then changes nothing; without any for a second, also at first, it is a fault."""
+    now, coming = [100.0], list[float]()
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+        made._sensor._queue.queue.extend(coming)
+
+    monkeypatch.setattr("edgeagent_devices.distance.time", types.SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
     made = driver("distance", trigger=21, echo=20, max_m=4, stop_below_m=0.3)
+    for _ in range(2):
+        with pytest.raises(DeviceFault, match="TRIG and ECHO"):
+            made.open()
+        assert now[0] == pytest.approx(101, abs=0.1)
+        made.close()
+        now[0] = 100.0
+    coming += [-0.1, 0.5, 0.9]
     made.open()
     asking = made._sensor._queue
     asking.stopping.set()  # what it would hear is put in by hand
     asking.join(60)
-    assert made.read() == {}
-    asking.queue.extend([0.5, 0.9, 0.4])
+    asking.queue.append(0.4)
     assert made.read() == {"range": 2.0}, "the median"
     now[0] += 0.2
     asking.queue.append(-0.1)
-    assert made.read() == {}, "gpiozero still has the echoes that were told"
+    assert made.read() == {"range": 2.0}, "an echo was missed"
     asking.queue.append(0.45)
     assert made.read() == {"range": 1.8}, "still the median of three"
     now[0] += 0.9
-    assert made.read() == {}
+    assert made.read() == {"range": 1.8}
     now[0] += 0.2
     for _ in range(2):
         with pytest.raises(DeviceFault, match="TRIG and ECHO") as caught:
@@ -201,7 +213,7 @@ def test_a_distance_sensor_that_does_not_answer(pins: Any, monkeypatch: pytest.M
     assert caught.value.retry, "so that nothing moves that would be stopped by it, and it is asked again"
     made.close()
     made.open()
-    assert made.read() == {}, "from now on it has its second again"
+    assert made.read() == {"range": 2.8}, "nothing of before, and it has its second again"
     made.close()
 
 

@@ -221,3 +221,17 @@ def test_however_it_is_cut(parts: list[bytes], size: int) -> None:
 def test_wrong_options() -> None:
     with pytest.raises(ValidationError, match="between minimum and maximum"):
         SerialLine.Options(port="/dev/null", axes={"a": {"neutral": 5}})
+
+
+def test_a_reading_that_tells_a_place_has_no_limits() -> None:
+    """People see it inverted where the owner has inverted the axis."""
+
+    def options(of_axis: str, **reading: Any) -> SerialLine.Options:
+        axis = {"position": True, "unit": of_axis}
+        return SerialLine.Options.model_validate({"port": "/dev/null", "axes": {"pan": axis}, "readings": {"pan": reading}})
+
+    with pytest.raises(ValidationError, match="the reading pan tells where the axis pan is"):
+        options("°", unit="°", stop_below=-60)
+    options("", unit="V", stop_below=6)
+    made = SerialLine("arduino", options("°", unit="°"))
+    assert made.axes["pan"].unit == made.readings["pan"].unit == "°"

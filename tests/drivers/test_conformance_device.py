@@ -129,6 +129,8 @@ class OneWay(BaseModel, extra="forbid"):
         ({"moves": False}, "It has `axes` but says `moves = False`"),
         ({"readings": {}}, "It is a `Sensor` without `readings`"),
         ({"readings": {"speed": Reading(digits=9)}}, "its digits from 0 to 6"),
+        ({"readings": {"pan": Reading(stop_below=-60)}}, "The reading pan tells where the axis pan is, so it has no `warn_below`"),
+        ({"readings": {"pan": Reading(unit="°")}}, "the reading pan is of another unit or kind"),
         ({"readings": {"speed": Reading(kind="flag", maximum=1)}}, "is no number and has bounds"),
         ({"readings": {"speed": Reading()}}, "read(): it read 'on', which `readings` does not declare"),
         ({"read": lambda self: {"speed": "fast"}}, "read(): speed is a str, not a finite number"),

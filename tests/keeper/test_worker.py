@@ -14,6 +14,7 @@ from edgeagent.core import keeping_events as e
 from edgeagent.core.keeping import Keeping
 from edgeagent.core.shaping import AxisRange
 from edgeagent.drivers import Actuator, Axis, Reading, Readings, Sensor, command, commands
+from edgeagent.drivers.device import limited_place
 from edgeagent.keeper.worker import Prepared, Worker
 from edgeagent.wire import keeper as wire
 
@@ -156,6 +157,19 @@ class Mount(Actuator, Sensor):
         self.pan = self.within("pan", 0.0)
 
 
+def test_where_it_stands_has_no_limits() -> None:
+    """They would be looked at in the operator's terms: with `invert`, what lies below would be above."""
+
+    class Limited(Mount):
+        readings: Mapping[str, Reading] = {"pan": Reading(stop_below=-60)}
+
+    class Other(Mount):
+        readings: Mapping[str, Reading] = {"pan": Reading(unit="V", stop_below=6), "speed": Reading(warn_above=0.9)}
+
+    assert "The reading pan tells where the axis pan is" in limited_place(Limited("mount", None))
+    assert limited_place(Other("mount", None)) == ""
+
+
 class Direct(Thread):
     """Carries everything out at once."""
 
@@ -182,6 +196,36 @@ class Direct(Thread):
         return True
 
 
+def mounted(rig: Rig, monkeypatch: pytest.MonkeyPatch, kind: type[Mount], **limits: Any) -> Direct:
+    monkeypatch.setattr("edgeagent.keeper.worker.DeviceThread", Direct)
+    kept = wire.KeptDevice(name="mount", driver="mount", limits={"pan": wire.AxisLimits(**limits)})
+    rig.worker._prepared = [Prepared(kept, kind)]
+    rig.worker._threads.clear()
+    rig.worker._begin(rig.now)
+    thread = rig.worker._threads["mount"]
+    assert isinstance(thread, Direct)
+    return thread
+
+
+def test_a_reading_in_another_unit_is_no_place_whatever_its_value(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Volts(Mount):
+        readings: Mapping[str, Reading] = {"pan": Reading(unit="V")}
+
+        def read(self) -> Readings:
+            return {"pan": 7.4}
+
+    thread = mounted(rig, monkeypatch, Volts, invert=True, slew=0.5)
+    told = [dict(answer.values) for answer in rig.turn() + rig.turn() if isinstance(answer, wire.Read)]
+    assert told and all(values == {"pan": 7.4} for values in told), "it is told as it is"
+    rig.turn(wire.Stop())
+    thread.read()
+    rig.turn()
+    for _ in range(2):
+        rig.turn(wire.Set(run=1, halts=0, until=rig.now + 0.3, values={"mount": {"pan": -90.0}}))
+        rig.now += 0.02
+    assert 0 < thread.driver.pan < 5, "the ramp begins at neutral, not at 7.4"
+
+
 @pytest.mark.parametrize(
     "limits",
     [
@@ -195,13 +239,7 @@ class Direct(Thread):
 def test_where_it_stands_is_told_so_that_a_stick_goes_on_from_there(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr("edgeagent.keeper.worker.DeviceThread", Direct)
-    kept = wire.KeptDevice(name="mount", driver="mount", limits={"pan": wire.AxisLimits(**limits)})
-    rig.worker._prepared = [Prepared(kept, Mount)]
-    rig.worker._threads.clear()
-    rig.worker._begin(rig.now)
-    thread = rig.worker._threads["mount"]
-    assert isinstance(thread, Direct)
+    thread = mounted(rig, monkeypatch, Mount, **limits)
 
     def turn(*messages: wire.Message) -> dict[str, Any]:
         """What was read last."""

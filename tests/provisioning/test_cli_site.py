@@ -18,6 +18,7 @@ from edgeagent import cli
 from edgeagent.wire.claim import Claim
 from edgeagent_provisioning import cli as commands
 from edgeagent_provisioning import keyfiles
+from edgeagent_provisioning.authority import crl_serials
 from edgeagent_provisioning.broker.settings import Settings
 from edgeagent_provisioning.cli import common
 from edgeagent_provisioning.registry import Board
@@ -290,6 +291,19 @@ def test_what_the_broker_was_not_told_is_no_success(run: Run, opened: Site, secr
     code, out, err = run("site", "rotate-ca", "--compromised", "--passphrase-file", secret, "--json")
     assert code == 1 and json.loads(out)["told"] is False
     assert "THE BROKER WAS NOT TOLD" in err and "--carried" in err and "From then on the broker refuses" in err
+
+
+def test_who_is_shut_out_by_a_new_claim_is_so_once_the_broker_knows(run: Run, opened: Site) -> None:
+    Settings(("hub",), elsewhere=True, joining=False).save(opened, NOW)
+    planned(opened, "gate-1")
+    serial = certified(opened, "gate-1").serial
+    with opened.registry.transaction() as connection:
+        connection.execute("UPDATE boards SET id_thumbprint = 'x' WHERE name = 'gate-1'")
+    opened.close()
+    code, out, err = run("add", "gate-1", "--new-claim")
+    assert code == 1 and "is shut out" in out and "Carry " in err and "Until the broker knows" in err
+    assert serial in crl_serials((opened.folder / "broker/crl.pem").read_bytes())
+    assert "user gate-1\ntopic deny #" in (opened.folder / "broker/acl-boards").read_text()
 
 
 def test_the_log_tells_when_it_was_changed(run: Run, opened: Site) -> None:

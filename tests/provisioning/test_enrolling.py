@@ -28,6 +28,7 @@ from edgeagent.wire import enrolment as e
 from edgeagent.wire import seal
 from edgeagent.wire.orders import SITE, Here
 from edgeagent_provisioning import claims, rotation
+from edgeagent_provisioning.broker.public import findings
 from edgeagent_provisioning.broker.settings import Settings
 from edgeagent_provisioning.csv_import import Row
 from edgeagent_provisioning.enrolling import Doors, Enrolling, Event, NoHere, joining_users
@@ -350,29 +351,53 @@ def test_a_recorded_request_does_not_bring_a_rotated_key_back(made: Enrolled, me
     assert taken(board.renew(made, now=NOW + 46 * DAY + 20)).certificate == new.certificate
 
 
-async def test_a_board_whose_waiting_key_was_revoked_makes_another(
-    made: Enrolled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cut = False
+class Way:
+    """Between a board's own code and the site; `cut` loses the answers."""
 
-    def post(url: str, path: str, text: str, *_: object) -> str:
-        answer = made.handle(text)
-        if cut:
+    def __init__(self, made: Enrolled) -> None:
+        self.made = made
+        self.cut = False
+
+    def post(self, url: str, path: str, text: str, *_: object) -> str:
+        answer = self.made.handle(text)
+        if self.cut:
             raise client.Unreachable("cut off")
         return answer
 
+
+@pytest.fixture
+def way(made: Enrolled, monkeypatch: pytest.MonkeyPatch) -> Way:
     async def aside(job: Callable[[], object]) -> object:
         return job()
 
+    between = Way(made)
     monkeypatch.setattr(client, "aside", aside)
-    monkeypatch.setattr(client, "post", post)
+    monkeypatch.setattr(client, "post", between.post)
     monkeypatch.setattr(client, "fetch_roots", lambda *_: made.site.authority.roots_pem)
+    return between
+
+
+async def test_a_board_whose_answer_was_lost_takes_a_new_claim(made: Enrolled, tmp_path: Path, way: Way) -> None:
+    """Its keys lie there for the next try; the certificate of one was revoked when the new claim was made."""
+    way.cut = True
+    with pytest.raises(client.Unreachable):
+        await asking.join(claims.claim_for(made.site, made.plan()), tmp_path / "gate", asking.BoardFacts(), NOW)
+    before = made.board().id_thumbprint
+    token = plan(made.site, Row(0, "gate"), NOW, new_claim=True).token
+    (lost,) = made.site.registry.certificates()
+    assert token and lost.revoked_at
+    way.cut = False
+    identity = await asking.join(claims.claim_for(made.site, token), tmp_path / "gate", asking.BoardFacts(), NOW)
+    assert (identity.name, identity.id_thumbprint) == ("gate", before) and identity.serial != lost.serial
+
+
+async def test_a_board_whose_waiting_key_was_revoked_makes_another(made: Enrolled, tmp_path: Path, way: Way) -> None:
     claim = claims.claim_for(made.site, made.plan())
     identity = await asking.join(claim, tmp_path / "gate", asking.BoardFacts(), NOW)
-    cut = True
+    way.cut = True
     with pytest.raises(client.Unreachable):
         await asking.renew(identity, tmp_path / "gate", NOW)
-    cut = False
+    way.cut = False
     (waiting,) = made.site.registry.certificates("serial != ?", identity.serial)
     with made.site.registry.transaction() as connection:
         connection.execute("UPDATE certificates SET revoked_at = ? WHERE serial = ?", (int(NOW), waiting.serial))
@@ -462,13 +487,18 @@ def test_nobody_gets_a_name_before_the_session_of_who_had_it_has_ended(made: Enr
     Settings(("site.example",)).save(made.site, NOW)
     taken(Applicant().join(made, made.plan()))
     revoke(made.site, ["gate"], NOW)
-    token, board = plan(made.site, Row(0, "gate"), NOW, replace=True).token, Applicant()
+    done, board = plan(made.site, Row(0, "gate"), NOW, replace=True), Applicant()
+    token = done.token
     assert token and denied(made.site) == ["gate"]
     request, text = board.ask(token)
     refused = e.open_enrol_reply(made.handle(text), secret=token.secret, nonce=request.nonce)
     assert isinstance(refused, e.Refused) and (refused.code, refused.retry_s) == (503, 5.0)
+    # Who ends it may not run, or may have been told to leave the broker alone.
+    waits = [done.message, refused.message, *(found.advice for found in findings(made.site, NOW) if "gate waits" in found.text)]
+    assert len(waits) == 3 and all("(without --no-broker)" in text for text in waits)
     with made.site.registry.transaction() as connection:
         connection.execute("UPDATE boards SET ending = 0")
+    assert not any("gate waits" in found.text for found in findings(made.site, NOW))
     assert taken(board.join(made, token)).device == "gate" and denied(made.site) == []
 
 

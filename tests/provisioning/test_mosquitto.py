@@ -21,7 +21,9 @@ from edgeagent_provisioning.broker.mosquitto import Listeners, Rights, Viewer
 from edgeagent_provisioning.broker.names import TOOLS, is_viewer, new_viewer, reserved
 from edgeagent_provisioning.broker.public import findings
 from edgeagent_provisioning.broker.settings import Settings, checked, hosts_of
+from edgeagent_provisioning.cli import serve
 from edgeagent_provisioning.registry import Board
+from edgeagent_provisioning.revoking import revoke
 from edgeagent_provisioning.site import Site
 from tests.provisioning.common import DAY, NOW, planned
 from tests.support import require
@@ -218,7 +220,47 @@ def test_a_broker_on_another_machine_is_told_once_somebody_says_so(site: Site, c
     assert cli.main([*broker, "--carried", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert {"acl-boards", "joining.pw"} <= set(told["carried"]) and (told["changed"], told["advice"]) == ([], "")
+    assert told["written_at"] > 0
     assert cli.main(["provision", "revoke", "gate", "--yes", *place]) == 0
+
+
+def test_what_was_written_counts_as_carried_by_no_call_that_fails(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    Settings(("hub.local",), elsewhere=True).save(site, NOW)
+    files.update(site, NOW)
+    site.close()
+    broker = ["provision", "broker", "mosquitto", "--site", str(site.folder), "--carried"]
+    assert cli.main([*broker, "--viewers-port", "8883"]) == 78
+    assert cli.main(broker) == 0
+    assert "Taken as carried: crl.pem" in capsys.readouterr().out
+
+
+def test_the_service_asks_for_carrying_whenever_it_has_written(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also in the same words as before, which somebody has followed meanwhile."""
+    Settings(("hub.local",), elsewhere=True).save(site, NOW)
+    planned(site, "gate")
+    refresh = serve._refreshing(site)
+
+    def asked() -> list[int]:
+        counts = []
+        for _ in range(2):
+            refresh()
+            counts.append(capsys.readouterr().err.count("Carry "))
+        return counts
+
+    assert asked() == [1, 0]
+    files.carried(site)
+    revoke(site, ["gate"], NOW)
+    assert asked() == [1, 0]
+
+
+def test_a_service_that_runs_finds_the_sites_first_broker(site: Site) -> None:
+    site.update(brokers=None)
+    assert not serve._has_broker(site)
+    as_read = dict(site.settings)
+    Settings(("hub.local",)).save(site, NOW)
+    site._settings = as_read  # of another process it knows no more than this
+    assert not site.brokers
+    assert serve._has_broker(site) and site.brokers == ("mqtts://hub.local:8883",)
 
 
 def test_what_a_running_broker_has_read_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
 
 from edgeagent import cli
 from edgeagent.errors import EdgeAgentError
+from edgeagent.mqtt.connection import BrokerConnection, BrokerError, BrokerOptions, CertificateRefused
+from edgeagent.mqtt.url import parse_url
 from edgeagent_provisioning import claims
 from edgeagent_provisioning.broker_side import note_absence, note_presence
+from edgeagent_provisioning.ending import Ending
 from edgeagent_provisioning.revoking import denied, revoke
 from edgeagent_provisioning.site import Site
 from tests.provisioning.common import NOW, certified, planned
@@ -143,3 +149,25 @@ def test_who_is_online_is_noted_and_who_is_not_heard_of_is_not(site: Site) -> No
         ("door", False, 1000),
         ("gate", False, 1000),
     ]
+
+
+async def test_a_broker_has_read_the_list_once_it_calls_a_certificate_revoked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no sooner: for another reason it refuses each, and each try would list one more."""
+
+    async def on_thread(job: Callable[[], object]) -> object:
+        return job()
+
+    says = [BrokerError("away"), CertificateRefused("(unknown ca)"), CertificateRefused("(certificate revoked)")]
+
+    async def opened(*_: object) -> None:
+        raise says.pop(0)
+
+    monkeypatch.setattr(BrokerConnection, "open", opened)
+    listed = BrokerOptions(parse_url("mqtts://localhost"), "gate")
+    ending = Ending(SimpleNamespace(on_thread=on_thread), site, lambda: listed)  # type: ignore[arg-type]
+    async with asyncio.timeout(600):
+        await ending._refused(listed, site.authority.issuer)
+    assert says == []
+    says = [CertificateRefused("(unknown ca)")]
+    with pytest.raises(EdgeAgentError, match="changed meanwhile"):
+        await ending._refused(listed, "another")

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 
 from edgeagent.core.orders import Record, Trial
-from edgeagent.enrol import asking, client, keys
+from edgeagent.enrol import asking, client, keys, over_mqtt
 from edgeagent.enrol.asking import BoardFacts, Turned, Waiting
 from edgeagent.enrol.client import Unreachable
 from edgeagent.enrol.identity import Identity, forget
@@ -31,8 +31,10 @@ from edgeagent.orders.store import Store
 from edgeagent.wire import topics
 from edgeagent.wire.claim import Claim
 from edgeagent.wire.messages import Up
-from edgeagent_provisioning import broker_side, claims, fleet, planning
+from edgeagent_provisioning import broker_side, claims, fleet, planning, rotation
 from edgeagent_provisioning.authority import Authority, crl_serials
+from edgeagent_provisioning.broker import files
+from edgeagent_provisioning.broker.settings import Settings
 from edgeagent_provisioning.broker_side import BrokerSide
 from edgeagent_provisioning.csv_import import Row
 from edgeagent_provisioning.enrolling import Event
@@ -419,3 +421,25 @@ async def test_boards_that_the_broker_tells_at_once_stay_online(site: Site, monk
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await service.close()
+
+
+async def test_while_a_root_is_changed_each_claim_finds_its_own_at_the_broker(site: Site) -> None:
+    """Before the roots the broker shows the old root's signature on the new one, which vouches for nothing by itself."""
+    now, before = time.time(), site.authority.root_pin
+    await asyncio.to_thread(lambda: rotation.new_root(site, rotation.root_key(site, PASSPHRASE), PASSPHRASE, now))
+    Settings(("localhost",), elsewhere=True).save(site, now)
+    await asyncio.to_thread(files.write, site, now)
+    folder = site.folder / "broker"
+    # Browsers go by the certificate; a change there starts Mosquitto again.
+    assert (folder / "viewers.crt").read_text() + site.authority.roots_pem == (folder / "server.crt").read_text()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.crt", folder / "server.key")
+    async with await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        for pin in (before, site.authority.root_pin):
+            root = await client.aside(partial(over_mqtt.root_of, f"mqtts://127.0.0.1:{port}", pin))
+            trusting = ssl.create_default_context(cadata=root)
+            _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting, server_hostname="localhost")
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()

@@ -448,6 +448,21 @@ describe('the wheel', () => {
           assert.ok(Math.abs(pan - stood) < 2, `${pan} after ${stood}`);
         });
 
+    test('one in another unit is no place, whatever its value', async () => {
+      const { driver, put, tell, place, near } = await mounted((put) => put);
+      const { devices } = driver.control.store.state;
+      const [rover] = driver.wheel.devices;
+      const readings = rover.readings.map((each) => (each.name === 'pan' ? { ...each, unit: 'V' } : each));
+      driver.control.store.set({ devices: devices.map((each) => (each === rover ? { ...rover, readings } : each)) });
+      driver.run(1000);
+      tell(5);
+      driver.run(100);
+      await driver.control.command('rover', 'beep', {}, driver.agent.now);
+      driver.run(100);
+      assert.equal(place(), put);
+      near(put);
+    });
+
     test('a page that is loaded anew goes on from there', async () => {
       const { agent, driver, tell } = await mounted((put) => put);
       await driver.control.lease('drive', 'release', agent.now);
@@ -461,14 +476,34 @@ describe('the wheel', () => {
       assert.ok(pan >= -40 && pan < -38, `${pan}`);
     });
 
-    test('one that is opened anew has forgotten', async () => {
-      const { agent, driver, place } = await mounted((put) => put - 20);
-      const { devices } = driver.control.store.state;
-      driver.control.store.set({ devices: devices.map((each) => (each.name === 'rover' ? { ...each, phase: /** @type {const} */ ('retrying') } : each)) });
-      agent.tellGroup({ state: 'fault', why: 'device' });
-      driver.run(20);
-      assert.equal(place(), null);
-    });
+    for (const [what, reads] of /** @type {[string, number | null][]} */ ([['it tells nothing', null], ['it tells that it went home', 0], ['it tells where it stayed', 1]]))
+      for (const early of [false, true])
+        test(`one that is opened anew goes on from where it is: ${what}${early ? ', before that it works' : ''}`, async () => {
+          const { agent, driver, put, tell, place, near } = await mounted((put) => put);
+          const wanted = reads === 0 ? 0 : put;
+          const { control } = driver;
+          const phase = (/** @type {string} */ phase) => {
+            const [rover] = control.store.state.devices.filter(({ name }) => name === 'rover');
+            const { you, name, rights } = control.store.state;
+            control.message(JSON.stringify({ t: 'devices', you, name, rights, devices: [{ ...rover, phase }] }), agent.now);
+          };
+          // At once: what it tells now looks as if it had been read on the way.
+          phase('starting');
+          agent.tellGroup({ state: 'disarmed', why: 'device' });
+          assert.equal(control.value('rover', 'pan'), null);
+          driver.run(40);
+          if (early && reads !== null) tell(wanted);
+          driver.run(40);
+          assert.equal(control.value('rover', 'pan'), null, 'it is not said to work yet');
+          phase('live');
+          assert.equal(control.value('rover', 'pan'), early && reads !== null ? wanted : null);
+          driver.run(100);
+          if (!early && reads !== null) tell(wanted);
+          driver.run(2000);
+          assert.equal(driver.state, 'armed');
+          assert.equal(place(), wanted);
+          near(wanted);
+        });
   });
 
   test('a picture that stands still is told once, then there is silence until it moves', async () => {

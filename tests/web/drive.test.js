@@ -177,10 +177,17 @@ describe('in words', () => {
     assert.equal(battery(), undefined);
     read(75);
     assert.equal(battery(), undefined, 'it was late');
+    rover('starting');
+    read(40);
+    assert.equal(battery(), undefined, 'it is not said to work yet');
+    rover('live');
+    assert.equal(battery(), '40 %', 'channels do not wait for each other');
+    rover('retrying');
+    read(75);
+    rover('starting');
     rover('live');
     assert.equal(battery(), undefined);
     read(40);
-    assert.equal(battery(), '40 %');
     assert.ok(control.trace('rover', 'battery').length >= 2, 'the last minute is kept');
     control.closed();
     control.opened();

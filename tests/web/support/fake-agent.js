@@ -28,6 +28,7 @@ export const ROVER = device({
     reading({ name: 'speed', title: 'Speed', unit: 'm/s', digits: 2, maximum: 1.2 }),
     reading({ name: 'battery', title: 'Battery', unit: '%', digits: 0, minimum: 0, maximum: 100, warn_below: 20 }),
     reading({ name: 'bumped', title: 'Bumped', kind: 'flag' }),
+    reading({ name: 'pan', title: 'Pan', unit: '°', digits: 0 }),
   ],
   commands: [{ name: 'home', title: 'Back to the start', danger: true, arguments: {} }],
 });
