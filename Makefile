@@ -28,9 +28,9 @@ demo: run-env
 	@$(BIN)/edgeagent demo $(ARGS)
 
 # pytest comes last: its closing line is the result. Three processes also on two cores, a file at a time: tests of whole programs
-# mostly wait (tests/support/filling.py). What `static` does, one of them does meanwhile.
-test: packages dev-env node_modules/.stamp
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not bench and not hardware and not vm" $(ARGS)
+# mostly wait (tests/support/filling.py).
+test: packages static
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: static
 	$(BIN)/pytest -q tests/test_architecture.py

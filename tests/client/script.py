@@ -14,24 +14,33 @@ import asyncio
 import sys
 import time
 
-from edgeagent.client import ClientError, connect
+from edgeagent.client import ClientError, Device, FailSafe, Lease, connect
 
 
 async def main(address: str, token: str, block_s: float = 0.0) -> None:
-    async with connect(address, token=token or None, timeout_s=60) as robot, robot.lease() as lease:
+    async with connect(address, token=token or None, timeout_s=60) as robot:
         while True:
             try:
-                if lease.error:
-                    await lease.rearm()
+                async with robot.lease() as lease:
+                    await drive(robot, lease, block_s)
+            except FailSafe as error:  # as where a busy machine has shown no picture for a while
+                print(f"not armed: {error}", flush=True)
+
+
+async def drive(robot: Device, lease: Lease, block_s: float) -> None:
+    while True:
+        try:
+            if lease.error:
+                await lease.rearm()
+            await robot.drive(0.5, for_s=30)
+            print("driving", flush=True)
+            await robot.drive(0.5, for_s=1, wait=True)
+            if block_s:
                 await robot.drive(0.5, for_s=30)
-                print("driving", flush=True)
-                await robot.drive(0.5, for_s=1, wait=True)
-                if block_s:
-                    await robot.drive(0.5, for_s=30)
-                    print("held up", flush=True)
-                    time.sleep(block_s)
-            except ClientError as error:
-                print(f"{type(error).__name__}: {error}", flush=True)
+                print("held up", flush=True)
+                time.sleep(block_s)
+        except ClientError as error:
+            print(f"{type(error).__name__}: {error}", flush=True)
 
 
 if __name__ == "__main__":

@@ -149,7 +149,7 @@ def _stacks() -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files of whole programs first: they take minutes, and whichever process is done early takes short files until the end.
     Before them what wants to be alone: at the begin nobody has to wait for the end of another long test."""
-    programs = {item.path for item in items if item.get_closest_marker("e2e") or item.get_closest_marker("static")}
+    programs = {item.path for item in items if item.get_closest_marker("e2e")}
     alone = {item.path for item in items if item.get_closest_marker("alone")}
 
     def rank(item: pytest.Item) -> tuple[bool, bool, bool]:
