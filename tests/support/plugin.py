@@ -3,8 +3,8 @@
 - `async def` tests run on a virtual clock (`virtual`), with `@pytest.mark.realtime` on a real loop. Hypothesis works with both.
 - A callback that holds the loop, a task left pending, an exception that only the loop saw: the test fails and says so.
 - Every test: descriptors, threads and child processes that it leaves behind fail it; so does passing its time limit.
-- `make test` runs three processes of pytest side by side (pytest-xdist, a file at a time; see `filling`): files of whole programs
-  come first, and while a test marked `alone` runs, the other processes wait between two tests.
+- `make test` runs two processes of pytest side by side (pytest-xdist, a file at a time): files of whole programs come first, and
+  while a test marked `alone` runs, the other processes wait between two tests.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any, Never
 import pytest
 
 from edgeagent.runtime.loopwatch import Block, LoopWatch
-from tests.support import filling, leaks
+from tests.support import leaks
 from tests.support.components import require as require_component
 from tests.support.virtual import VirtualLoop, awaiting, tasks_text
 
@@ -156,18 +156,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return item.path not in alone, item.path not in programs, item.path in alone and not item.get_closest_marker("alone")
 
     items.sort(key=rank)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> filling.Filling | None:
-    return filling.Filling(config, log) if config.getvalue("dist") == "loadfile" else None
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session: pytest.Session) -> None:
-    told = getattr(session.config, "workerinput", None)
-    if told and filling.fills(told["workerid"]):
-        filling.stand_back()
 
 
 @contextlib.contextmanager
