@@ -28,6 +28,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from edgeagent.drivers import Actuator, Axis, DeviceFault, Reading, Readings, Sensor, command
+from edgeagent.drivers.device import limited_place
 
 MAX_LINE = 1024
 """Bytes of one line; a longer one is left out."""
@@ -95,13 +96,8 @@ class SerialLine(Actuator, Sensor):
 
         @model_validator(mode="after")
         def _no_limited_place(self) -> SerialLine.Options:
-            for name, known in self.readings.items():
-                axis = self.axes.get(name)
-                limited = any(limit is not None for limit in (known.warn_below, known.warn_above, known.stop_below))
-                if limited and axis is not None and axis.position and (known.kind, known.unit) == ("number", axis.unit):
-                    raise ValueError(
-                        f"the reading {name} tells where the axis {name} is, so it has no limits; let another reading have them"
-                    )
+            if sentence := limited_place(SerialLine("", self)):
+                raise ValueError(sentence[0].lower() + sentence[1:])
             return self
 
     def __init__(self, name: str, options: Options) -> None:

@@ -15,7 +15,6 @@ __all__ = ["Ending"]
 
 import asyncio
 import dataclasses
-import hashlib
 import logging
 import random
 import sqlite3
@@ -125,24 +124,21 @@ class Ending:
 
     def _certified(self, name: str, folder: Path, life_s: int) -> tuple[BrokerOptions, Certificate, str]:
         """How to connect by a fresh certificate of this name; that; the hash of its key."""
-        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
         now, key = self._wall(), keyfiles.new_key()
         issued = self._site.authority.issue_board(name, key.public_key(), now, life_s)
         cert, own = folder / f"{issued.serial}.crt", folder / f"{issued.serial}.key"
         keyfiles.write_public(cert, issued.pem + issued.chain)
         keyfiles.write_private(own, keyfiles.key_pem(key))
         options = dataclasses.replace(self._options(), client_id=name, cert_file=str(cert), key_file=str(own))
-        digest = hashlib.sha256(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
-        return options, Certificate(issued.serial, name, int(now), issued.not_after, issued.pem, issued.issuer), digest
+        certificate = Certificate(issued.serial, name, int(now), issued.not_after, issued.pem, issued.issuer)
+        return options, certificate, keyfiles.key_hash(key.public_key())
 
     def _listed(self, name: str, folder: Path) -> tuple[BrokerOptions, str]:
         """How to connect by a certificate that is in the CRL from now on, and who has issued it."""
-        options, certificate, digest = self._certified(name, folder, _LISTED_LIFE_S)
+        options, certificate, tls_key = self._certified(name, folder, _LISTED_LIFE_S)
         now, registry = self._wall(), self._site.registry
         with registry.transaction() as connection:
-            registry.save_certificate(connection, dataclasses.replace(certificate, revoked_at=int(now)))
-            connection.execute("UPDATE certificates SET tls_key = ? WHERE serial = ?", (digest, certificate.serial))
+            registry.save_certificate(connection, dataclasses.replace(certificate, revoked_at=int(now)), tls_key)
             registry.audit(connection, now, "end session", name, certificate=certificate.serial)
         self._site.write_crl(now)
         return options, certificate.issuer

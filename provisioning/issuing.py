@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["Issuing", "key_of"]
 
-import hashlib
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from edgeagent.wire import enrolment as e
 from edgeagent.wire import seal
 from edgeagent.wire.claim import site_keys
 from edgeagent.wire.orders import SITE, settings_version
+from edgeagent_provisioning.keyfiles import key_hash
 from edgeagent_provisioning.registry import Board, Certificate
 from edgeagent_provisioning.site import Site
 
@@ -47,12 +47,11 @@ class Issuing:
                 the broker can, would undo the revocation; 429.
         """
         from cryptography.hazmat.primitives.asymmetric import ec
-        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
         registry, authority = self._site.registry, self._site.authority
         assert isinstance(key, ec.EllipticCurvePublicKey)
-        digest = hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
-        before = registry.certificates("board = ? AND tls_key = ?", board.name, digest)
+        tls_key = key_hash(key)
+        before = registry.certificates("board = ? AND tls_key = ?", board.name, tls_key)
         if any(old.revoked_at is not None for old in before):
             raise PeerError(409, "A certificate for this key was revoked: make another (`edgeagent reset` on a board that enrols).")
         for old in before:
@@ -66,8 +65,7 @@ class Issuing:
                 )
         issued = authority.issue_board(board.name, key, now, vouched=self._vouched)
         made = Certificate(issued.serial, board.name, int(now), issued.not_after, issued.pem, issued.issuer)
-        registry.save_certificate(connection, made)
-        connection.execute("UPDATE certificates SET tls_key = ? WHERE serial = ?", (digest, made.serial))
+        registry.save_certificate(connection, made, tls_key)
         return made, issued.chain, True
 
     def reply(self, board: Board, certificate: Certificate, chain: str, nonce: str) -> e.Enrolled:

@@ -7,6 +7,7 @@ __all__ = [
     "check_private",
     "checked_passphrase",
     "encrypted_pem",
+    "key_hash",
     "key_pem",
     "load_key",
     "new_key",
@@ -16,6 +17,7 @@ __all__ = [
 ]
 
 import base64
+import hashlib
 import os
 import secrets
 import stat
@@ -27,7 +29,7 @@ from edgeagent import files
 from edgeagent.errors import EdgeAgentError
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 
 PASSPHRASE_MIN = 8
 _ROUNDS = 600_000  # of PBKDF2-HMAC-SHA256; `cryptography` itself writes 2,048
@@ -38,6 +40,13 @@ def new_key() -> EllipticCurvePrivateKey:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     return ec.generate_private_key(ec.SECP256R1())
+
+
+def key_hash(key: EllipticCurvePublicKey) -> str:
+    """SHA-256 of its SubjectPublicKeyInfo, hexadecimal."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 def key_pem(key: EllipticCurvePrivateKey) -> bytes:

@@ -246,9 +246,11 @@ class Registry:
         """Wipe the secret of a single token whose board is active: nothing needs it any more."""
         connection.execute("UPDATE tokens SET secret = '' WHERE id = ? AND kind = 'single'", (identifier,))
 
-    def save_certificate(self, connection: sqlite3.Connection, certificate: Certificate) -> None:
-        """Write a certificate, new or changed."""
+    def save_certificate(self, connection: sqlite3.Connection, certificate: Certificate, tls_key: str = "") -> None:
+        """Write a certificate, new or changed; `tls_key` is the hash of its key (`keyfiles.key_hash`), by which it is found."""
         _save(connection, "certificates", "serial", certificate)
+        if tls_key:
+            connection.execute("UPDATE certificates SET tls_key = ? WHERE serial = ?", (tls_key, certificate.serial))
 
     def certificate(self, serial: str) -> Certificate | None:
         """The certificate with this serial (hexadecimal)."""

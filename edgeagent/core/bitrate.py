@@ -40,6 +40,7 @@ START_BPS = 1_000_000.0
 LAYERED_START_BPS = 600_000.0
 """The same for a camera with a small layer, which shows well with less; what bursts show makes up for it within a second."""
 NEAR_START_BPS = 20e6
+"""On a path through the same house: there the picture begins at its best."""
 NEAR_S, SAME_MACHINE_S = 0.008, 0.05
 """Round trips so short that the path is a local one; within one machine a busy processor takes the most of them."""
 MIN_BPS, MAX_BPS = 60_000.0, 100e6

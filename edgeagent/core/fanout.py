@@ -3,7 +3,7 @@
 state     event                         next      what happens
 WAITING   keyframe                      FLOWING   queued
 WAITING   other frame                   WAITING   dropped, counted
-WAITING   replay(GOP)                   FLOWING   the GOP is queued, its time stamps drawn together; too long: WAITING
+WAITING   replay(GOP)                   FLOWING   the GOP is queued, its time stamps drawn together; a path too slow for it: WAITING
 FLOWING   frame beyond a thinned GOP    WAITING   dropped, counted: what is left out is the end of each GOP (`thin`)
 FLOWING   frame, nothing queued         FLOWING   leaves straight away where it is one burst and the pacer allows
 FLOWING   frame, queue within bounds    FLOWING   queued

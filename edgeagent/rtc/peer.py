@@ -40,7 +40,6 @@ P = ParamSpec("P")
 
 PROBE_PACKETS = 6
 SHARE_EVERY_S = 0.05
-"""A round trip below the first is one through the same house: there the picture begins at its best."""
 MAX_CHANNEL_MESSAGE = 65_536
 
 

@@ -459,7 +459,7 @@ export class Link {
     if (current?.adding && now - current.addingSince >= OFFER_MS) current.dead ??= 'no answer to a new offer';
     if (hidden === 0) this.#recover(now);
     else if (this.#next && hidden >= HIDE_MS) this.#drop(this.#next, 'hidden');
-    if (current && current === this.#current && !current.dead) this.#sync(current, now);
+    if (current && current === this.#alive) this.#sync(current, now);
   }
 
   /** Decide on the peer beside the current one. @param {number} now */
@@ -470,7 +470,7 @@ export class Link {
       if (this.#next) this.#drop(this.#next, 'not needed');
       return;
     }
-    const alive = this.#carrying('').current;
+    const alive = this.#alive;
     const stale = alive ? this.#stale(alive, now) : [];
     if (alive && !stale.length) {
       // The old one has come back before the new one was up.
@@ -730,7 +730,7 @@ export class Link {
       if (next?.stage === 'preparing' || next?.stage === 'ready') times.push(next.at + READY_MS);
       if (next?.stage === 'offered') times.push(next.at + ANSWER_MS);
       if (next?.stage === 'answered') times.push(next.at + Math.min(CONNECT_MAX_MS, CONNECT_MS + 1500 * this.#failures));
-      if (current && !current.dead && !next) for (const line of current.lines.values()) times.push(this.#reopenAt(line));
+      if (!next) for (const line of this.#alive?.lines.values() ?? []) times.push(this.#reopenAt(line));
     } else if (current || next) {
       times.push(this.#hiddenAt + HIDE_MS, this.#hiddenAt + LEAVE_MS);
     }
@@ -743,9 +743,13 @@ export class Link {
     return coming.length ? Math.min(...coming) : null;
   }
 
+  get #alive() {
+    return this.#current?.dead ? null : this.#current;
+  }
+
   /** The peer that lives, and its line of a camera. @param {string} camera */
   #carrying(camera) {
-    const current = this.#current?.dead ? null : this.#current;
+    const current = this.#alive;
     return { current, line: [...(current?.lines.values() ?? [])].find((each) => each.camera === camera) };
   }
 
