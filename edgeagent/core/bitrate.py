@@ -6,11 +6,13 @@ the least delay seen), and how fast the bottleneck is (packets that left togethe
 (draft-alvestrand-rmcat-remb-03) the receiver's own estimate is followed; with receiver reports alone, loss and round trip.
 
 event                               estimate
-queue above `QUEUE_S`               0.85 of what is delivered, less what drains the queue; then held until that can show
+queue above `QUEUE_S`               0.85 of what is delivered, less what drains the queue; then held until that can show; nothing
+                                    where bursts show that it is the way which has become longer
 loss above 20 %                     less by half of the share lost, once a second; less loss may be the air's, and is repaired
 queue below half of it              towards 0.9 of the bottleneck's rate within half a second where bursts show it, else 30 %;
-                                    8 % beyond, 4 % near what got through when a queue last stood; never above twice what was
-                                    sent and arrives, nor, where pictures are late anyway, above 1.05 of what bursts show
+                                    8 % beyond, 4 % near what got through when a queue last stood; what is above twice what was
+                                    sent and arrives is reached by bursts alone, and at most doubled in 0.4 s; where pictures are
+                                    late anyway, never above 1.05 of what bursts show
 a rise that soon ended in a queue   that bottleneck's rate is doubted for 2, 4, 8 … 30 s: the rise is 8 % a second meanwhile; not
                                     where pictures are late anyway
 no feedback for a second            halved each second
@@ -55,7 +57,9 @@ _BACK_TO = 0.85
 _OF_CAPACITY = 0.9
 _LATE_BACK_TO, _LATE_RISE, _LATE_SURE = 0.5, 1.3, 4  # one side that stood still for a moment looks like a path that has none left
 _LATE_OF_CAPACITY, _LATE_SAMPLES = 1.05, 2  # what is thinned out is sent all the time: more fills the queue before that is told
+_SHOWN_RISE = 2.0  # a second, where bursts show that more is carried than is sent
 _QUEUE_WINDOW_S = 0.25
+_WANDER_S = 0.15
 _RATE_WINDOW_S = 0.5
 _BASE_WINDOW_S = 10.0
 _SAMPLE_S = 3.0  # how long a sample of the bottleneck's rate counts
@@ -203,7 +207,7 @@ class Estimator:
         if self._began is None:
             self._began = now
         held = now - self._last_cut < 0.2 + self.queue_s + (self.rtt_s or 0.0)
-        if self.queue_s > self.queue_limit_s:
+        if self.queue_s > self.queue_limit_s and not self._wanders(now):
             # A queue that shrinks is being drained already.
             if not held and (self.queue_s > self._cut_queue_s * 0.8 or now - self._last_cut > 1.0):
                 self._cut(now)
@@ -215,6 +219,12 @@ class Estimator:
             self._rise(now, interval)
         if self._late and len(self._samples) >= _LATE_SAMPLES:
             self._rate = self._clamp(min(self._rate, self._median_bps * _LATE_OF_CAPACITY))
+
+    def _wanders(self, now: float) -> bool:
+        """Whether the way itself has become longer: bursts pass the bottleneck at twice what is sent, and nothing is lost."""
+        capacity = self.capacity_bps
+        easy = capacity is not None and self._sure and self._through_bps(now) < capacity / 2
+        return easy and self.loss <= 0.02 and self.queue_s < _WANDER_S
 
     @property
     def _late(self) -> bool:
@@ -279,6 +289,8 @@ class Estimator:
             self._probe_s = _PROBE_S
             if goal > self._rate * 1.3:
                 self._last_rise = now
+            if not late:  # what is sent may be a layer that cannot grow: the next one needs more than that shows
+                bound = max(bound, self._rate * (1 + _SHOWN_RISE * interval))
             self._rate = self._clamp(min(bound, self._rate + (goal - self._rate) * min(1.0, interval * 4)))
         else:
             self._rate = self._clamp(min(self._rate * (1 + (0.04 if near else 0.08) * interval), bound))
@@ -315,7 +327,7 @@ class Estimator:
         if now - self._last_feedback < _FRESH_FEEDBACK_S:
             return
         self.loss = fraction_lost
-        if not self.heard and fraction_lost < 0.02:
+        if not self.heard and fraction_lost < 0.02 and self._last_cut < 0:
             self._rate = None  # it was asked for feedback and gives none
         if fraction_lost > 0.1 and now - self._last_cut > 1.0 and self._rate is not None:
             self._rate, self._last_cut = self._clamp(self._rate * (1 - fraction_lost / 2)), now

@@ -15,8 +15,8 @@ from pathlib import Path
 from tests.bench.report import Context
 from tests.support import gobuild
 
-BENCHES = ("sender", "first_picture", "recovery", "glass", "footprint", "link", "control", "fleet")
-WITHOUT_CLIENTS = {"link", "fleet", "recovery"}
+BENCHES = ("sender", "first_picture", "recovery", "unwatched", "glass", "footprint", "link", "control", "fleet")
+WITHOUT_CLIENTS = {"link", "fleet", "recovery", "unwatched"}
 
 
 def main() -> int:
@@ -24,7 +24,11 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHES)}")
     parser.add_argument("--quick", action="store_true", help="a short run that only shows that it works")
     parser.add_argument(
-        "--runs", type=int, default=0, metavar="N", help="how often each row of `link` (7) and of `recovery` (5) is measured"
+        "--runs",
+        type=int,
+        default=0,
+        metavar="N",
+        help="how often each row of `link` (7), `recovery`, `unwatched` (5) is taken",
     )
     parser.add_argument("--rows", default="", metavar="NAME,…", help="rows of `link`, e.g. 2M,loss")
     parser.add_argument("--alone", action="store_true", help="in `link`, neither peers nor Firefox")

@@ -56,8 +56,9 @@ class Case:
         at_least, at_most: Goals: column and limit.
         plan: What happens to the link after the click.
         share: Share of the time in which the link is up.
-        source: What is watched: the test pattern, an RTSP camera.
+        source: What is watched: the test pattern, an RTSP camera, or one with a sub stream.
         near: Whether another viewer in the board's own namespace watches, too.
+        climbs: Whether it is told how soon after the click the picture has its full size and bitrate.
         others: Whether MediaMTX and go2rtc are measured as well, and ours in Firefox.
     """
 
@@ -69,6 +70,7 @@ class Case:
     share: float = 1.0
     source: str = "test pattern"
     near: bool = False
+    climbs: bool = False
     others: bool = False
 
     def capacity(self, begin_s: float, end_s: float, most: float = 1e3) -> float:
@@ -133,6 +135,22 @@ CASES: dict[str, Case] = {
         plan=[Change(10, {"rate": 700}), Change(20, {"rate": 4000})],
     ),
     "pair": Case("0.7 Mbit/s, and one near viewer", _bottleneck(700), {"near fps": 29.5, "near %": 90} | _USED, _STEADY, near=True),
+    "far": Case(
+        "10 Mbit/s, and one near viewer",
+        _bottleneck(10_000),
+        {"near fps": 29.5, "near %": 90} | _USED,
+        {"sharp after s": 2.0} | _STEADY,
+        near=True,
+        climbs=True,
+    ),
+    "sub": Case(
+        "10 Mbit/s, RTSP camera of 3 and 0.5",
+        _bottleneck(10_000),
+        _USED,
+        {"sharp after s": 2.0} | _STEADY,
+        source="sub",
+        climbs=True,
+    ),
     "fixed": Case("1 Mbit/s, RTSP camera of 3", _bottleneck(1000), {}, {"freeze s": 1.0} | _STEADY, source="RTSP"),
 }
 QUICK = ("free", "2M")
@@ -226,7 +244,11 @@ def _ours(
     end_s = 4.0 if context.quick else END_S + 0.5
     with ExitStack() as stack:
         link = stack.enter_context(Link(**case.impairment))
-        camera = TEST if case.source == "test pattern" else {"driver": "rtsp", "url": stack.enter_context(_rtsp(link))}
+        camera: dict[str, Any] = TEST
+        if case.source != "test pattern":
+            camera = {"driver": "rtsp", "url": stack.enter_context(_rtsp(link))}
+        if case.source == "sub":
+            camera["sub"] = stack.enter_context(_rtsp(link, (640, 360), 0.5))
         config = {
             "device": "bench",
             "http": {"listen": f"{BOARD}:{PORT}", "open": True},
@@ -268,6 +290,8 @@ def _link_row(watched: Watched, traffic: Traffic, case: Case) -> Row:
         drop_s, rise_s = rates
         row["smooth after s"] = _smooth_after_s(watched, drop_s, rise_s)
         row["sharp after s"] = _sharp_after_s(watched, traffic, rise_s)
+    if case.climbs:
+        row["sharp after s"] = _sharp_after_s(watched, traffic, 0.0)
     return row
 
 
@@ -342,9 +366,9 @@ def _peer(name: str, context: Context, case: Case, label: str) -> tuple[Watched,
 
 
 @contextmanager
-def _rtsp(link: Link) -> Iterator[str]:
-    """An RTSP camera on the board's side: a constant 3 Mbit/s, an IDR every two seconds, without a stamp."""
-    clip = clips.raw(clips.clip(1280, 720, kbps=round(CAMERA_MBPS * 1000)))
+def _rtsp(link: Link, size: tuple[int, int] = (1280, 720), mbps: float = CAMERA_MBPS) -> Iterator[str]:
+    """An RTSP camera on the board's side: a constant bitrate, an IDR every two seconds, without a stamp."""
+    clip = clips.raw(clips.clip(*size, kbps=round(mbps * 1000)))
     with RtspServer(clip, prefix=link.on_board()) as server:
         yield server.url
 

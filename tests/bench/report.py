@@ -26,7 +26,7 @@ class Context:
         quick: A short run that shows that everything works; its figures mean little.
         whep_count: Path of the counting client.
         go2rtc: Path of go2rtc as built here, which serves as IP camera; not to be mixed up with a peer on the PATH.
-        runs: How often each row of `link` and of `recovery` is measured; 0: as often as these think right.
+        runs: How often each row of `link`, `recovery` and `unwatched` is measured; 0: as often as these think right.
         rows: Those that are measured, by their short names; all where empty.
         alone: Whether `link` measures nothing but our own page in Chromium.
         out: Folder for the results.

@@ -81,11 +81,13 @@ class Watched:
     def row(self) -> Row:
         """The figures of the table."""
         ages = self.ages_ms()
+        shown = len(self.moments_s(BEGIN_S, END_S))
         return {
             "fps shown": self.fps(),
             "freeze s": longest_freeze_s(self.moments_s(BEGIN_S, END_S), BEGIN_S, END_S),
             "p50 ms": statistics.median(ages) if ages else None,
             "p95 ms": percentile(ages, 0.95) if ages else None,
+            "read %": len(ages) / shown * 100 if ages else None,
             "first picture ms": self.first_ms,
             "NACKs": sum(second["NACKs"] for second in self.seconds),
             "repaired": sum(second["repaired"] for second in self.seconds),

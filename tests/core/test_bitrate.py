@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 from typing import Any
 
 import pytest
@@ -44,6 +45,25 @@ def test_a_drop_is_followed_within_two_seconds_and_the_rise_after_it(seed: int) 
     assert path.carried_bps(42, 50) > 0.75 * CAMERA
 
 
+@pytest.mark.parametrize(("rate", "least", "most"), [(50e6, 10e6, 50e6), (6e6, 4e6, 6.5e6), (2e6, 1e6, 2e6)])
+def test_a_small_layer_that_cannot_grow_keeps_nobody_from_a_large_one(rate: float, least: float, most: float) -> None:
+    path = Path(lambda at: rate, jitter_s=0.003, wanted_bps=0.25e6)
+    ask = path.estimator.probe_due
+    path.estimator.probe_due = lambda _, now: ask(8e6, now)  # type: ignore[method-assign]
+    path.run(3)
+    assert least < path.history[-1][1] < most
+
+
+@pytest.mark.parametrize(("least_s", "most_s", "hold_s"), [(0.02, 0.08, 0.3), (0.03, 0.12, 0.5), (0.02, 0.08, 1.0)])
+def test_a_way_whose_length_changes_is_used(least_s: float, most_s: float, hold_s: float) -> None:
+    chance = random.Random(3)
+    path = Path(lambda at: 8e6, jitter_s=0.003, wanted_bps=CAMERA)
+    while path.now - path.began < 40:
+        path.delay_s = chance.uniform(least_s, most_s)
+        path.run(hold_s)
+    assert path.carried_bps(15, 40) > 0.9 * CAMERA
+
+
 @pytest.mark.parametrize("loss", [0.02, 0.08])
 @pytest.mark.parametrize("rate", [10e6, 2e6])
 def test_random_loss_shrinks_nothing(rate: float, loss: float) -> None:
@@ -77,16 +97,20 @@ def test_remb_alone_is_followed(rate: float) -> None:
     assert path.queue_p95_s(20, 40) < 0.25
 
 
-def test_reports_alone_limit_only_who_loses_much() -> None:
+def test_reports_alone_limit_nobody_who_loses_little() -> None:
     wide = Path(lambda at: 10e6, tells="reports", estimator=Estimator(None), wanted_bps=CAMERA)
     wide.run(20)
     assert wide.estimator.estimate_bps is None
     assert wide.carried_bps(5, 20) > 0.95 * CAMERA
-    narrow = Path(lambda at: 1e6, tells="reports", estimator=Estimator(None), wanted_bps=CAMERA)
+
+
+@pytest.mark.parametrize("rate", [2e6, 1e6, 0.5e6])
+def test_reports_alone_limit_who_loses_much_and_go_on_doing_so(rate: float) -> None:
+    narrow = Path(lambda at: rate, tells="reports", estimator=Estimator(None), wanted_bps=CAMERA)
     narrow.run(40)
-    assert narrow.estimator.estimate_bps is not None
-    assert narrow.carried_bps(20, 40) > 0.75 * 1e6
+    assert narrow.carried_bps(20, 40) > 0.75 * rate
     assert most_sent(narrow, 20, 40) < 1.3
+    assert all(estimate for at, estimate in narrow.history if at > 3), "it is limited from the first complaint on"
 
 
 def test_a_receiver_whose_clock_is_set_is_understood_again() -> None:

@@ -18,7 +18,8 @@ from tests.support.whep import Viewers
 
 # The frames since the last look, as ms on the page's own clock.
 _NEW = "() => window.presented.splice(0).map(([at]) => at - performance.now())"
-LEAVING: tuple[tuple[str, ...], ...] = ((), (), ("-delete=false",), ("-silent-after=3s",), ("-rtx=false",), ("-loss=0.03",))
+LEAVING: tuple[tuple[str, ...], ...] = ((), (), ("-delete=false",), ("-silent-after=3s",), ("-rtx=false",), ("-loss=0.03", "-pli"))
+"""Whoever loses the first packet of all never misses it: he asks for a keyframe, as browsers do."""
 
 
 class Watching:

@@ -49,7 +49,7 @@ func parse() *options {
 	flag.Float64Var(&o.loss, "loss", 0, "share of the received packets to drop before they are counted, 0 to 1")
 	flag.BoolVar(&o.nack, "nack", true, "ask again for missing packets")
 	flag.BoolVar(&o.rtx, "rtx", true, "offer RTX")
-	flag.BoolVar(&o.pli, "pli", false, "ask for a keyframe at the start")
+	flag.BoolVar(&o.pli, "pli", false, "ask for a keyframe at the start, and each second until a whole one has come")
 	flag.IntVar(&o.remb, "remb", 0, "claim this many kbit/s once a second; 0: no REMB")
 	flag.BoolVar(&o.rtcp, "rtcp", true, "send RTCP at all")
 	flag.DurationVar(&o.silentAfter, "silent-after", -1, "send no more RTCP after this time; negative: never silent")

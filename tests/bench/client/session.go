@@ -94,6 +94,7 @@ func (s *session) run(ctx context.Context) {
 			s.askAgain()
 		case <-report.C:
 			s.estimate()
+			s.insist()
 		}
 	}
 }
@@ -252,6 +253,16 @@ func (s *session) askAgain() {
 	s.mu.Unlock()
 	if len(wanted) > 0 {
 		s.ask(&rtcp.TransportLayerNack{MediaSSRC: s.ssrc(), Nacks: rtcp.NackPairsFromSequenceNumbers(wanted)})
+	}
+}
+
+// insist asks for a keyframe where -pli does and none has come whole, as a browser does.
+func (s *session) insist() {
+	s.mu.Lock()
+	without := s.count.firstKeyframe == 0
+	s.mu.Unlock()
+	if ssrc := s.ssrc(); s.options.pli && without && ssrc != 0 {
+		s.ask(&rtcp.PictureLossIndication{MediaSSRC: ssrc})
 	}
 }
 
