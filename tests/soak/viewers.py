@@ -130,7 +130,6 @@ class Counters:
         self._program, self._link, self._url, self._chance = program, link, url, chance
         self._groups: list[tuple[float, str, tuple[str, ...], Viewers]] = []
         self.sessions = 0
-        self.refused = 0
 
     def come(self, camera: str, stay_s: float, at: str) -> None:
         """A group of one to three comes."""
@@ -156,8 +155,8 @@ class Counters:
             if "-silent-after=3s" in options:
                 continue  # the agent hears nothing of it any more and lets it go
             for session in snapshot["sessions"]:
-                if session.get("error"):
-                    self.refused += 1
+                if error := session.get("error"):
+                    found.append(f"{name} could not begin: {error}")
                     continue
                 stayed_ms = snapshot["at_s"] * 1000
                 without_ms = max(

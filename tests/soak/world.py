@@ -24,9 +24,9 @@ from tests.support.procs import Program
 from tests.support.rtsp import RtspServer, raw_clip
 
 HTTP_PORT, MQTT_PORT, WS_PORT = 8080, 1883, 9001
-_CODEC = (*READY, "-b:v", "700k", "-maxrate", "700k", "-bufsize", "350k")
 CAMERAS = ("gate", "yard")
-"""The first is the test pattern, which never fails; the second is an IP camera."""
+"""The first is the test pattern, which never fails; the second is an IP camera with a main and a sub stream."""
+_STREAMS = (("640x360", 700), ("320x180", 150))  # kbit/s
 
 
 def _descriptors(pid: int) -> list[str]:
@@ -62,8 +62,7 @@ class World:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
             stack.enter_context(self.link)
-            clip = raw_clip(folder / "yard.h264", *_CODEC, size="640x360", fps=25, seconds=10)
-            self.camera = stack.enter_context(RtspServer(clip, options=("--fps", "25"), prefix=self.link.on_board()))
+            self.streams = tuple(stack.enter_context(self._stream(folder, *each)) for each in _STREAMS)
             self._configuration = folder / "mosquitto.conf"
             self._configuration.write_text(
                 f"persistence false\nallow_anonymous true\nuser root\nlistener {MQTT_PORT} {BOARD}\n"
@@ -78,7 +77,7 @@ class World:
                 "limits": {"viewers": 60, "offers_per_s": 30},
                 "cameras": {
                     CAMERAS[0]: {"driver": "test-pattern", "size": "640x360", "fps": 25, "bitrate": "1M"},
-                    CAMERAS[1]: {"driver": "rtsp", "url": self.camera.url},
+                    CAMERAS[1]: {"driver": "rtsp", "url": self.streams[0].url, "sub": self.streams[1].url},
                 },
             }
             self.agent = stack.enter_context(Agent(config, prefix=self.link.on_board()))
@@ -89,6 +88,11 @@ class World:
 
     def __exit__(self, *details: object) -> None:
         self._stack.close()
+
+    def _stream(self, folder: Path, size: str, kbps: int) -> RtspServer:
+        codec = (*READY, "-b:v", f"{kbps}k", "-maxrate", f"{kbps}k", "-bufsize", f"{kbps // 2}k")
+        clip = raw_clip(folder / f"{size}.h264", *codec, size=size, fps=25, seconds=10)
+        return RtspServer(clip, options=("--fps", "25"), prefix=self.link.on_board())
 
     def start_broker(self) -> None:
         """Start Mosquitto on the board's side; nothing happens where it runs."""
