@@ -104,7 +104,7 @@ def search(timeout_s: float) -> list[Device]:
 
 
 def _device(addresses: Iterable[str], scopes: Iterable[str]) -> Device | None:
-    usable = [address for address in addresses if urlsplit(address).scheme in ("http", "https") and urlsplit(address).hostname]
+    usable = {address: host for address in addresses if (host := _host(address))}
     if not usable:
         return None
     told: dict[str, str] = {}
@@ -112,8 +112,17 @@ def _device(addresses: Iterable[str], scopes: Iterable[str]) -> Device | None:
         kind, _, value = scope.partition("onvif://www.onvif.org/")[2].partition("/")
         told.setdefault(kind, unquote(value).strip())
     # IPv4 first: the link-local IPv6 address that many cameras give as well needs a zone.
-    address = min(usable, key=lambda one: ":" in (urlsplit(one).hostname or ""))
+    address = min(usable, key=lambda one: ":" in usable[one])
     return Device(address, told.get("name", ""), told.get("hardware", ""))
+
+
+def _host(address: str) -> str:
+    """The host of a service's address, "" where that is none."""
+    try:
+        parts = urlsplit(address)
+        return (parts.hostname or "") if parts.scheme in ("http", "https") else ""
+    except ValueError:
+        return ""
 
 
 def ask(address: str, user: str, password: str, timeout_s: float) -> Report:
@@ -124,8 +133,8 @@ def ask(address: str, user: str, password: str, timeout_s: float) -> Report:
         DeviceFault: It does not answer as ONVIF devices do, or the libraries are missing.
     """
     try:
-        import onvif
-        from zeep.exceptions import Error, Fault, TransportError
+        import onvif  # noqa: F401
+        from zeep.exceptions import Fault, TransportError
     except ImportError:
         raise DeviceFault(_MISSING, retry=False) from None
     host = urlsplit(address).hostname or address
@@ -140,37 +149,54 @@ def ask(address: str, user: str, password: str, timeout_s: float) -> Report:
         if error.status_code in (401, 403):
             raise Refused(f"The camera at {host} does not tell its streams to this user.", retry=False) from None
         raise DeviceFault(f"The camera at {host} does not answer as ONVIF cameras do (error {error.status_code}).") from None
-    except (onvif.ONVIFError, Error, OSError, TimeoutError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # of any of the libraries, about whatever a device may answer
         _log.debug("%s: %s", host, error)
         raise DeviceFault(f"The camera at {host} does not answer as ONVIF cameras do ({type(error).__name__}).") from None
 
 
 async def _ask(address: str, user: str, password: str, timeout_s: float) -> Report:
     services: list[Any] = []
+    questions = _Questions(address, user, password, timeout_s, services)
     try:
         async with asyncio.timeout(4 * timeout_s):
-            return await _Questions(address, user, password, timeout_s, services).report()
+            await questions.put()
+    except TimeoutError:
+        if not questions.report.profiles:
+            raise
     finally:
         for service in services:
             await service.close()
+    return questions.report
 
 
 class _Questions:
     def __init__(self, address: str, user: str, password: str, timeout_s: float, services: list[Any]) -> None:
         self._address, self._user, self._password, self._timeout_s, self._services = address, user, password, timeout_s, services
         self._skew: datetime.timedelta | None = None
+        self.report = Report()
+        """What is known so far."""
 
-    async def report(self) -> Report:
+    async def put(self) -> None:
+        """Ask everything; raises where no stream is told at all."""
         plain = await self._service(self._address, "devicemgmt.wsdl", _DEVICE)
         self._skew = await self._clock_skew(plain)
         device = await self._service(self._address, "devicemgmt.wsdl", _DEVICE)
         about = await self._call(device, "GetDeviceInformation")
         capabilities = await self._call(device, "GetCapabilities", {"Category": "Media"})
         media = await self._service(str(capabilities.Media.XAddr), "media.wsdl", _MEDIA)
-        profiles = [
-            await self._profile(media, profile) for profile in (await self._call(media, "GetProfiles") or [])[:_MAX_PROFILES]
-        ]
-        return Report(str(about.Manufacturer or ""), str(about.Model or ""), [profile for profile in profiles if profile])
+        self.report = Report(str(about.Manufacturer or ""), str(about.Model or ""), [])
+        failed: Exception | None = None
+        for profile in (await self._call(media, "GetProfiles") or [])[:_MAX_PROFILES]:
+            try:
+                known = await self._profile(media, profile)
+            except Exception as error:  # of this profile, for example one that nobody has set up
+                failed = failed or error
+                _log.debug("%s: %s", self._address, error)
+                continue
+            if known:
+                self.report.profiles.append(known)
+        if failed and not self.report.profiles:
+            raise failed
 
     async def _profile(self, media: Any, profile: Any) -> Profile | None:
         encoder = profile.VideoEncoderConfiguration

@@ -194,6 +194,7 @@ class SoftwareLayer(Layer):
         with self._changed:
             if self._waiting:  # the encoder is behind: the newest picture takes the place of the one that waits
                 self.left_out += 1
+                self._io.too_slow(self.name)
                 frame, _, _, waited = self._waiting
                 woke, self._waiting = woke or waited, None
             elif self._free:

@@ -229,6 +229,12 @@ class Reencoders:
                 leave_out(self._io, other, other.layer, error, name=self._name)
         return count
 
+    def too_slow(self, pictures: int = 1) -> None:
+        """Say that so many pictures are left out because this board is too slow."""
+        for layer in self._layers:
+            if layer.wanted:
+                self._io.too_slow(layer.layer, pictures)
+
     def rest(self) -> None:
         """Nobody watches; each layer goes on with a keyframe."""
         for layer in self._layers:

@@ -7,7 +7,7 @@ the payloads is the codec's own: `_rtp_h264`, `_rtp_h265`, `_rtp_jpeg`.
 
 from __future__ import annotations
 
-__all__ = ["AccessUnit", "Depacketizer"]
+__all__ = ["AccessUnit", "Depacketizer", "bare"]
 
 import abc
 from dataclasses import dataclass
@@ -152,7 +152,7 @@ class Depacketizer(abc.ABC):
         if self._size > _MAX_UNIT or len(self._nals) >= _MAX_NALS:
             self._damaged = True
             return
-        # Cameras exist that put start codes or trailing zeros into RTP.
+        # Cameras exist that put trailing zeros into RTP.
         self._nals.append(nal.rstrip(b"\0") if nal[-1:] == b"\0" else nal)
 
     def _end(self) -> list[AccessUnit]:
@@ -219,6 +219,11 @@ class Depacketizer(abc.ABC):
     @abc.abstractmethod
     def _is_keyframe(self, nals: list[bytes]) -> bool:
         """Whether decoding can start at this access unit."""
+
+
+def bare(unit: bytes) -> bytes:
+    """A payload or a NAL unit without the start code that some cameras put in front of it."""
+    return unit.lstrip(b"\0")[1:] if unit.startswith((b"\0\0\1", b"\0\0\0\1")) else unit
 
 
 def _payload_of(packet: bytes) -> bytes:

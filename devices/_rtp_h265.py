@@ -12,12 +12,13 @@ import binascii
 from collections.abc import Mapping
 
 from edgeagent.drivers import h264
-from edgeagent_devices._rtp import AccessUnit
+from edgeagent_devices._rtp import AccessUnit, bare
 from edgeagent_devices._rtp import Depacketizer as Base
 
 _AP, _FU = 48, 49
 _HEADER = 2
 _FIRST_IRAP, _LAST_IRAP, _LAST_VCL = 16, 23, 31  # table 7-1 of ITU-T H.265
+_BEFORE_SLICES = (32, 33, 34, 35, 39)  # VPS, SPS, PPS, AUD, SEI
 
 
 def _type(nal: bytes) -> int:
@@ -32,6 +33,7 @@ class Depacketizer(Base):
     """Makes access units of one H.265 stream's packets; `AccessUnit.nals` are the NAL units of its base layer."""
 
     def _add(self, payload: bytes, marker: bool) -> None:
+        payload = bare(payload)
         if len(payload) <= _HEADER:
             self._damaged = True
             return
@@ -54,18 +56,23 @@ class Depacketizer(Base):
             self._damaged = True
 
     def _keep(self, nal: bytes, *, counted: bool = False) -> None:
+        nal = bare(nal)
         if len(nal) <= _HEADER:
             self._damaged = True
+        elif _type(nal) in _BEFORE_SLICES and b"\0\0\1" in nal:  # as for H.264
+            for part in h264.split_nals(h264.START_CODE + nal):
+                self._keep(part, counted=counted)
         elif _layer(nal) == 0:
             super()._keep(nal, counted=counted)
 
     def _part_of(self, payload: bytes) -> str:
+        payload = bare(payload)
         if len(payload) > _HEADER + 4 and _type(payload) == _AP:
-            payload = payload[_HEADER + 2 :]
+            payload = bare(payload[_HEADER + 2 :])
         elif len(payload) > _HEADER + 1 and _type(payload) == _FU:
             if not payload[2] & 0x80:
                 return "rest"
-            payload = bytes(((payload[2] & 0x3F) << 1, payload[1])) + payload[3:]
+            payload = bare(bytes(((payload[2] & 0x3F) << 1, payload[1])) + payload[3:])
         if len(payload) > _HEADER and _type(payload) <= _LAST_VCL:
             return "start" if payload[2] & 0x80 else "rest"  # first_slice_segment_in_pic_flag
         return "start"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["play_together"]
 
+import dataclasses
 import logging
 import random
 import threading
@@ -11,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from edgeagent.drivers import Backoff, CameraIO, DeviceFault, EncodedFrame
+from edgeagent.drivers import Backoff, CameraIO, DeviceFault, EncodedFrame, StreamInfo
 from edgeagent_devices._rtsp_stream import Stream
 
 _log = logging.getLogger(__name__)
@@ -19,8 +20,11 @@ _log = logging.getLogger(__name__)
 _POLL_S = 0.2
 _GOOD_S = 10.0  # a stream that played for so long begins with the shortest back-off again
 _END_S = 3.0
+_GRACE_S = 0.5  # in which the others fail, too, where the whole camera is away: it takes them no longer to notice
 RETRY_S = (1.0, 30.0)
 """Shortest and longest back-off of a stream that failed while another plays."""
+FAILED_S = 600.0
+"""How long it waits where only another configuration should help: as the agent does for a whole camera."""
 
 
 def play_together(streams: Sequence[Stream], io: CameraIO, name: str) -> None:
@@ -64,14 +68,15 @@ class _Together:
         self._over = _Either(io.stopping)
         self._lock = threading.Lock()
         self._failed: dict[str, DeviceFault] = {}  # streams that do not play and have said why
+        self._infos: dict[str, StreamInfo] = {}
         self._bug: BaseException | None = None
 
     def keep(self, stream: Stream) -> None:
-        """Play one stream, again after each failure, until all is over or nothing helps."""
+        """Play one stream, again after each failure, until all is over."""
         backoff = Backoff(*RETRY_S)
         told = ""
         while not self._over.is_set():
-            io = _StreamIO(self, stream.layer)
+            io = _StreamIO(self, stream)
             try:
                 stream.play(io)
                 return
@@ -80,14 +85,18 @@ class _Together:
                     return
                 if fault.message != told:
                     told = fault.message
-                    retry = "It is tried again; the others go on." if fault.retry else "The others go on."
-                    _log.warning("camera %s: its %s stream: %s %s", self._name, stream.layer, fault.message, retry)
-                if not fault.retry:
-                    return
+                    retry = "again" if fault.retry else f"again in {FAILED_S / 60:.0f} minutes"
+                    _log.warning(
+                        "camera %s: its %s stream: %s It is tried %s; the others go on.",
+                        self._name, stream.layer, fault.message, retry,
+                    )  # fmt: skip
                 if io.played_at and time.monotonic() - io.played_at > _GOOD_S:
                     backoff.reset()
                     told = ""
-                self._sleep(backoff.next(random.random()))
+                delay_s = backoff.next(random.random()) if fault.retry else FAILED_S
+                self._sleep(min(_GRACE_S, delay_s))
+                self._miss(stream, fault)
+                self._sleep(delay_s - _GRACE_S)
             except BaseException as error:  # a bug: the runner reports it
                 self._bug = error
                 self.end()
@@ -114,12 +123,23 @@ class _Together:
             first = faults[self._streams[0].layer]
             raise DeviceFault(first.message, retry=any(fault.retry for fault in faults.values()))
 
-    def playing(self, layer: str) -> None:
+    def described(self, stream: Stream, info: StreamInfo, layer: str) -> None:
+        """A stream says what a layer delivers: handed on once it plays, as one that opens may still give no picture."""
+        with self._lock:
+            self._infos[layer] = info
+            if stream.layer not in self._failed:
+                self._io.describe(info, layer)
+
+    def playing(self, stream: Stream) -> None:
         """A stream plays (again)."""
         with self._lock:
-            was = self._failed.pop(layer, None)
-        if was:
-            _log.info("camera %s: its %s stream plays again", self._name, layer)
+            if stream.layer not in self._failed:
+                return
+            del self._failed[stream.layer]
+            for layer in stream.layers:
+                if layer in self._infos:
+                    self._io.describe(self._infos[layer], layer)
+        _log.info("camera %s: its %s stream plays again", self._name, stream.layer)
 
     def _fail(self, stream: Stream, fault: DeviceFault) -> bool:
         """Note it; whether none plays any more."""
@@ -130,6 +150,15 @@ class _Together:
         self.end()
         return True
 
+    def _miss(self, stream: Stream, fault: DeviceFault) -> None:
+        """Let viewers take another stream."""
+        if self._over.is_set():
+            return
+        with self._lock:
+            for layer in stream.layers:
+                info = self._infos.get(layer, StreamInfo())
+                self._io.describe(dataclasses.replace(info, absent=True, fault=fault.message), layer)
+
     def _sleep(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while not self._over.is_set() and (left := until - time.monotonic()) > 0:
@@ -139,11 +168,11 @@ class _Together:
 class _StreamIO:
     """The `CameraIO` of one stream's one run."""
 
-    def __init__(self, together: _Together, layer: str) -> None:
+    def __init__(self, together: _Together, stream: Stream) -> None:
         self.stopping: threading.Event = together._over
         self.played_at = 0.0
         """When its first picture came; 0 before."""
-        self._together, self._io, self._layer = together, together._io, layer
+        self._together, self._io, self._stream = together, together._io, stream
         self._closed = False
 
     def emit(self, frame: EncodedFrame) -> None:
@@ -151,6 +180,10 @@ class _StreamIO:
             return
         self._plays()
         self._io.emit(frame)
+
+    def describe(self, info: StreamInfo, layer: str = "main") -> None:
+        if not self._closed:
+            self._together.described(self._stream, info, layer)
 
     def alive(self) -> None:
         if not self._closed:
@@ -164,7 +197,7 @@ class _StreamIO:
     def _plays(self) -> None:
         if not self.played_at:
             self.played_at = time.monotonic()
-            self._together.playing(self._layer)
+            self._together.playing(self._stream)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._io, name)

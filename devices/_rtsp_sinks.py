@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Encoding", "NeedsEncoding", "PassThrough", "Rendition", "Tick", "has_picture", "sprop"]
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ from edgeagent_devices._rtsp_wire import Video
 _TICKS_PER_S = 90_000
 _AHEAD_S = 3.0  # by which one time stamp may run ahead of the clock: bursts, cameras with a picture each second or two
 _BEHIND_S = 5.0  # by which one may stay behind it: a network that stood still
+_WINDOW_S = 3.0  # over which the earliest picture is looked for; a new session may first send what it has kept
+_EARLY_S = 0.3  # by which one may come before the earliest of them: what is held up comes late, never early
+_DRIFT = 0.01  # by which a camera's clock may be too fast or too slow for good, and is followed
 
 
 class Tick:
@@ -25,6 +29,7 @@ class Tick:
         self._last_at = 0.0
         self._offset = 0
         self._anew = False
+        self._lead = _Lead()
 
     def begin(self, reorder_s: float = 0.0) -> None:
         """Expect the time stamps of a session that was just opened.
@@ -39,18 +44,48 @@ class Tick:
         """Ticks of 90 kHz for an access unit that came at `now`; above those of the one before, but for `reorder_s`."""
         if self._last is None:
             self._offset, self._last, self._last_at, self._anew = -timestamp, 0, now, False
+            self._lead.begin(0, now)
             return 0
         elapsed = round((now - self._last_at) * _TICKS_PER_S)
         step = timestamp + self._offset - self._last
         anew, self._anew = self._anew, False
         went_back = step < -self._reorder if self._reorder else step <= 0
-        if anew or went_back or not elapsed - _BEHIND_S * _TICKS_PER_S <= step <= elapsed + _AHEAD_S * _TICKS_PER_S:
+        near = elapsed - _BEHIND_S * _TICKS_PER_S <= step <= elapsed + _AHEAD_S * _TICKS_PER_S
+        if anew or went_back or not near or self._lead.is_early(self._last + step - self._reorder, now):
             self._offset += max(1, elapsed) - step
             step = max(1, elapsed)
         tick = self._last + step
+        if anew:
+            self._lead.begin(tick, now)
+        elif step > 0:
+            self._lead.note(tick, now)
         if step > 0:
             self._last, self._last_at = tick, now
         return tick
+
+
+class _Lead:
+    """By how much a session's time stamps run ahead of our clock at the most: many small steps forward are a large one."""
+
+    def begin(self, tick: int, now: float) -> None:
+        self._most = self._newest = tick - now * _TICKS_PER_S  # ever, but for the drift; in the window
+        self._window_at = now
+        self._known = False
+
+    def is_early(self, tick: float, now: float) -> bool:
+        """Whether a picture with this media time would be too early to be true."""
+        return self._known and tick - now * _TICKS_PER_S > self._most + _EARLY_S * _TICKS_PER_S
+
+    def note(self, tick: int, now: float) -> None:
+        """Take a picture's media time."""
+        self._newest = max(self._newest, tick - now * _TICKS_PER_S)
+        if not self._known:
+            self._most = self._newest
+        if now - self._window_at < _WINDOW_S:
+            return
+        drift = _DRIFT * _WINDOW_S * _TICKS_PER_S
+        self._most += max(-drift, min(drift, self._newest - self._most))
+        self._known, self._window_at, self._newest = True, now, -math.inf
 
 
 class NeedsEncoding(DeviceFault):

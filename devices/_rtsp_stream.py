@@ -20,6 +20,7 @@ _log = logging.getLogger(__name__)
 
 MAIN, SUB, LOW = "main", "sub", "low"
 _NO_PICTURE_S = 12.0
+_AFTER_SILENCE_S = 7.0  # and so long at least after the longest silence that is allowed
 _REORDERED_S = 1.0  # by which time stamps may go back where there may be B-frames
 _CODECS: dict[str, type[Depacketizer]] = {
     "H264": _rtp_h264.Depacketizer,
@@ -65,6 +66,11 @@ class Stream:
         self._warned = False
         self._tick = Tick()
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """What is missing while it does not play: its own layer, and the small one where that is made of it."""
+        return (self.layer, LOW) if self._settings.low else (self.layer,)
+
     def play(self, io: CameraIO) -> None:
         """Deliver the stream's pictures until `io.stopping`.
 
@@ -97,12 +103,13 @@ class Stream:
             self._add_sinks(sinks, io, video)
             shown_at = time.monotonic()
             playing = False
+            limit_s = max(_NO_PICTURE_S, settings.timeout_s + _AFTER_SILENCE_S)
             for packet in session.packets():
                 for unit in depacketizer.feed(packet):
                     if self._hand_over(io, video, unit, sinks):
                         shown_at, playing = time.monotonic(), True
-                if time.monotonic() - shown_at > _NO_PICTURE_S:
-                    raise DeviceFault(_no_picture(playing))
+                if time.monotonic() - shown_at > limit_s:
+                    raise DeviceFault(_no_picture(playing, limit_s))
         except Stopped:
             return
         finally:
@@ -153,7 +160,7 @@ def _extradata(video: Video) -> bytes:
     return h264.join_nals((*sets.sps, *sets.pps)) if sets else b""
 
 
-def _no_picture(playing: bool) -> str:
+def _no_picture(playing: bool, limit_s: float) -> str:
     if playing:
-        return f"The camera has sent no whole picture for {_NO_PICTURE_S:.0f} seconds; the network loses too much of it."
+        return f"The camera has sent no whole picture for {limit_s:.0f} seconds; the network loses too much of it."
     return "The camera sends no keyframes. Set its keyframe (I-frame) interval to one or two seconds."

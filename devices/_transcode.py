@@ -83,11 +83,13 @@ class Transcoder:
         count = self._catch_up(keyframe)
         self._judge(lag_s, keyframe)
         if self._keyframes_only and not keyframe:
+            self._leave_out(captured_at)
             return count
         for picture, at, captured in self._pictures(data, timestamp, captured_at):
             now = self._io.now()
             self._pictured_at = now
             if self._holding and now - self._emitted_at < _AT_LEAST_S:
+                self._leave_out(captured_at)
                 continue
             self._emitted_at = now
             count += self._layers.take(picture, at, captured)
@@ -140,6 +142,11 @@ class Transcoder:
                 )
         elif keyframe and lag_s < _LATE_S:
             self._keyframes_only = False
+
+    def _leave_out(self, captured_at: float) -> None:
+        """Tell of it, unless the picture was late already when it came: then its way here is slow, and not this board."""
+        if self._io.now() - captured_at > _CAUGHT_UP_S:
+            self._layers.too_slow()
 
     def _pictures(self, data: bytes, timestamp: int, captured_at: float) -> Iterator[tuple[VideoFrame, int, float]]:
         import av

@@ -32,12 +32,14 @@ class Captured:
     Attributes:
         data: As the mode says.
         captured_at: In seconds of CLOCK_MONOTONIC, never later than now and never before the picture before.
-        lost: Pictures that were lost before it.
+        lost: Pictures that were lost or damaged before it.
+        late: Whether older ones waited, and were left out for it.
     """
 
     data: bytes
     captured_at: float
     lost: int
+    late: bool = False
 
 
 class Stream:
@@ -57,6 +59,7 @@ class Stream:
         self._memory: list[mmap.mmap] = []
         self._last_at = 0.0
         self._sequence: int | None = None
+        self._dropped = 0  # since the last picture that was good
         self.bytes_per_line = 0
         try:
             self._start(mode)
@@ -83,15 +86,16 @@ class Stream:
         try:
             if not self._node.wait(timeout_s):
                 return None
-            result, lost = None, 0
+            result, lost, late = None, 0, False
             while buffer := self._node.dequeue(CAPTURE):
-                if result is not None:
-                    lost += 1 + result.lost
-                result = self._take(buffer, clock()) or result
+                taken = self._take(buffer, clock())
                 self._node.queue(CAPTURE, buffer)
+                if taken and result:
+                    lost, late = lost + 1 + result.lost, True
+                result = taken or result
                 if result and not newest:
                     break
-            return Captured(result.data, result.captured_at, result.lost + lost) if result else None
+            return Captured(result.data, result.captured_at, result.lost + lost, late) if result else None
         except OSError as error:
             raise fault_of(error) from error
 
@@ -127,10 +131,12 @@ class Stream:
         node.stream(CAPTURE, True)
 
     def _take(self, buffer: v4l2.Buffer, now: float) -> Captured | None:
-        lost = 0 if self._sequence is None else max(0, buffer.sequence - self._sequence - 1)
+        lost = self._dropped + (0 if self._sequence is None else max(0, buffer.sequence - self._sequence - 1))
         self._sequence = buffer.sequence
         if buffer.flags & v4l2.BUF_FLAG_ERROR or not buffer.used or buffer.index >= len(self._memory):
+            self._dropped = lost + 1
             return None
+        self._dropped = 0
         stamp = buffer.time_us / 1e6
         monotonic = buffer.flags & v4l2.BUF_FLAG_TIMESTAMP_MASK == v4l2.BUF_FLAG_TIMESTAMP_MONOTONIC
         captured_at = min(stamp, now) if monotonic and now - _PLAUSIBLE_S < stamp < now + _PLAUSIBLE_S else now
@@ -171,12 +177,21 @@ def set_controls(node: v4l2.Node, wanted: Mapping[str, int | str]) -> None:
         try:
             node.set_control(control.key, number)
         except OSError as error:
-            if error.errno in _GONE:
+            if error.errno in _GONE and not _answers(node):
                 raise fault_of(error) from error
             raise DeviceFault(
                 f"The camera refuses `{name}: {value}` ({error.strerror}); often another control must be set to manual before it.",
-                retry=False,
+                retry=error.errno in _GONE,  # it may be going just now
             ) from error
+
+
+def _answers(node: v4l2.Node) -> bool:
+    """Whether a device is still there: EIO is also how uvcvideo says that a camera refuses a control."""
+    try:
+        node.capability()
+    except OSError:
+        return False
+    return True
 
 
 def _value_for(control: v4l2.Control, value: int | str) -> int:

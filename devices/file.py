@@ -187,7 +187,8 @@ class _Player:
                 return
             now = self._io.now()
             if now - self._began - self._last > _LATE_S and now - self._shown_at < _AT_LEAST_S:
-                continue  # this machine is too slow for the clip
+                self._layers.too_slow()
+                continue
             self._shown_at = now
             shown = self._turn(picture)
             self._layers.take(shown, self._tick(), now)

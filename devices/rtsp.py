@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from edgeagent_devices._onvif import Profile
 
 
+_SAY_WHY_S = 1.0  # so much later than the session, which knows the reason, the agent finds the camera silent
+
+
 class LowOptions(BaseModel, extra="forbid"):
     """The small picture that is made while somebody with a bad connection watches."""
 
@@ -121,6 +124,7 @@ class RtspCamera(Camera):
 
     def __init__(self, name: str, options: Any) -> None:
         super().__init__(name, options)
+        self.stall_s = options.timeout_s + _SAY_WHY_S
         self._streams = self._make_streams()
 
     @property

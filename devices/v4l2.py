@@ -66,7 +66,8 @@ class V4l2Camera(Camera):
         device: str = Field(
             default="",
             max_length=300,
-            description="Its link in /dev/v4l/by-id, or a part of its model, like C920; may be left out where there is one",
+            description="Its link in /dev/v4l/by-id (of like cameras: by-path), or a part of its model; "
+            "may be left out where there is one",
         )
         size: PictureSize | None = Field(
             default=None,
@@ -297,8 +298,8 @@ class _Encoding:
         self._offer, self._stride, self._clock = mode.offer, stream.bytes_per_line, _Clock()
         self._interval_s = 1 / options.fps if mode.fps > options.fps * _FASTER else 0.0
         self._slack_s = 0.5 / mode.fps
-        self._due = float("-inf")
-        fps = min(mode.fps, options.fps) if self._interval_s else mode.fps
+        self._due = self._taken_at = float("-inf")
+        self._fps = fps = min(mode.fps, options.fps) if self._interval_s else mode.fps
         size = mode.offer.width, mode.offer.height
         self._layers = layers_of(io, size, fps=fps, bitrate=options.bitrate, name=name, low=low, colorspace="smpte170m")
         self._transcoder = Transcoder(io, "mjpeg", self._layers, name=name) if mode.offer.kind == "mjpeg" else None
@@ -309,6 +310,9 @@ class _Encoding:
         if at < self._due - self._slack_s:
             return
         self._due = (self._due if at - self._due < self._interval_s else at) + self._interval_s
+        if captured.late and self._taken_at > 0:  # of a camera that is faster than wanted not all would have been taken
+            self._layers.too_slow(max(0, min(captured.lost, round((at - self._taken_at) * self._fps) - 1)))
+        self._taken_at = at
         timestamp = self._clock(at)
         if self._transcoder:
             self._transcoder.feed(captured.data, timestamp, at)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from edgeagent import __version__, board
-from edgeagent.board_sources import BoardReader, kernel_clock_synchronised
+from edgeagent.board_sources import BoardReader
 from edgeagent.config import CameraConfig, Config
 from edgeagent.controls import Controls
 from edgeagent.core.home_assistant import Home
@@ -45,8 +45,8 @@ from edgeagent.rtc.private import IceOptions, broken, host_addresses
 from edgeagent.rtc.servers import IceServer, IceServers
 from edgeagent.rtc.sessions import Sessions
 from edgeagent.rtc.settings import PeerSettings, make_certificate
+from edgeagent.runtime import addresses, loopwatch, notify
 from edgeagent.runtime import log as agent_log
-from edgeagent.runtime import loopwatch, notify
 from edgeagent.runtime.leaving import BoundedPool, exec_anew, leave_within, told_by
 from edgeagent.runtime.memory import Sweep, keep_small, settle
 from edgeagent.runtime.watchdog import Watchdog
@@ -61,6 +61,7 @@ log = logging.getLogger(__name__)
 
 _LEAVE_S = 3.0
 _EXIT_BUG = 70  # EX_SOFTWARE, as in the CLI
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
 class Agent:
@@ -174,7 +175,7 @@ class Agent:
             listen=self.config.http.listen.host,
             more=tls.names,
             addresses=host_addresses,
-            clock_is_right=lambda: kernel_clock_synchronised() is True,
+            clock_is_right=lambda: self.board is not None and self.board.clock_synchronised is True,
         )
 
     def begin_anew(self, why: str) -> None:
@@ -380,6 +381,8 @@ class Agent:
                 runs=self.runners[name].runs,
                 hung=self.runners[name].hung,
                 lost=self.runners[name].lost,
+                rests=self.runners[name].rests,
+                stall_s=self.runners[name].stall_s,
             )
             for name, hub in self.hubs.items()
         ]
@@ -421,6 +424,7 @@ class Agent:
                 group.create_task(self.servers.run(), name="ice-servers"),
                 group.create_task(self._prepare_cameras(), name="prepare-cameras"),
                 group.create_task(board.watch(BoardReader(), self._board_looked_at), name="board"),
+                group.create_task(addresses.watch(host_addresses), name="addresses"),
             ]
             if joining := self._joining():
                 tasks.append(group.create_task(joining.run(), name="joining"))
@@ -436,6 +440,7 @@ class Agent:
                     on_frame=hub.on_frame,
                     on_status=hub.on_status,
                     on_info=hub.on_info,
+                    on_too_slow=hub.on_too_slow,
                     encoder_factory=make_encoder,
                 )
                 hub.connect(self.runners[name])
@@ -461,15 +466,18 @@ async def serve(
     stop = asyncio.Event()
     again = False
     try:
-        with told_by(signal.SIGTERM, signal.SIGINT, then=stop.set):
+        with told_by(*_ENDING, then=stop.set) as told:
             agent = Agent(config, membership, state, stop.set)
             async with agent.running():
                 settle()
                 on_ready()
                 notify.ready(agent.status_line())
                 await stop.wait()
-                log.info("stopping")
-                notify.stopping("stopping")
+                if agent.again and not told:  # STOPPING=1 would have systemd end what begins anew, 30 s later
+                    notify.service.status("beginning anew")
+                else:
+                    log.info("stopping")
+                    notify.stopping("stopping")
         again = agent.again
     except* EdgeAgentError as group:
         if membership is not None:
@@ -506,5 +514,6 @@ def run(config: Config, membership: Membership | None = None, state: Path | None
         agent_log.sum_up(at_once=True)
         leave_within(_LEAVE_S, code)
     if again:
-        exec_anew()
+        notify.service.watchdog()  # it has all of its time until it runs again
+        exec_anew(*_ENDING)
     return code

@@ -10,12 +10,12 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeagent import __version__
-from edgeagent.errors import ConfigError, EdgeAgentError
+from edgeagent.errors import ConfigError, ConfigProblem, EdgeAgentError
 from edgeagent.usage import example
 
 if TYPE_CHECKING:
@@ -99,6 +99,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Look at board, cameras and network, and say in plain words what is wrong and what to do. Takes some seconds.",
     )
     doctor.add_argument("--config", type=Path, metavar="FILE", help="the configuration; without it only the board is looked at")
+    doctor.add_argument(
+        "--state", type=Path, metavar="DIR", help="the agent's state folder (default: that of the installed service)"
+    )
     doctor.add_argument("--json", action="store_true", help="print the findings for machines")
     doctor.set_defaults(command=_doctor)
     example(doctor, "edgeagent doctor\n  edgeagent doctor --config edgeagent.yaml --json")
@@ -198,15 +201,22 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    config = _load(options.file)
+    from edgeagent.install.environment import of_service
+    from edgeagent.install.places import Places
+
+    variables, unread = of_service(options.file, os.environ, Places())
+    try:
+        config = _load(options.file, variables)
+    except ConfigError as error:
+        raise ConfigError([*error.problems, *([ConfigProblem("", unread)] if unread else [])]) from None
     parts = [f"Device {config.device}", f"page at {config.http.listen}{' by HTTPS' if config.http.tls else ''}"]
-    warning = _check_certificate(config)
+    warnings = [_check_certificate(config), unread]
     if config.cameras:
         parts.append("cameras: " + ", ".join(f"{name} ({camera.driver})" for name, camera in config.cameras.items()))
     if config.devices:
         parts.append("devices: " + ", ".join(f"{name} ({device.driver})" for name, device in config.devices.items()))
     print(f"{options.file} is right. {', '.join(parts)}.")
-    if warning:
+    for warning in filter(None, warnings):
         print(warning)
     return 0
 
@@ -230,8 +240,9 @@ def _doctor(options: argparse.Namespace) -> int:
 
     log.setup("critical", "text")  # what the libraries say is in the findings, in better words
     from edgeagent.doctor import examine
+    from edgeagent.enrol.cli import state_folder
 
-    return examine.run(options.config, as_json=options.json)
+    return examine.run(options.config, state_folder(options.state), as_json=options.json)
 
 
 def _drivers(options: argparse.Namespace) -> int:
@@ -313,10 +324,10 @@ def _schema(options: argparse.Namespace) -> int:
     return 0
 
 
-def _load(path: Path | str) -> Config:
+def _load(path: Path | str, variables: Mapping[str, str] = os.environ) -> Config:
     from edgeagent.config import Drivers, load
 
-    return load(path, os.environ, Drivers.installed())
+    return load(path, variables, Drivers.installed())
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

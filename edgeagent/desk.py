@@ -66,6 +66,8 @@ class _Viewer:
     principal: Principal = field(default_factory=Principal)
     events: bool = False
     introduced: bool = False
+    telemetry: bool = False
+    listens: bool = True
     devices: dict[str, None] = field(default_factory=dict)
     groups: dict[str, None] = field(default_factory=dict)
     alarms: dict[tuple[str, str], None] = field(default_factory=dict)
@@ -253,7 +255,8 @@ class Desk:
             v.groups = dict.fromkeys(self._arbiter.groups)
             v.alarms = {(alarm.device, alarm.key): None for alarm in self._alarms.on}
         elif label == "telemetry":
-            self._telemetry.came(viewer)
+            v.telemetry = True
+            self._tell_readings_to(v)
         self._news = True
         self._work()
 
@@ -310,7 +313,21 @@ class Desk:
             self._answer(v, c.Refused(id=id_of(text), code=error.code, message=error.message))
             self._work()
             return
+        if isinstance(message, c.Listen):
+            if message.on != v.listens:
+                v.listens = message.on
+                self._tell_readings_to(v)
+            self._answer(v, c.Result(id=message.id))
+            self._work()
+            return
         self._feed(e.Asked(v.name, message))
+
+    def _tell_readings_to(self, v: _Viewer) -> None:
+        """From now on, first the newest of all; or no more."""
+        if v.telemetry and v.listens:
+            self._telemetry.came(v.name)
+        else:
+            self._telemetry.gone(v.name)
 
     def _told_apart(self, v: _Viewer, principal: Principal) -> Principal:
         """With a number behind the name where somebody here has it: two pages on this computer, or of one operator."""

@@ -44,8 +44,8 @@ def run(timeout_s: float, login: Callable[[list[str]], Login | None]) -> int:
         for name, answer in answers.items():
             try:
                 found += [(name, one) for one in answer.result()]
-            except DeviceFault as fault:
-                print(f"{name}: {fault}", file=sys.stderr)
+            except Exception as error:  # whatever one driver does, the others have found something
+                print(f"{name}: {_why(error)}", file=sys.stderr)
     found = _ask(found, drivers, timeout_s, login)
     if not found:
         print(
@@ -61,7 +61,7 @@ def of_this_machine() -> list[tuple[str, Found]]:
     found: list[tuple[str, Found]] = []
     for name, driver in registry.cameras().items():
         if not driver.networked:
-            with contextlib.suppress(DeviceFault):
+            with contextlib.suppress(Exception):
                 found += [(name, camera) for camera in driver.discover()]
     return found
 
@@ -84,9 +84,15 @@ def _ask(
         else:
             try:
                 known += [(name, more) for more in drivers[name].ask(one, who.user, who.password, timeout_s)]
-            except DeviceFault as fault:
-                known.append((name, _unknown(one, fault.message)))
+            except Exception as error:  # as in `run`
+                known.append((name, _unknown(one, _why(error))))
     return known
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, DeviceFault):
+        return error.message
+    return f"Its driver failed ({type(error).__name__}). Please report it."  # no more: it was told a password
 
 
 def _unknown(one: Found, remark: str) -> Found:

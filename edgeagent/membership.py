@@ -224,7 +224,8 @@ class Membership:
 
     async def _doctor(self) -> str:
         """In a process of its own: it opens what the agent may hold, and tells what it finds."""
-        command = [sys.executable, "-P", "-m", "edgeagent", "doctor", "--json"]  # -P: no code from the working directory
+        # -P: no code from the working directory.
+        command = [sys.executable, "-P", "-m", "edgeagent", "doctor", "--json", "--state", str(self._state)]
         if self._started.path is not None:
             command += ["--config", str(self._started.path)]
         environment = os.environ | {"EDGEAGENT_DEVICE": self.identity.name}

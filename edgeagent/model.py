@@ -69,6 +69,7 @@ class StreamInfo:
         bitrate: The highest rate of a layer that is encoded here, in bit/s; 0 where only measuring tells.
         absent: The open camera turned out not to have this layer (H.264 that goes through untouched has no small rendition). It is
             offered to nobody until it is described anew.
+        fault: Why it is absent for now, a sentence for the owner; "" where there just is no such layer.
     """
 
     width: int = 0
@@ -78,6 +79,7 @@ class StreamInfo:
     encoded: bool = False
     bitrate: int = 0
     absent: bool = False
+    fault: str = ""
 
 
 class CameraPhase(enum.StrEnum):

@@ -38,6 +38,8 @@ BUF_FLAG_KEYFRAME, BUF_FLAG_ERROR = 0x8, 0x40
 BUF_FLAG_TIMESTAMP_MASK, BUF_FLAG_TIMESTAMP_MONOTONIC = 0xE000, 0x2000
 CTRL_FLAG_DISABLED, CTRL_FLAG_READ_ONLY, CTRL_FLAG_INACTIVE, CTRL_FLAG_NEXT = 0x1, 0x4, 0x10, 0x80000000
 CTRL_INTEGER, CTRL_BOOLEAN, CTRL_MENU, CTRL_BUTTON, CTRL_INTEGER_MENU = 1, 2, 3, 4, 9
+_USB_CONTROLS = (*range(0x980900, 0x980940), *range(0x9A0900, 0x9A0940))  # what uvcvideo makes of the standard's controls
+_UNANSWERED = {errno.EIO, errno.EPIPE, errno.EBUSY, errno.EACCES, errno.EREMOTE, errno.ERANGE}  # of uvcvideo, for one control
 _FRAME_DISCRETE = 1
 _MAX_ENTRIES = 256  # of any list that a device gives: a broken one must not keep us for ever
 
@@ -343,11 +345,11 @@ class Node:
         self.ioctl(STREAMON if on else STREAMOFF, bytearray(_INT.pack(queue)))
 
     def controls(self) -> Iterator[Control]:
-        """The settings that the device has, menus with their entries."""
+        """The settings that the device has, menus with their entries; not those for which it does not answer."""
         key = 0
         for _ in range(_MAX_ENTRIES):
-            data = bytearray(_QUERYCTRL.pack(key | CTRL_FLAG_NEXT, 0, b"", 0, 0, 0, 0, 0))
-            if not self._listed(QUERYCTRL, data):
+            data = self._control_after(key)
+            if data is None:
                 return
             key, kind, name, minimum, maximum, step, default, flags = _QUERYCTRL.unpack(data)
             if flags & CTRL_FLAG_DISABLED or kind not in (
@@ -359,6 +361,24 @@ class Node:
 
     def set_control(self, key: int, value: int) -> None:
         self.ioctl(S_CTRL, bytearray(_CTRL.pack(key, value)))
+
+    def _control_after(self, key: int) -> bytearray | None:
+        """The next setting. The kernel's list ends where a USB camera does not answer for one: then each later one is asked."""
+        data = bytearray(_QUERYCTRL.pack(key | CTRL_FLAG_NEXT, 0, b"", 0, 0, 0, 0, 0))
+        try:
+            return data if self._listed(QUERYCTRL, data) else None
+        except OSError as error:
+            if error.errno not in _UNANSWERED:
+                raise
+        for later in _USB_CONTROLS:
+            data = bytearray(_QUERYCTRL.pack(later, 0, b"", 0, 0, 0, 0, 0))
+            try:
+                if later > key and self._listed(QUERYCTRL, data):
+                    return data
+            except OSError as error:
+                if error.errno not in _UNANSWERED:
+                    raise
+        return None
 
     def _menu(self, key: int, minimum: int, maximum: int, kind: int) -> dict[int, str]:
         entries = {}

@@ -62,7 +62,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "membership": SHELL | {"app", "config", "enrol", "install", "joining", "mqtt", "orders", "runtime"},  # app: as a type only
     "demo": SHELL | {"config", "drivers", "runtime", "app"},
     "discover": EVERYONE | {"drivers"},
-    "doctor": SHELL | {"board", "board_sources", "config", "media", "rtc", "mqtt", "drivers", "runtime", "tls"} | {"joining"},
+    "doctor": SHELL
+    | {"board", "board_sources", "config", "media", "rtc", "mqtt", "drivers", "runtime", "tls"}
+    | {"enrol", "install", "joining", "orders"},
     "cli": EVERYONE
     | {"config", "drivers", "runtime", "app", "demo", "discover", "doctor", "enrol", "install", "membership", "tls"},
     "__main__": {"cli"},

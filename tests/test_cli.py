@@ -18,6 +18,7 @@ from edgeagent import __version__, cli
 from edgeagent.config import Config
 from edgeagent.drivers import Found, registry
 from edgeagent.errors import DeviceFault, EdgeAgentError
+from edgeagent.install.places import Places
 
 GOOD = "device: porch\ncameras: {test: {driver: test-pattern}}\n"
 
@@ -99,6 +100,29 @@ def test_check_says_everything(file: Path, capsys: Output, monkeypatch: pytest.M
     assert len(lines) == 4
     assert any("did you mean `test-pattern`?" in line for line in lines)
     assert any("did you mean `fps`?" in line for line in lines)
+
+
+def test_check_reads_what_the_service_has_in_its_environment(
+    file: Path, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    etc, open_read = tmp_path / "etc", Path.read_bytes
+    etc.mkdir()
+    monkeypatch.setattr(Places, "etc", etc)
+    file = file.rename(etc / "edgeagent.yaml")
+    file.write_text(f"http: {{listen: '0.0.0.0:8080'}}\n{GOOD}")
+    assert cli.main(["check", str(file)]) == 78
+    assert "sudo" not in capsys.readouterr().err
+    (etc / "environment").write_text("EDGEAGENT_HTTP__TOKEN=0123456789abcdef\n")
+    assert cli.main(["check", str(file)]) == 0
+
+    def refused(path: Path) -> bytes:
+        if path.name == "environment":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return open_read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    assert cli.main(["check", str(file)]) == 78
+    assert "run this with sudo" in capsys.readouterr().err
 
 
 def test_run_passes_the_configuration_on(file: Path, app: Callable[[Callable[[Config], int]], None]) -> None:

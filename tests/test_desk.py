@@ -718,6 +718,32 @@ async def test_readings_of_a_round_are_told_at_once_though_rounds_come_a_little_
         assert sum(isinstance(message, c.ReadingsMessage) for message in person.heard[told:]) == 50
 
 
+async def test_who_does_not_look_is_told_no_readings_but_alarms_and_the_newest_of_all_when_he_looks_again() -> None:
+    async with world() as w:
+        anna, guest = w.anna(), w.person("v9")
+        await asyncio.sleep(0.2)
+        assert isinstance(guest.ask(c.Listen, on=False), c.Result)
+        told = guest.bytes["telemetry"], anna.bytes["telemetry"]
+        for n in range(30):
+            w.desk.readings({"rover": {"speed": float(n)}, "battery": {"voltage": 12.0 - n / 3}}, now())
+            await asyncio.sleep(0.1)
+        w.desk.readings({"lamp": {"on": True}}, now())
+        w.desk.opened("v9", "telemetry")  # a channel may open only now
+        await asyncio.sleep(0.2)
+        assert guest.bytes["telemetry"] == told[0] and anna.bytes["telemetry"] > told[1]
+        assert any(isinstance(m, c.Alarm) for m in guest.heard)
+        heard = len(guest.heard)
+        for _ in range(2):
+            assert isinstance(guest.ask(c.Listen, on=True), c.Result)
+        await asyncio.sleep(0.1)
+        (fresh,) = [m for m in guest.heard[heard:] if isinstance(m, c.ReadingsMessage)]
+        assert fresh.values == {"rover": {"speed": 29.0}, "battery": {"voltage": pytest.approx(2.333)}, "lamp": {"on": True}}
+        w.desk.readings({"rover": {"speed": 30.0}}, now())
+        await asyncio.sleep(0.1)
+        assert guest.heard[-1].values == {"rover": {"speed": 30.0}}
+        assert w.desk.counters.malformed == 0
+
+
 async def test_with_nobody_to_tell_no_readings_are_written_and_who_comes_is_told_the_newest() -> None:
     async with world() as w:
         for n in range(20):

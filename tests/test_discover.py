@@ -94,6 +94,23 @@ def test_everything_that_is_found_can_be_pasted(drivers: dict[str, type[Camera]]
     assert "geheim" not in out + err
 
 
+def test_a_driver_that_fails_costs_nothing_that_others_found(
+    drivers: dict[str, type[Camera]], capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> Sequence[Found]:
+        raise RuntimeError("geheim")
+
+    monkeypatch.setattr(Broken, "discover", fails)
+    monkeypatch.setattr(Network, "ask", fails)
+    assert cli.main(["discover", "cameras", "--user", "admin", "--password", "geheim"]) == 0
+    out, err = capsys.readouterr()
+    assert "csi: Its driver failed (RuntimeError). Please report it." in err
+    assert "  # Its driver failed (RuntimeError)." in out
+    assert "driver: v4l2" in out and "geheim" not in out + err
+    monkeypatch.setattr(Network, "networked", True)
+    assert [name for name, _ in discover.of_this_machine()] == ["v4l2"]
+
+
 def test_without_a_terminal_nobody_is_asked(
     drivers: dict[str, type[Camera]], capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,7 +84,7 @@ class Estimator:
     """
 
     def __init__(self, start_bps: float | None = START_BPS) -> None:
-        self._rate = start_bps
+        self._rate = self._heard_bps = start_bps
         self.queue_limit_s = QUEUE_S
         """A queue that stands longer is drained; more where the picture is late anyway: some queue makes the most of a path."""
         self.loss = 0.0
@@ -116,6 +116,11 @@ class Estimator:
     def estimate_bps(self) -> float | None:
         """What the path carries, all packets counted; None while nothing limits it."""
         return self._rate
+
+    @property
+    def heard_bps(self) -> float | None:
+        """The estimate when feedback last came: that it was halved since tells nothing of the path."""
+        return self._heard_bps if self._halved_at > self._last_feedback else self._rate
 
     def bounded(self, now: float) -> bool:
         """Whether a queue, or loss, has shown lately where the path ends; else the estimate tells no more than what was tried."""
@@ -343,7 +348,7 @@ class Estimator:
         """Time passes while packets are sent: feedback that has stopped means that nothing comes back, or through."""
         last = max(self._last_feedback, self._halved_at)
         if self._rate is not None and self._last_feedback > 0 and now - last > 1.0:
-            self._halved_at = now
+            self._heard_bps, self._halved_at = self.heard_bps, now
             self._rate = self._clamp(self._rate / 2)
 
 

@@ -127,6 +127,13 @@ class ViewerQueue(Generic[F]):
         self._bytes = 0
         self._allowance = 0
 
+    def thin(self, bps: float | None) -> None:
+        """Thin out at another rate from now on, or no more."""
+        if self.thin_bps is None and bps is not None:
+            self._thinner = Thinner()  # what the last one knew of GOPs and of room is of another time
+            self._thinner.credit = self._thinner.room(bps) / 2  # the GOP goes on for a moment
+        self.thin_bps = bps
+
     def push(self, frame: F, keyframe: bool) -> bool:
         """Take a live frame; true where a keyframe is now wanted from the source."""
         if self.waiting and not keyframe:

@@ -20,7 +20,7 @@ class Rate:
 
 
 class TokenBucket:
-    """Starts full; `take` removes one token where there is one."""
+    """Starts full; `take` removes tokens where there are so many."""
 
     __slots__ = ("_at", "_rate", "_tokens")
 
@@ -29,12 +29,12 @@ class TokenBucket:
         self._tokens = rate.burst
         self._at = now
 
-    def take(self, now: float) -> float:
-        """0.0 and a token less, or the seconds until there is one. A clock that steps back is taken as standing."""
+    def take(self, now: float, tokens: int = 1) -> float:
+        """0.0 and so many tokens less, or the seconds until there are so many. A clock that steps back is taken as standing."""
         self._fill(now)
-        if self._tokens < 1 - 1e-9:
-            return (1 - self._tokens) / self._rate.per_s
-        self._tokens = max(0.0, self._tokens - 1)
+        if self._tokens < tokens - 1e-9:
+            return (tokens - self._tokens) / self._rate.per_s
+        self._tokens = max(0.0, self._tokens - tokens)
         return 0.0
 
     def wait_s(self, now: float) -> float:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 __all__ = ["FIRST_OTHERS", "MOST_AHEAD", "REPLAY_STEP", "Thinner"]
 
+import math
+
 CLOCK_RATE = 90_000
 REPLAY_STEP = 90
 """The least between two time stamps, in ticks of 90 kHz: 1 ms."""
@@ -24,14 +26,14 @@ between and shown so long, two since browsers show the second frame that they ev
 GOP_S = 2.0
 """Until one was seen whole."""
 KEYFRAME_EXCESS = 1.25
-"""A keyframe may take this much more than there is room for: better a late picture than none."""
+"""A keyframe may take this much more than there is room for, anything where nothing is owed: better a late picture than none."""
 
 
 class Thinner:
     """The room of one GOP after the other, in bytes.
 
     Attributes:
-        credit: What is left of it; below 0 where a newcomer's first keyframe took of the next.
+        credit: What is left of it; below 0 where a keyframe took of the next ones.
         gop_s: From a keyframe to the next, in s.
     """
 
@@ -50,24 +52,27 @@ class Thinner:
         return bps / 8 * self.gop_s
 
     def keyframe(self, size: int, timestamp: int, bps: float) -> bool:
-        """A GOP begins; whether there is room for its keyframe. `timestamp` in ticks of 90 kHz, as everywhere here."""
+        """A GOP begins; whether there is room for its keyframe. `timestamp` in ticks of 90 kHz, as everywhere here.
+
+        One for which there never is takes of the GOPs behind it, whose keyframes are left out until that is made good.
+        """
         if self._keyframe_at is not None and timestamp > self._keyframe_at:
             self.gop_s = min(10.0, max(1 / 60, (timestamp - self._keyframe_at) / CLOCK_RATE))
-        room = self.room(bps)
+        room, owed = self.room(bps), self.credit < 0
         self.credit = min(self.credit, room / 2) + room
         self._begin(timestamp)
-        return self._take(size, KEYFRAME_EXCESS)
+        return self._take(size, KEYFRAME_EXCESS if owed else math.inf)
 
     def join(self, size: int, timestamp: int, newest: int, bps: float) -> bool:
         """The same for a newcomer in the midst of a GOP, whose latest frame is `newest`.
 
-        False where its keyframe would take more than half of the next one's room: that one is sooner.
+        False where its keyframe would take more than half of the next one's room, and that one is near.
         """
         passed_s = max(0.0, (newest - timestamp) / CLOCK_RATE)
         self.gop_s = max(self.gop_s, passed_s)
         self.credit = bps / 8 * (self.gop_s - passed_s)
         self._begin(timestamp)
-        if size > self.credit + self.room(bps) / 2:
+        if size > self.credit + self.room(bps) / 2 and passed_s > self.gop_s / 2:
             self.credit = 0.0
             return False
         self.credit -= size

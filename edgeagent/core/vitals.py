@@ -1,10 +1,10 @@
 """Whether the way of the pictures through the agent still moves, although the event loop turns: the watchdog's question.
 
-A camera that somebody needs must show progress: a frame through the hub, another phase, or another run of its driver. How long it
-may show none depends on its phase:
+A camera that somebody needs must show progress: a frame through the hub, a sign of life instead of one that nobody wants, another
+phase, or another run of its driver. How long it may show none depends on its phase:
 
     phase      at the longest   since
-    LIVE       live_s           its runner ends a driver that sends nothing after 5 s
+    LIVE       live_s           its runner ends a driver that sends nothing after 5 s, or its own `stall_s`
     OFF        start_s          its runner starts it at once, or after the last run ended (5 s at the longest)
     STARTING   start_s          its runner ends it after 15 s, and gives it up 5 s later
     RETRYING   retry_s          the longest back-off is 30 s
@@ -54,6 +54,8 @@ class CameraVital:
         runs: How often its driver was run so far.
         hung: Threads of its driver that were given up and have not returned.
         lost: Whether its driver says that only a restart of the agent may help.
+        rests: How often its driver said so far that it is alive, instead of a frame that nobody wants.
+        stall_s: How long its runner lets it send nothing while it is live.
     """
 
     name: str
@@ -64,6 +66,8 @@ class CameraVital:
     runs: int
     hung: int = 0
     lost: bool = False
+    rests: int = 0
+    stall_s: float = 0.0
 
 
 class Vitals:
@@ -82,7 +86,8 @@ class Vitals:
         self._last = now
         complaint = ""
         for camera in cameras:
-            mark = (CameraPhase.FAILED, camera.frames, 0) if camera.lost else (camera.phase, camera.frames, camera.runs)
+            moved = camera.frames + camera.rests
+            mark = (CameraPhase.FAILED, moved, 0) if camera.lost else (camera.phase, moved, camera.runs)
             if not camera.wanted or self._marks.get(camera.name) != mark:
                 self._marks[camera.name] = mark
                 self._still_s[camera.name] = 0.0
@@ -98,7 +103,7 @@ class Vitals:
             return float("inf") if shown else self._policy.hung_s
         match camera.phase:
             case CameraPhase.LIVE:
-                return self._policy.live_s
+                return max(self._policy.live_s, camera.stall_s + self._policy.live_s / 2)
             case CameraPhase.OFF | CameraPhase.STARTING:
                 return self._policy.start_s
             case CameraPhase.RETRYING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["RunningAgent", "find_agent", "local_url"]
+__all__ = ["LOG", "RunningAgent", "find_agent", "local_url"]
 
 import functools
 import http.client
@@ -18,6 +18,9 @@ from edgeagent.doctor.work import off_loop
 
 _TIMEOUT_S = 2.0
 _MAX_BODY = 8_000_000
+LOG = "Its log says more: `journalctl -u edgeagent -n 20`."
+_RESTART = "Restart the agent, so that it takes this configuration."
+_SUDO = "Run this with sudo: only so it sees all that the agent runs by. If it says the same then, restart the agent."
 _ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -28,11 +31,15 @@ class RunningAgent:
     Attributes:
         url: Its door, on this machine.
         health: What `GET /healthz` told; `ok` alone where our token is not its own.
+        hidden: Whether it may run by what this user may not read.
+        answers: Whether it does; else it only holds its port.
     """
 
     url: str
     token: str | None = field(repr=False)
     health: dict[str, Any]
+    hidden: bool = False
+    answers: bool = True
 
     @property
     def secure(self) -> bool:
@@ -51,6 +58,18 @@ class RunningAgent:
         connected = self.health.get("broker")
         return connected if isinstance(connected, bool) else None
 
+    @property
+    def mute(self) -> str:
+        """Why it cannot be asked, for a sentence that goes on so; "" where it can."""
+        if not self.answers:
+            return "the agent runs and does not answer"
+        return "" if self.device is not None else "an agent runs that does not know the token of this configuration"
+
+    @property
+    def advice(self) -> str:
+        """What to do where it cannot be asked, or runs by something else than this configuration."""
+        return (_SUDO if self.hidden else _RESTART) if self.answers else LOG
+
     def get(self, path: str, timeout_s: float) -> tuple[int, bytes]:
         """Ask for `path`; blocks. Raises OSError where it does not answer."""
         status, _, body = _get(self.url + path, self.token, timeout_s)
@@ -63,8 +82,12 @@ def local_url(listen: Listen, scheme: str = "http") -> str:
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{listen.port}"
 
 
-async def find_agent(config: Config) -> RunningAgent | None:
-    """The agent at `http.listen`, None where nothing or something else answers."""
+async def find_agent(config: Config, *, hidden: bool = False) -> RunningAgent | None:
+    """The agent at `http.listen`, None where nothing or something else answers, or nothing in time.
+
+    Args:
+        hidden: See `RunningAgent`.
+    """
     if not config.http.listen.port:
         return None
     token = config.http.token.get_secret_value() if config.http.token else None
@@ -77,7 +100,7 @@ async def find_agent(config: Config) -> RunningAgent | None:
         except (OSError, ValueError, RecursionError):
             continue
         if server == "edgeagent" and isinstance(health, dict) and not 300 <= status < 400:
-            return RunningAgent(url, token, health)
+            return RunningAgent(url, token, health, hidden)
     return None
 
 

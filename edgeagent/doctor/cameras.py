@@ -68,20 +68,20 @@ async def _look(
     name: str, settings: CameraConfig, folder: Path | None, agent: RunningAgent | None, jobs: list[Job]
 ) -> list[Finding]:
     if agent is not None:
-        return [await off_loop(lambda: _ask_agent(name, agent))]
+        return [await off_loop(lambda: _ask_agent(name, settings, folder, agent))]
     return await off_loop(lambda: _open(name, settings, folder, jobs))
 
 
-def _ask_agent(name: str, agent: RunningAgent) -> Finding:
+def _ask_agent(name: str, settings: CameraConfig, folder: Path | None, agent: RunningAgent) -> Finding:
     """A camera that the running agent holds: it is asked for a picture, so that nobody fights for the device."""
     check = f"camera.{name}"
-    if agent.device is None:
-        text = f"{name}: not looked at, since an agent runs that does not know the token of this configuration."
-        return notice(check, text, "Restart the agent, so that it takes this configuration.")
+    if agent.mute:
+        return notice(check, f"{name}: not looked at, since {agent.mute}.", agent.advice)
     if name not in agent.health.get("cameras", {}):
         text = f"{name}: the running agent does not have this camera."
-        return problem(check, text, "Restart the agent, so that it takes this configuration.")
+        return (notice if agent.hidden else problem)(check, text, agent.advice)
     try:
+        best = registry.load_camera(settings.driver, folder)(name, settings.options).capabilities.layers[0]
         status, body = agent.get(f"/{name}.jpg", FIRST_PICTURE_S + LOOK_S)
         _, hello = agent.get("/api/hello", 1.5)
         states = {state["name"]: state for state in json.loads(hello)["cameras"]}
@@ -90,11 +90,17 @@ def _ask_agent(name: str, agent: RunningAgent) -> Finding:
             text = json.loads(body).get("detail") or "It gives no picture."
             return problem(check, f"{name}: {text}", phase=state["phase"])
         size = f"{state['width']}x{state['height']}" if state.get("width") else "a size that it does not tell"
+        layers = [layer["name"] for layer in state["layers"]]
         rate = f" at {state['fps']:g} frames/s" if state.get("fps") else ""
         facts = {key: state.get(key, 0) for key in ("phase", "width", "height", "fps", "viewers")}
+    except DeviceFault as fault:
+        return problem(check, f"{name}: {fault.message}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         text = f"{name}: the running agent gave no picture in time."
         return problem(check, text, "Its log says more: `journalctl -u edgeagent -n 20`.", error=type(error).__name__)
+    if best not in layers:
+        text = f"{name}: its {best} stream gives no picture, only {' and '.join(layers)} does."
+        return problem(check, text, "The log says why: `journalctl -u edgeagent -p warning`.", **facts)
     return ok(check, f"{name}: gives a picture through the running agent, {size}{rate}.", **facts)
 
 
@@ -105,6 +111,7 @@ def _open(name: str, settings: CameraConfig, folder: Path | None, jobs: list[Job
         camera = registry.load_camera(settings.driver, folder)(name, settings.options)
     except DeviceFault as fault:
         return [problem(check, f"{name}: {fault.message}")]
+    best = camera.capabilities.layers[0]
     wanted: list[Job] = []
 
     def encoder(
@@ -123,7 +130,7 @@ def _open(name: str, settings: CameraConfig, folder: Path | None, jobs: list[Job
         )
 
     def script(recording: conformance.Recording) -> None:
-        if recording.wait_for(1, FIRST_PICTURE_S):
+        if recording.wait_for(1, FIRST_PICTURE_S, best):
             recording.wait_for(1_000_000, LOOK_S)
 
     recording = conformance.record(camera, encoder, script, stop_s=STOP_S)
@@ -134,9 +141,12 @@ def _open(name: str, settings: CameraConfig, folder: Path | None, jobs: list[Job
 def _judge(check: str, name: str, camera: Camera, recording: conformance.Recording) -> list[Finding]:
     layer = camera.capabilities.layers[0]
     frames = [frame for frame in recording.frames if frame.layer == layer]
-    if not frames or recording.error is not None:
-        return [_failed(check, name, recording.error)]
     info = recording.infos.get(layer, StreamInfo())
+    if recording.error is not None:
+        return [_failed(check, name, recording.error)]
+    if not frames:
+        others = sorted({frame.layer for frame in recording.frames})
+        return [_missing(check, name, layer, info.fault, others)]
     fps, bps = _rates(frames)
     facts: dict[str, Any] = {"width": info.width, "height": info.height, "fps": fps, "bps": bps, "profile": info.profile_level_id}
     size = f"{info.width}x{info.height}" if info.width else "a size that it does not tell"
@@ -154,13 +164,20 @@ def _judge(check: str, name: str, camera: Camera, recording: conformance.Recordi
     return [ok(check, text, **facts)]
 
 
-def _failed(check: str, name: str, error: BaseException | None) -> Finding:
+def _failed(check: str, name: str, error: BaseException) -> Finding:
     if isinstance(error, DeviceFault):
         return problem(check, f"{name}: {error.message}")
-    if error is not None:
-        return problem(check, f"{name}: its driver failed ({type(error).__name__}: {error}).", "Please report it.")
-    text = f"{name}: no picture came within {FIRST_PICTURE_S:g} s."
-    return problem(check, text, "Check its cable and power, and that no other program uses it.")
+    return problem(check, f"{name}: its driver failed ({type(error).__name__}: {error}).", "Please report it.")
+
+
+def _missing(check: str, name: str, layer: str, fault: str, others: list[str]) -> Finding:
+    """No picture of the best layer; `fault` says why where the driver does, `others` are the layers that gave some."""
+    if not others:
+        text = fault or f"no picture came within {FIRST_PICTURE_S:g} s."
+        return problem(check, f"{name}: {text}", "" if fault else "Check its cable and power, and that no other program uses it.")
+    text = f"{name}: its {layer} stream gives no picture, only {' and '.join(others)} does. {fault}".rstrip()
+    advice = "" if fault else "Look in the camera whether that stream is on, and has a keyframe (I-frame) each second or two."
+    return problem(check, text, advice)
 
 
 def _rates(frames: list[EncodedFrame]) -> tuple[float, int]:

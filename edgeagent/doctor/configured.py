@@ -15,8 +15,6 @@ from edgeagent.doctor.report import Finding, notice, ok, problem
 from edgeagent.drivers import registry
 from edgeagent.errors import DeviceFault
 
-_RESTART = "Restart the agent, so that it takes this configuration."
-
 
 def look_at_configured(config: Config, agent: RunningAgent | None) -> list[Finding]:
     """One finding for each; looking at drivers may take a moment, since it loads their libraries."""
@@ -27,12 +25,11 @@ def look_at_configured(config: Config, agent: RunningAgent | None) -> list[Findi
 
 def _ask_agent(name: str, agent: RunningAgent) -> Finding:
     check = f"device.{name}"
-    if agent.device is None:
-        text = f"{name}: not looked at, since an agent runs that does not know the token of this configuration."
-        return notice(check, text, _RESTART)
+    if agent.mute:
+        return notice(check, f"{name}: not looked at, since {agent.mute}.", agent.advice)
     known = agent.health.get("devices", {}).get(name)
     if known is None:
-        return problem(check, f"{name}: the running agent does not have this device.", _RESTART)
+        return (notice if agent.hidden else problem)(check, f"{name}: the running agent does not have this device.", agent.advice)
     phase, text = known.get("phase", ""), known.get("text", "")
     match phase:
         case "live":

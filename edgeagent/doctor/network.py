@@ -11,15 +11,16 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, SecretStr
 
 from edgeagent.config import Config, IceServerConfig, Mqtt
-from edgeagent.doctor.agent import RunningAgent
+from edgeagent.doctor.agent import LOG, RunningAgent
 from edgeagent.doctor.report import Finding, notice, ok, problem
 from edgeagent.doctor.work import System, bounded, off_loop
+from edgeagent.errors import EdgeAgentError
 from edgeagent.mqtt.connection import BrokerConnection, BrokerError, BrokerOptions
 from edgeagent.mqtt.url import BrokerAddress, parse_url
 from edgeagent.rtc.inquiry import ServerAnswer, ServerFault, ask_server
@@ -27,15 +28,18 @@ from edgeagent.rtc.private import host_addresses
 from edgeagent.rtc.servers import IceServer
 from edgeagent.wire import topics
 
+if TYPE_CHECKING:
+    from edgeagent.enrol.identity import Identity
+
 NAME_S, BROKER_S, ICE_S, ECHO_S = 4.0, 8.0, 3.0, 2.0
 
 
 # Names
 
 
-async def look_at_names(config: Config | None, system: System) -> list[Finding]:
-    """Whether every name in the configuration can be looked up."""
-    names = sorted(set(_names(config))) if config else []
+async def look_at_names(config: Config | None, system: System, identity: Identity | None = None) -> list[Finding]:
+    """Whether every name in the configuration can be looked up, and of a site its broker's."""
+    names = sorted(set(_names(config, identity))) if config else []
     servers = re.findall(r"^\s*nameserver\s+(\S+)", system.text("etc/resolv.conf"), re.M)
     if not names:
         if servers:
@@ -52,8 +56,9 @@ async def look_at_names(config: Config | None, system: System) -> list[Finding]:
     return [problem("dns", text, f"Check the spelling, and whether {whom}.", **facts)]
 
 
-def _names(config: Config) -> Iterator[str]:
-    hosts = [urlsplit(config.mqtt.url).hostname] if config.mqtt else []
+def _names(config: Config, identity: Identity | None = None) -> Iterator[str]:
+    brokers = identity.brokers[:1] if identity else [config.mqtt.url] if config.mqtt else []
+    hosts = [urlsplit(url).hostname for url in brokers]
     hosts += [str(IceServer(url).parsed["host"]) for server in config.webrtc.ice_servers for url in server.urls]
     for camera in config.cameras.values():
         hosts += _hosts_of(camera.options)
@@ -99,29 +104,70 @@ async def _resolve(host: str, port: int) -> tuple[str, int]:
 # The broker
 
 
-async def look_at_broker(config: Config, agent: RunningAgent | None) -> list[Finding]:
-    """Connect as the agent would and see one message come back; nothing stays on the broker."""
-    if config.mqtt is None:
+async def look_at_broker(config: Config, agent: RunningAgent | None, identity: Identity | None = None) -> list[Finding]:
+    """Connect as the agent would and see one message come back; nothing stays on the broker.
+
+    Args:
+        identity: Of a board of a site: its broker counts.
+    """
+    if agent is not None and (said := _said(config, agent, identity)):
+        return [said]
+    try:
+        options = _options(config, identity)
+    except EdgeAgentError as error:
+        return [problem("broker", str(error))]
+    if options is None:
         return [ok("broker", "No broker is configured, and none is needed on your own network.")]
-    if agent is not None and agent.broker and agent.device == config.device:
-        # A second connection with its name or certificate may throw it off.
-        return [ok("broker", "The running agent is connected with the broker.", through_agent=True)]
-    address = _address(config.mqtt)
+    address = options.address
     try:
         async with asyncio.timeout(BROKER_S):
-            found = await _converse(config, config.mqtt, address)
+            found = await _converse(config, options)
     except BrokerError as error:
-        return [problem("broker", str(error))]
+        text = str(error)
+        return [problem("broker", text.replace("check mqtt.url", "check the site's machine") if identity else text)]
     except TimeoutError:
         text = f"The broker at {address} does not answer within {BROKER_S:g} s."
-        return [problem("broker", text, "Check `mqtt.url`, and whether the broker runs.")]
+        what = "the site's machine" if identity else "`mqtt.url`"
+        return [problem("broker", text, f"Check {what}, and whether the broker runs.")]
+    if agent is not None and agent.broker is False:
+        return [found, problem("broker", "The running agent is not connected with it.", f"It tries again within a minute. {LOG}")]
     if address.password and not address.tls and _is_public(address.host):
         text = f"The password goes to the broker at {address} without encryption."
         return [found, notice("broker", text, "Write mqtts:// in `mqtt.url`, where the broker offers it.")]
     return [found]
 
 
-async def _converse(config: Config, mqtt: Mqtt, address: BrokerAddress) -> Finding:
+def _said(config: Config, agent: RunningAgent, identity: Identity | None) -> Finding | None:
+    """What the running agent tells of its connection; None where we may try ourselves.
+
+    A second connection with its name or certificate may throw it off.
+    """
+    ours = agent.device == config.device
+    if agent.broker and (ours or agent.hidden):
+        return ok("broker", "The running agent is connected with the broker.", through_agent=True)
+    if identity is not None and agent.mute:
+        return notice("broker", f"The site's broker: not looked at, since {agent.mute}.", agent.advice)
+    if identity is not None and ours:
+        return problem("broker", "The running agent is not connected with its site's broker.", LOG, through_agent=True)
+    if agent.broker is False and (config.mqtt is None or (agent.hidden and not ours)):
+        return problem("broker", "The running agent is not connected with its broker.", LOG, through_agent=True)
+    return None
+
+
+def _options(config: Config, identity: Identity | None) -> BrokerOptions | None:
+    """How the agent reaches its broker; None where it has none. Raises EdgeAgentError where its site has told none."""
+    # Under a name of its own: a second client of the agent's name would throw the agent off.
+    name = f"{config.device[:50]}-doctor-{secrets.token_hex(3)}"
+    if identity is not None:
+        from edgeagent.enrol.identity import mqtt_options
+
+        way = mqtt_options(identity)
+        return BrokerOptions(parse_url(way.pop("url")), name, **way)
+    return BrokerOptions(_address(config.mqtt), name, ca_file=config.mqtt.ca) if config.mqtt else None
+
+
+async def _converse(config: Config, options: BrokerOptions) -> Finding:
+    address = options.address
     up = topics.up(config.device)
     stored: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
     echoed = asyncio.Event()
@@ -134,8 +180,6 @@ async def _converse(config: Config, mqtt: Mqtt, address: BrokerAddress) -> Findi
         elif not stored.done():
             stored.set_result(payload)
 
-    # Under a name of its own: a second client of the agent's name would throw the agent off.
-    options = BrokerOptions(address, f"{config.device[:50]}-doctor-{secrets.token_hex(3)}", ca_file=mqtt.ca)
     began = time.perf_counter()
     connection = await BrokerConnection.open(options, None, topics.agent_filters(config.device), received)
     connect_ms = round((time.perf_counter() - began) * 1000)

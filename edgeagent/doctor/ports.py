@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-__all__ = ["Socket", "look_at_firewall", "look_at_ports", "parse_sockets"]
+__all__ = ["Socket", "look_at_firewall", "look_at_ports", "parse_sockets", "silent_agent"]
 
 import errno
+import itertools
 import os
 import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from edgeagent.config import Config, Listen
-from edgeagent.doctor.agent import RunningAgent
+from edgeagent.doctor.agent import RunningAgent, local_url
 from edgeagent.doctor.report import Finding, notice, ok, problem
 from edgeagent.doctor.work import System
 from edgeagent.rtc.private import host_addresses
 
 _LISTENING = "0A"
-_BOUND = re.compile(r"(?:[0-9A-F]{8}|[0-9A-F]{32}):[0-9A-F]{4} [0-9]{1,18}")
+_BOUND = re.compile(r"(?:[0-9A-F]{8}|[0-9A-F]{32}):[0-9A-F]{4} [0-9]{1,18} [0-9]{1,10}")
 _EXAMPLE = "50000-50100"
 
 
@@ -27,6 +29,7 @@ class Socket(NamedTuple):
 
     port: int
     inode: int
+    uid: int
 
 
 def parse_sockets(text: str, *, listening: bool = False) -> list[Socket]:
@@ -34,10 +37,41 @@ def parse_sockets(text: str, *, listening: bool = False) -> list[Socket]:
     found = []
     for line in text.splitlines():
         match line.split():
-            case [_, local, _, state, _, _, _, _, _, inode, *_] if _BOUND.fullmatch(f"{local} {inode}"):
+            case [_, local, _, state, _, _, _, uid, _, inode, *_] if _BOUND.fullmatch(f"{local} {inode} {uid}"):
                 if not listening or state == _LISTENING:
-                    found.append(Socket(int(local.rpartition(":")[2], 16), int(inode)))
+                    found.append(Socket(int(local.rpartition(":")[2], 16), int(inode), int(uid)))
     return found
+
+
+def silent_agent(config: Config, system: System, *, hidden: bool = False) -> RunningAgent | None:
+    """The agent that holds the door's port and has not answered; None where something else holds it, or nothing. Blocks a little.
+
+    Args:
+        hidden: See `RunningAgent`.
+    """
+    listen = config.http.listen
+    held = _listening(listen.port, system)
+    if not held or (error := _cannot_listen(listen)) is None or error.errno != errno.EADDRINUSE:
+        return None
+    main = system.run(["systemctl", "show", "--value", "--property=MainPID", "edgeagent.service"]).strip()
+    holders = set(_holders({sock.inode for sock in held}, system))
+    known = main in holders if holders else _user_of(main, system) in {sock.uid for sock in held}
+    if not known and not any(_is_agent(pid, system) for pid in holders):
+        return None
+    token = config.http.token.get_secret_value() if config.http.token else None
+    return RunningAgent(local_url(listen, config.http.scheme), token, {}, hidden, answers=False)
+
+
+def _is_agent(pid: str, system: System) -> bool:
+    words = system.text(f"proc/{pid}/cmdline").split("\0")
+    return any(Path(word).name == "edgeagent" and then in ("run", "demo") for word, then in itertools.pairwise(words))
+
+
+def _user_of(pid: str, system: System) -> int | None:
+    try:
+        return (system.root / "proc" / pid).stat().st_uid if pid.strip("0") else None
+    except OSError:
+        return None
 
 
 def look_at_ports(config: Config, agent: RunningAgent | None, system: System) -> list[Finding]:
@@ -48,12 +82,14 @@ def look_at_ports(config: Config, agent: RunningAgent | None, system: System) ->
 def _door(config: Config, agent: RunningAgent | None, system: System) -> Finding:
     listen = config.http.listen
     if agent is not None:
+        if not agent.answers:
+            return problem("http", f"The agent runs at {listen} and does not answer.", agent.advice, running=True)
         if agent.device not in (None, config.device):
             text = f"An agent runs at {listen}, but for the device {agent.device}, not {config.device}."
-            return notice("http", text, "Restart it, so that it takes this configuration.", running=True)
+            return notice("http", text, agent.advice, running=True)
         if agent.secure != (config.http.tls is not None):
             text = f"The agent runs {'with' if agent.secure else 'without'} HTTPS, other than the configuration says."
-            return notice("http", text, "Restart it, so that it takes this configuration.", running=True)
+            return notice("http", text, agent.advice, running=True)
         return ok("http", f"The agent runs; its page is at {_pages(listen, config.http.scheme)}.", running=True)
     error = _cannot_listen(listen)
     if error is None:
@@ -61,8 +97,7 @@ def _door(config: Config, agent: RunningAgent | None, system: System) -> Finding
     facts = {"running": False, "errno": error.errno}
     match error.errno:
         case errno.EADDRINUSE:
-            tables = ("proc/net/tcp", "proc/net/tcp6")
-            inodes = {s.inode for t in tables for s in parse_sockets(system.text(t), listening=True) if s.port == listen.port}
+            inodes = {sock.inode for sock in _listening(listen.port, system)}
             whose = _holder(inodes, system) or "another program (`sudo` lets the doctor see which)"
             text = f"Port {listen.port} is in use by {whose}."
             return problem("http", text, "End that program, or set `http.listen` to another port.", **facts)
@@ -121,14 +156,22 @@ def _pictures(config: Config, agent: RunningAgent | None, system: System) -> Fin
     return notice("udp", text, "The agent takes the others; if viewers cannot connect, set `webrtc.ports` to other ports.", **facts)
 
 
+def _listening(port: int, system: System) -> list[Socket]:
+    tables = ("proc/net/tcp", "proc/net/tcp6")
+    return [sock for table in tables for sock in parse_sockets(system.text(table), listening=True) if sock.port == port]
+
+
 def _holder(inodes: set[int], system: System) -> str:
     """The program behind a socket, like `nginx (process 812)`; "" where we may not see it."""
-    wanted = {f"socket:[{inode}]" for inode in inodes}
-    for pid, link in _links(system):
-        if link in wanted:
-            name = system.text(f"proc/{pid}/comm").strip()[:40] or "a program"
-            return f"{name} (process {pid})"
+    for pid in _holders(inodes, system):
+        name = system.text(f"proc/{pid}/comm").strip()[:40] or "a program"
+        return f"{name} (process {pid})"
     return ""
+
+
+def _holders(inodes: set[int], system: System) -> Iterator[str]:
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    return (pid for pid, link in _links(system) if link in wanted)
 
 
 def _links(system: System) -> Iterator[tuple[str, str]]:

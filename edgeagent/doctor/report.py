@@ -16,7 +16,7 @@ from edgeagent.core.redact import redact
 _WIDTH = 100
 _SECTIONS = {
     "Board": ("board", "clock"),
-    "Program": ("config", "program", "service", "devices"),
+    "Program": ("config", "site", "program", "service", "devices"),
     "Cameras": ("camera", "encoder", "join"),
     "Devices": ("device",),
     "Network": ("http", "tls", "udp", "firewall", "dns", "broker", "ice"),

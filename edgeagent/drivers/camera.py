@@ -70,6 +70,9 @@ class CameraIO(Protocol):
     def alive(self) -> None:
         """Say that the camera works although it hands over nothing, because nobody wants what it has. Else silence is a fault."""
 
+    def too_slow(self, layer: str = "main", pictures: int = 1) -> None:
+        """Say that so many pictures of a layer were left out because this board is too slow to encode all. Viewers are told."""
+
     def encoder(
         self, *, width: int, height: int, fps: float, bitrate: int, layer: str = "main", options: dict[str, str] | None = None
     ) -> VideoEncoder:
@@ -98,6 +101,9 @@ class Camera(abc.ABC):
 
     networked: ClassVar[bool] = False
     """Whether `discover` asks the network, which takes time; else it looks at this machine alone."""
+
+    stall_s: float = 0.0
+    """How long the camera may hand over nothing while it is live, where that is longer than the agent's five seconds."""
 
     def __init__(self, name: str, options: Any) -> None:
         self.name = name

@@ -53,6 +53,7 @@ class Recording:
         frames: In order of arrival.
         infos: The newest description of each layer.
         late: Frames that came after `run` had returned.
+        slow: How many pictures of a layer it was too slow for.
         error: What `run` raised.
         hangs: Whether `run` did not return in time after `stopping` was set.
     """
@@ -62,6 +63,7 @@ class Recording:
     frames: list[EncodedFrame] = field(default_factory=list)
     infos: dict[str, StreamInfo] = field(default_factory=dict)
     late: int = 0
+    slow: dict[str, int] = field(default_factory=dict)
     error: BaseException | None = None
     hangs: bool = False
     keyframe_wanted: set[str] = field(default_factory=set)
@@ -99,6 +101,9 @@ class Recording:
 
     def alive(self) -> None:
         pass
+
+    def too_slow(self, layer: str = "main", pictures: int = 1) -> None:
+        self.slow[layer] = self.slow.get(layer, 0) + pictures
 
     def encoder(
         self, *, width: int, height: int, fps: float, bitrate: int, layer: str = "main", options: dict[str, str] | None = None

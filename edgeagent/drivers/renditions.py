@@ -46,6 +46,7 @@ class Renditions:
     bitrate: int
     options: dict[str, str] = field(default_factory=dict)
     _layers: list[_Layer] = field(default_factory=list)
+    _number: int = 0
 
     def __post_init__(self) -> None:
         self._layers = [_Layer("main", self.width, self.height, self.bitrate)]
@@ -66,11 +67,12 @@ class Renditions:
         Args:
             io: Of the running camera.
             picture: Of the size given; it is not changed.
-            number: Of the picture, rising by one with each at the nominal rate.
+            number: Of the picture, rising by one with each at the nominal rate, by more where the board was too slow for some.
             timestamp: Ticks of 90 kHz.
             captured_at: `io.now()` of the picture.
         """
-        wanted = False
+        wanted, skipped = False, number - self._number - 1
+        self._number = number
         for layer in self._layers:
             if not io.wanted(layer.name):
                 if layer.encoder is not None:  # opened anew when it is needed, with a keyframe and for the rate of then
@@ -78,6 +80,8 @@ class Renditions:
                     layer.encoder = None
                 continue
             wanted = True
+            if layer.encoder is not None and skipped > 0:
+                io.too_slow(layer.name, skipped)
             yield from self._encode(io, layer, picture, number, timestamp, captured_at)
         if not wanted:
             io.alive()

@@ -8,6 +8,7 @@ from __future__ import annotations
 __all__ = ["CameraRunner", "EncoderFactory"]
 
 import asyncio
+import dataclasses
 import logging
 import random
 import threading
@@ -71,6 +72,7 @@ class CameraRunner:
         on_frame: Gets each frame.
         on_status: Gets each change of phase, text or description.
         on_info: Gets what a layer delivers: name and description.
+        on_too_slow: Gets how many pictures of a layer the board was too slow for since the last time: name and number.
         encoder_factory: Makes encoders for the driver.
         clock: `time.monotonic` or its stand-in.
         policy: Time-outs and back-off.
@@ -87,6 +89,7 @@ class CameraRunner:
         on_status: Callable[[CameraStatus], None],
         on_info: Callable[[str, StreamInfo], None],
         encoder_factory: EncoderFactory,
+        on_too_slow: Callable[[str, int], None] = lambda layer, pictures: None,
         clock: Callable[[], float] = time.monotonic,
         policy: LifePolicy | None = None,
         max_pending: int = 120,
@@ -95,9 +98,15 @@ class CameraRunner:
         self.camera = camera
         self.dropped = 0
         """Frames lost because the loop lagged, since the runner was made."""
+        self.rests = 0
+        """How often its driver said, live, that it is alive, instead of a frame that nobody wants."""
         self._on_frame, self._on_status, self._on_info = on_frame, on_status, on_info
+        self._on_too_slow = on_too_slow
         self._encoder_factory, self._clock, self._random01 = encoder_factory, clock, random01
-        self._life = CameraLife(policy)
+        policy = policy or LifePolicy()
+        self.stall_s = max(policy.stall_s, camera.stall_s)
+        """How long the camera may send nothing while it is live."""
+        self._life = CameraLife(dataclasses.replace(policy, stall_s=self.stall_s))
         self._max_pending = max_pending
         self._bitrates: dict[str, int] = {}
         self._unwanted: set[str] = set()
@@ -257,8 +266,10 @@ class CameraRunner:
 
     def _drain(self, io: _RunIO) -> None:
         """Take what a run has handed over."""
-        items, dropped = io.take()
+        items, dropped, too_slow = io.take()
         self.dropped += dropped
+        for layer, pictures in too_slow.items():
+            self._on_too_slow(layer, pictures)
         if items:
             io.ahead.extend(items)
             self._deliver(io)
@@ -274,6 +285,7 @@ class CameraRunner:
             ahead.popleft()
             if item is None:
                 self._delivers(io)
+                self.rests += self._life.state is LifeState.LIVE
                 continue
             if not isinstance(item, EncodedFrame):
                 layer, info = item
@@ -318,6 +330,7 @@ class _RunIO:
         self._items: list[EncodedFrame | tuple[str, StreamInfo] | None] = []  # None: alive
         self._skipping: set[str] = set()
         self._dropped = 0
+        self._too_slow: dict[str, int] = {}
         self._closed = False
         # The loop's:
         self.ahead: deque[EncodedFrame | tuple[str, StreamInfo] | None] = deque()
@@ -359,6 +372,10 @@ class _RunIO:
             if not self._items:
                 self._put(None)
 
+    def too_slow(self, layer: str = "main", pictures: int = 1) -> None:
+        with self._lock:  # goes along with the next frame
+            self._too_slow[layer] = self._too_slow.get(layer, 0) + pictures
+
     def encoder(
         self, *, width: int, height: int, fps: float, bitrate: int, layer: str = "main", options: dict[str, str] | None = None
     ) -> VideoEncoder:
@@ -370,12 +387,13 @@ class _RunIO:
     def now(self) -> float:
         return self._clock()
 
-    def take(self) -> tuple[Sequence[EncodedFrame | tuple[str, StreamInfo] | None], int]:
-        """What has gathered, and how many frames were dropped since the last call."""
+    def take(self) -> tuple[Sequence[EncodedFrame | tuple[str, StreamInfo] | None], int, dict[str, int]]:
+        """What has gathered since the last call, how many frames were dropped, and how many pictures the board was too slow for."""
         with self._lock:
             items, self._items = self._items, []
             dropped, self._dropped = self._dropped, 0
-            return items, dropped
+            too_slow, self._too_slow = self._too_slow, {}
+            return items, dropped, too_slow
 
     def wait(self, delay_s: float, then: Callable[[_RunIO], None]) -> None:
         """Look again when what is ahead is due."""

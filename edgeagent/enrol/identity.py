@@ -121,6 +121,11 @@ class Identity:
         return cls._read(folder)
 
     @classmethod
+    def seen(cls, state: Path) -> Identity | None:
+        """As `load`, for those who only look: what is being exchanged is left as it is, for the agent to put in place."""
+        return cls._read(folder_of(state))
+
+    @classmethod
     def _read(cls, folder: Path) -> Identity | None:
         path = folder / _SITE
         if not path.exists():

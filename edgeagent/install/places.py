@@ -75,6 +75,11 @@ class Places:
         return self.etc / "edgeagent.yaml"
 
     @property
+    def environment(self) -> Path:
+        """Variables of the service, which may be secrets: for root alone."""
+        return self.etc / "environment"
+
+    @property
     def state(self) -> Path:
         """The agent's own: keys, certificate, what the site set."""
         return self.at("/var/lib/edgeagent")

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgeagent.errors import EdgeAgentError
+from edgeagent.install.environment import of_service
 from edgeagent.install.places import USER, Places
 from edgeagent.install.steps import Steps
 from edgeagent.install.wheels import Wheelhouse
@@ -110,7 +111,7 @@ class Slots:
         self._steps.run([str(slot / "bin" / "edgeagent"), "--version"], user=USER, env=env, timeout_s=300)
         if self._places.config.is_file():
             check = [str(slot / "bin" / "edgeagent"), "check", str(self._places.config)]
-            self._steps.run(check, user=USER, env=env, timeout_s=300)
+            self._steps.run(check, user=USER, env=of_service(self._places.config, env, self._places)[0], timeout_s=300)
 
     def switch(self, name: str) -> None:
         """Let `current` be this release, from the next start on."""

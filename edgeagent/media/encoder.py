@@ -3,7 +3,7 @@
 Constrained baseline, one slice, no B-frames, no look-ahead: each picture comes out of the call that brought it. x264
 changes its rate live only if it was opened at a constant rate, and never above that one; hence it is opened for a ceiling
 and at once told the wanted rate. Its buffer (VBV) bounds the size of an IDR and cannot be changed live: where the rate
-has moved too far from it, the context is opened anew at the next IDR, which costs nothing because decoding starts there anyway.
+has moved away from it, the context is opened anew at the next IDR, which costs little because decoding starts there anyway.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from edgeagent.model import EncodedFrame
 GOP_S = 10.0
 """Seconds between IDRs that nobody asked for."""
 VBV_S = 0.3
-"""Size of the rate buffer in seconds of the rate; an IDR takes at most about half of it."""
+"""Size of the rate buffer in seconds of the rate, up to twice that where it has room to rise; an IDR takes two thirds at most."""
 _VBV_FRAMES = 5  # x264 reserves half of the buffer for the pictures after an IDR only from this size on
-_FIT = 2.0  # by how much the rate may leave the one the buffer was made for before the next IDR opens anew
+_FIT = 1.2  # by how much the rate may leave the one the buffer was made for before the next IDR opens anew
 _LIMIT_FIT = 8.0  # from here on the next picture is made an IDR for it
 MIN_BITRATE = 30_000
 _TIME_BASE = Fraction(1, 90_000)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol
 
 from edgeagent.core.fanout import KeyframeGate
-from edgeagent.core.layers import LayerFacts, Share, Want, plan
+from edgeagent.core.layers import LayerFacts, Planner, Share, Want
+from edgeagent.core.overload import Overload
 from edgeagent.errors import DeviceFault
 from edgeagent.media.packetize import Packets, packetize
 from edgeagent.model import CameraPhase, CameraStatus, Capabilities, EncodedFrame, StreamInfo
@@ -77,6 +78,7 @@ class Layer:
         self.wanted_since = 0.0
         self.silent_until = 0.0
         self.measured_bps = 0.0
+        self.overload = Overload()
         self._measured = (0.0, 0)
 
     def measure(self, packets: Packets) -> None:
@@ -89,6 +91,7 @@ class Layer:
                 self.measured_bps = (self.octets - octets) * 8 / passed
             self._measured = at, self.octets
         self.octets += packets.size
+        self.overload.shown += 1
 
 
 class Hub:
@@ -119,6 +122,7 @@ class Hub:
         self._linger: asyncio.TimerHandle | None = None
         self._wants: dict[Viewer, Want] = {}
         self._shares: dict[Viewer, Share] = {}
+        self._planner: Planner[Viewer] = Planner()
         self._replan_timer: asyncio.TimerHandle | None = None
         self._looked_at = 0.0
 
@@ -155,9 +159,15 @@ class Hub:
         """Whether a keyframe of this layer can be asked for."""
         return self.capabilities.keyframe_on_demand or self.layers[layer].info.encoded
 
-    def best_bps(self) -> float:
-        """What the best layer takes at most, in bit/s; `UNKNOWN_BPS` while it is neither set nor measured."""
-        return self._facts(0, self.offered).max_bps
+    def slow(self, layer: str) -> bool:
+        """Whether this board leaves out many of a layer's pictures because it is too slow to encode them."""
+        state = self.layers.get(layer)
+        return state is not None and state.overload.look(state.info.fps, asyncio.get_running_loop().time())
+
+    def best_bps(self, wish: str = "auto") -> float:
+        """What the wished layer, or the best one, takes at most, in bit/s; `UNKNOWN_BPS` while it is neither set nor measured."""
+        names = self.offered
+        return self._facts(names.index(wish) if wish in names else 0, names).max_bps
 
     def watch(self, viewer: Viewer, usable_bps: float | None, wish: str = "auto") -> Share:
         """Let the hub choose the layer of a viewer, who attaches to it himself; `demand` says more, `unwatch` ends it."""
@@ -194,7 +204,7 @@ class Hub:
             self._replan_timer = None
         now = asyncio.get_running_loop().time()
         names = [name for name in self.offered if not self._silent(self.layers[name], now)] or self.offered
-        rates, shares = plan([self._facts(place, names) for place in range(len(names))], self._wants)
+        rates, shares = self._planner.plan([self._facts(place, names) for place in range(len(names))], self._wants, now)
         for name, layer in self.layers.items():
             self._set_rate(name, layer, rates.get(name))
         for viewer, share in shares.items():
@@ -314,7 +324,8 @@ class Hub:
         self._keep(frame.layer, state, packets)
         if frame.captured_at - self._looked_at > 1.0:
             self._looked_at = frame.captured_at
-            if any(self._silent(layer, frame.captured_at) for layer in self.layers.values()):
+            due = frame.captured_at > self._planner.due_at
+            if due or any(self._silent(layer, frame.captured_at) for layer in self.layers.values()):
                 self._replan_soon()
         for subscriber in tuple(state.subscribers):
             try:
@@ -358,11 +369,18 @@ class Hub:
             return
         before, state.info = state.info, info
         if info.absent:
+            state.gop, state.gop_bytes = [], 0  # when it is back, nobody begins with what was long ago
+        if layer not in self.offered:
             for waiter in [one for one in state.subscribers if isinstance(one, NewestGop)]:
                 self._take_instead(waiter)
         if (before.absent, before.encoded, before.bitrate) != (info.absent, info.encoded, info.bitrate) and self._wants:
             self._replan()
         self._changed()
+
+    def on_too_slow(self, layer: str, pictures: int) -> None:
+        """Take how many pictures the board was too slow for (on the loop)."""
+        if state := self.layers.get(layer):
+            state.overload.left_out += pictures
 
     def _take_instead(self, waiter: NewestGop) -> None:
         """What it waits for does not exist."""

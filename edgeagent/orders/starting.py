@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Started", "ended", "left", "load_settings", "start"]
+__all__ = ["BARE", "Started", "ended", "in_force", "left", "load_settings", "start"]
 
 import contextlib
 from collections.abc import Callable, Mapping
@@ -16,6 +16,8 @@ from edgeagent.errors import ConfigError
 from edgeagent.orders.store import Store
 
 _SAID = 3
+BARE = "devices: {board: {driver: system}}"
+"""What a board runs by in need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,12 @@ def start(
         return Started(_load(None, device, load), None, trial, f"The settings cannot be used: {said(error)}")
 
 
+def in_force(store: Store, own: Path | None) -> Path | None:
+    """The file by which the board's agent runs, or would, for those who only look; None where there is none."""
+    record = store.record
+    return store.path(record.tried.version if record.tried else record.settings) or own
+
+
 def ended(store: Store, why: str) -> None:
     """The agent ends because it cannot run: what is on trial is told with this reason, should it be taken back."""
     tried = store.record.tried
@@ -107,7 +115,7 @@ def said(error: ConfigError | OSError) -> str:
 
 
 def _load(path: Path | None, device: str, load: Callable[[Path | str], Config]) -> Config:
-    config = load(path if path is not None else "devices: {board: {driver: system}}")
+    config = load(path if path is not None else BARE)
     return config.model_copy(update={"device": device})
 
 

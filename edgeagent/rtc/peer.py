@@ -21,6 +21,7 @@ from aiortc.rtcsctptransport import RTCSctpCapabilities
 from edgeagent.core.bitrate import LATE_QUEUE_S, LAYERED_START_BPS, QUEUE_S, START_BPS, Estimator, near_start_bps
 from edgeagent.core.network import network_of
 from edgeagent.core.ports import PeerEvents
+from edgeagent.core.ratelimit import Rate, TokenBucket
 from edgeagent.core.sharing import Wish, shares
 from edgeagent.core.silence import SilenceWatch, Verdict
 from edgeagent.core.uplink import beyond_lan
@@ -39,6 +40,9 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 
 PROBE_PACKETS = 6
+TOLD = Rate(per_s=20_000, burst=20_000)
+"""Packets that one viewer may tell of, and as many that he may call lost: twice what leaves for him at most. A flood of them would
+hold up the loop, and with it the control of devices."""
 SHARE_EVERY_S = 0.05
 MAX_CHANNEL_MESSAGE = 65_536
 
@@ -85,6 +89,7 @@ class Peer:
         self._trickle_mid = ""
         self._estimator: Estimator | None = None
         self._numbers = TransportNumbers(self._on_sent)
+        self._told, self._called_lost = TokenBucket(TOLD, self._loop.time()), TokenBucket(TOLD, self._loop.time())
         self._shared: tuple[float, float | None] = (float("-inf"), None)
         self._sent_bps = 0
         self._octets: dict[str, int] = {}
@@ -182,6 +187,7 @@ class Peer:
             elif sender.stream is not streams[media.mid]:
                 sender.switch(streams[media.mid])
             sections.append(AnswerMedia(media, agreed, sender.ssrc, sender.rtx_ssrc, f"{self.sid}-{media.mid}"))
+        self._share(self._loop.time(), anew=True)
         return sections
 
     def _new_sender(self, stream: StreamPort, chosen: VideoFormat) -> VideoSender:
@@ -231,8 +237,9 @@ class Peer:
             self._srtp = SrtpContext(self._dtls)
             self._silence.heard(self._loop.time())
             self._begin_estimate()
-            self._start_senders()
             self._pace()
+            self._share(self._loop.time(), anew=True)
+            self._start_senders()
             self._look_later()
             self._events.connected()
             await self._start_data(data)
@@ -302,7 +309,7 @@ class Peer:
     def quality(self, mid: str, layer: str, delay: Delay = "smooth", sooner_ms: int = 0) -> None:
         """See `core.ports.PeerPort.quality`."""
         sender = self._sender(mid)
-        was_paused = sender.paused
+        before = sender.paused, sender.wish
         if layer == "off":
             sender.pause(True)
         elif layer == "auto" or layer in sender.stream.capabilities.layers:
@@ -312,7 +319,7 @@ class Peer:
         sender.hasten(delay == "least")
         if sooner_ms:
             sender.sooner(sooner_ms / 1000)
-        if sender.paused != was_paused:
+        if (sender.paused, sender.wish) != before:
             self._share(self._loop.time(), anew=True)
 
     def _sender(self, mid: str) -> VideoSender:
@@ -402,16 +409,18 @@ class Peer:
         if self._closed:
             return
         self._heard()
-        feedback = parse_feedback(data)
-        by_ssrc = {s.ssrc: s for s in self.senders.values()}
         now = self._loop.time()
+        feedback = parse_feedback(
+            data, lambda count: not self._told.take(now, count), lambda count: not self._called_lost.take(now, count)
+        )
+        by_ssrc = {s.ssrc: s for s in self.senders.values()}
         for report in feedback.reports:
             if report.ssrc in by_ssrc:
                 sender = by_ssrc[report.ssrc]
                 sender.on_report(report)
                 if self._estimator is not None:
                     self._estimator.report(report.fraction_lost, sender.stats.rtt_s, now)
-                    if report.fraction_lost > 0.1:
+                    if report.fraction_lost > 0.1 and self._sent_bps:  # else not measured yet
                         self._estimator.complain(self._sent_bps, now)
         if feedback.remb_bps is not None:
             for sender in self.senders.values():
@@ -442,22 +451,22 @@ class Peer:
         return network_of(self._route.address[0])
 
     def _begin_estimate(self) -> None:
-        """Begin at what this viewer's network carried last time, or high on a path so short that it is a local one."""
-        if self._estimator is None or self._estimator.estimate_bps is None or not self._route.follow():
+        """Begin at what this viewer's network carried last time, or high on a path so short that it is a local one.
+
+        The first also where the viewer only counts packets: until he tells that none are lost.
+        """
+        if self._estimator is None or not self._route.follow():
             return
-        now = self._loop.time()
-        known = self._settings.memory.start_bps(self._network, now)
-        if known is None:
+        known = self._settings.memory.start_bps(self._network, self._loop.time())
+        if known is None and self._estimator.estimate_bps is not None:
             known = near_start_bps(self._connection.rtt_s, same_machine=self._route.same_machine)
         if known is not None:
             self._estimator = Estimator(known)
-            self._share(now)
 
     def _remember(self) -> None:
-        if self._estimator is not None and self._estimator.heard and self._estimator.estimate_bps is not None:
+        if self._estimator is not None and self._estimator.heard and (carried := self._estimator.heard_bps) is not None:
             now = self._loop.time()
-            bounded = self._estimator.bounded(now)
-            self._settings.memory.remember(self._network, self._estimator.estimate_bps, now, bounded=bounded)
+            self._settings.memory.remember(self._network, carried, now, bounded=self._estimator.bounded(now))
 
     def _share(self, now: float, *, anew: bool = False) -> None:
         """Give each stream its part of the estimate: what it can use, and the same for those who could use more.

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Arrivals", "Feedback", "NtpClock", "goodbye", "parse_feedback", "sender_report"]
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 SR, RR, SDES, BYE, RTPFB, PSFB = 200, 201, 202, 203, 205, 206
@@ -14,8 +15,10 @@ MAX_NACKS = 512
 """Lost packets taken from one compound packet: more is a broken or hostile receiver, or a picture beyond repair."""
 
 
-MAX_ARRIVALS = 4096
-"""Packets that one transport-wide feedback may tell of."""
+MAX_ARRIVALS = 16_384
+"""Packets that one transport-wide feedback may tell of: what is lost in an outage of seconds is told at once."""
+FEEDBACK_COST = 64
+"""What a transport-wide feedback costs besides, as so many packets told of."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -50,8 +53,18 @@ class Feedback:
     arrivals: list[Arrivals] = field(default_factory=list)
 
 
-def parse_feedback(data: bytes) -> Feedback:
-    """Parse a compound or reduced-size packet; stops at the first part that is malformed and keeps what came before."""
+def parse_feedback(
+    data: bytes,
+    arrivals_allowed: Callable[[int], bool] = lambda count: True,
+    nacks_allowed: Callable[[int], bool] = lambda count: True,
+) -> Feedback:
+    """Parse a compound or reduced-size packet; stops at the first part that is malformed and keeps what came before.
+
+    Args:
+        data: Decrypted.
+        arrivals_allowed: Whether transport-wide feedback that costs as much as so many packets may be read; else it is left out.
+        nacks_allowed: The same for so many packets that are said to be lost.
+    """
     result = Feedback()
     position = nacks = 0
     while position + 4 <= len(data):
@@ -72,13 +85,14 @@ def parse_feedback(data: bytes) -> Feedback:
             wanted = result.nacks.setdefault(ssrc, [])
             for start in range(8, len(body) - 3, 4):
                 packet, mask = struct.unpack_from("!HH", body, start)
+                nacks += 1
+                if nacks > MAX_NACKS or not nacks_allowed(1 + mask.bit_count()):
+                    break
                 wanted.append(packet)
                 wanted += [(packet + bit + 1) & 0xFFFF for bit in range(16) if mask >> bit & 1]
-                nacks += 1
-                if nacks > MAX_NACKS:
-                    break
         elif kind == RTPFB and count == TRANSPORT_CC and len(body) >= 16:
-            arrivals = parse_arrivals(body[8:])
+            told = FEEDBACK_COST + int.from_bytes(body[10:12], "big")
+            arrivals = parse_arrivals(body[8:]) if arrivals_allowed(told) else None
             if arrivals is not None:
                 result.arrivals.append(arrivals)
         elif kind == PSFB and len(body) >= 8:

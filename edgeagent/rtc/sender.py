@@ -31,9 +31,12 @@ WORDS: dict[str, str] = {
     "network": "The network between the camera and you is slow, so the picture is softer.",
     "uplink": "The owner's limit for viewers outside is shared by all of them, so the picture is softer.",
     "camera": "The network is slow and this camera cannot send less, so pictures are left out.",
+    "board": "The board is too slow to encode every picture: a smaller size or fewer pictures a second would do.",
 }
 RETRY_S = 0.002
 KEYFRAME_EVERY_S = 1.0
+RENEWED_S = 2.0
+"""Who has to wait for a keyframe, as his share of the GOP is sent or he has just got a larger one, asks so long after the last."""
 REPORT_GRACE_S = 0.2
 LAN_RATE_BPS = 50e6
 """Pace of a burst (an IDR, a replayed GOP) where nothing is known of the path."""
@@ -121,6 +124,9 @@ class VideoSender:
         self._repairs = RepairBudget()
         self._beyond_repair = -1
         self._keyframe_at = float("-inf")
+        self._keyframe_timer: asyncio.TimerHandle | None = None
+        self._missed_at = 0.0  # one that left earlier does not make up for what was lost
+        self._renewed_at = self._loop.time()  # the last keyframe came, or was asked for
         self._hastened = False
         self._untold = 0  # reports until the receiver has surely heard that it need not hasten any more
         self._told_packets = 0
@@ -148,7 +154,7 @@ class VideoSender:
     def close(self) -> None:
         """Leave the camera and say BYE."""
         self._leave()
-        for timer in (self._timer, self._report_timer):
+        for timer in (self._timer, self._report_timer, self._keyframe_timer):
             if timer is not None:
                 timer.cancel()
         if self._writer is not None:
@@ -182,6 +188,8 @@ class VideoSender:
         else:
             self._watch()
             self._join()
+            if self._writer is not None:
+                self._report_later(random.uniform(0.2, 0.6))
 
     def choose(self, wish: str) -> None:
         """Wish a layer by its name, or `auto`; resumes."""
@@ -216,7 +224,7 @@ class VideoSender:
     @property
     def wanted_bps(self) -> float:
         """What would be sent if the path carried it, all packets counted."""
-        return 0.0 if self.paused or self._muted else self.stream.best_bps() / MEDIA_SHARE
+        return 0.0 if self.paused or self._muted else self.stream.best_bps(self.wish) / MEDIA_SHARE
 
     def limit(self, bps: float | None, *, by_uplink: bool = False) -> None:
         """What the path carries of this stream now, all packets counted; None for anything."""
@@ -235,7 +243,7 @@ class VideoSender:
 
     def _thin(self) -> None:
         thin_bps = self._share.thin_bps
-        self.queue.thin_bps = None if thin_bps is None else thin_bps / MEDIA_SHARE * THINNED_SHARE
+        self.queue.thin(None if thin_bps is None else thin_bps / MEDIA_SHARE * THINNED_SHARE)
         self._set_pace()
 
     def assign(self, share: Share) -> None:
@@ -285,6 +293,7 @@ class VideoSender:
     def _join(self) -> None:
         if self._writer is None or self.paused or self._muted:
             return
+        self._renewed_at = self._loop.time()
         gop = self.stream.catch_up(self.layer)
         if gop and self.queue.replay(gop):
             self._source = None  # what is replayed may have been sent before: its time goes on from there all the same
@@ -305,6 +314,8 @@ class VideoSender:
                 return
             self._take_next_layer()
         now = self._loop.time()
+        if frame.keyframe:
+            self._renewed_at = now
         if not writer.pending and self.queue.straight(packets, now):
             writer.write(packets, 0, packets.count, self._timestamp(packets, packets.timestamp), now)
             if writer.pending:
@@ -312,7 +323,8 @@ class VideoSender:
             if now >= self._report_at:
                 self._report()
             return
-        if self.queue.push(packets, frame.keyframe):
+        if self.queue.push(packets, frame.keyframe) or (self.queue.waiting and now - self._renewed_at >= RENEWED_S):
+            self._renewed_at = now
             self.stream.request_keyframe(self.layer)
         self._pump()
 
@@ -401,12 +413,29 @@ class VideoSender:
         """PLI or FIR."""
         self.stats.keyframe_requests += 1
         now = self._loop.time()
-        self._ask_keyframe(now)
+        self._ask_keyframe(now, now - (self.stats.rtt_s or 0.0) * 0.9)  # what left since was not known to who asks
 
-    def _ask_keyframe(self, now: float) -> None:
-        if self.layer and now - self._keyframe_at >= KEYFRAME_EVERY_S:  # one viewer's trouble must not cost the others their bits
+    def _ask_keyframe(self, now: float, missed_at: float) -> None:
+        """Ask; where that was done within a second, when it is over: one viewer's trouble must not cost the others their bits.
+
+        What leaves after `missed_at` makes up for it.
+        """
+        if not self.layer:
+            return
+        due = self._keyframe_at + KEYFRAME_EVERY_S
+        if now >= due:
             self._keyframe_at = now
             self.stream.request_keyframe(self.layer)
+            return
+        self._missed_at = max(self._missed_at, missed_at)
+        if self._keyframe_timer is None:
+            self._keyframe_timer = self._loop.call_at(due, self._ask_again)
+
+    def _ask_again(self) -> None:
+        self._keyframe_timer = None
+        writer = self._writer
+        if writer is not None and not self._muted and not writer.keyframe_since(self._missed_at):
+            self._ask_keyframe(self._loop.time(), self._missed_at)
 
     def on_nack(self, lost: Sequence[int]) -> None:
         """Repair what was lost: each packet at most once a round trip, never what is too old to be shown."""
@@ -438,7 +467,7 @@ class VideoSender:
                 hopeless = True  # too old by now; without it nothing behind it can be shown
         if hopeless and askable:
             self._beyond_repair = newest  # a keyframe makes up for what was sent before
-            self._ask_keyframe(now)
+            self._ask_keyframe(now, now)
 
     def probe(self, packets: int, now: float) -> None:
         """Send old packets once more in one burst: how far they spread on the way tells the bottleneck's rate."""
@@ -453,12 +482,15 @@ class VideoSender:
         if self.paused or self._muted:
             return Flow(mid=mid, kbps=kbps, estimate_kbps=estimate)
         usable = self.usable_bps
+        wished = self.wish in layers and self.wish != layers[0] and self.layer == self.wish
         if self.queue.thin_bps is not None:
             limit = "camera"
-        elif self.wish in layers and self.wish != layers[0] and self.layer == self.wish:
-            limit = "wish"
-        elif usable is not None and (self.layer != layers[0] or usable < 0.8 * self.stream.best_bps()):
+        elif not wished and usable is not None and (self.layer != layers[0] or usable < 0.8 * self.stream.best_bps()):
             limit = "uplink" if self.uplink_limited else "network"
+        elif self.stream.slow(self.layer):
+            limit = "board"
+        elif wished:
+            limit = "wish"
         return Flow(mid=mid, layer=self.layer, kbps=kbps, estimate_kbps=estimate, limit=limit, text=WORDS[limit])
 
     def _report_later(self, delay_s: float) -> None:
@@ -469,6 +501,8 @@ class VideoSender:
         self._report_timer = self._loop.call_at(self._report_at + REPORT_GRACE_S, self._report)
 
     def _report(self) -> None:
+        if self.paused:  # nor wake the loop: many pages are hidden for long
+            return
         self._report_later(random.uniform(0.7, 1.3))
         writer = self._writer
         if writer is None or self._source is None:

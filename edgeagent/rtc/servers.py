@@ -10,6 +10,7 @@ import ipaddress
 import logging
 import socket
 import struct
+import threading
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
@@ -45,6 +46,7 @@ class IceServers:
 
     def __init__(self, servers: Sequence[IceServer]) -> None:
         self.servers = list(servers)
+        self._asked: dict[tuple[str, int], asyncio.Future[str | Exception]] = {}
 
     @property
     def any_alive(self) -> bool:
@@ -72,10 +74,9 @@ class IceServers:
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 host, port = str(parsed["host"]), int(str(parsed["port"]))
-                if parsed["scheme"] != "turns":  # its certificate is for the name
-                    infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-                    # IPv4 first: server-reflexive candidates over IPv6 tell nothing that host candidates do not.
-                    host = str(min(infos, key=lambda i: i[0] != socket.AF_INET)[4][0])
+                found = await self._look_up(host, port)
+                if parsed["scheme"] != "turns":  # its certificate is for the name, which is looked up once more
+                    host = found
                 if parsed["scheme"] in ("stun", "stuns"):
                     await binding_request((host, port))
                 else:
@@ -94,6 +95,19 @@ class IceServers:
         if (address is None) != (server.address is None):
             log.info("ICE server %s %s", server.url, "answers" if address else "is silent: left out until it answers")
         server.address = address
+
+    async def _look_up(self, host: str, port: int) -> str:
+        """An address of this server. Raises OSError or ValueError where the name has none.
+
+        However often a name is asked for that nobody answers, one thread waits, and none of the loop's own: files and much else do.
+        """
+        if (answer := self._asked.get((host, port))) is None:
+            answer = self._asked[host, port] = look_up(host, port)
+            answer.add_done_callback(lambda _: self._asked.pop((host, port)))
+        found = await asyncio.shield(answer)
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     async def candidates(self, connection: EdgeConnection) -> AsyncIterator[list[Candidate]]:
         """Candidates from the first live STUN and the first live TURN server, as they come."""
@@ -126,6 +140,26 @@ class IceServers:
             for task in work:
                 task.cancel()
             await asyncio.gather(*work, return_exceptions=True)
+
+
+def look_up(host: str, port: int) -> asyncio.Future[str | Exception]:
+    """An address, or why there is none, by the system's resolver; on a thread that holds up nothing, even if it hangs."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[str | Exception] = loop.create_future()
+
+    def ask() -> None:
+        found: str | Exception
+        try:
+            infos = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+            # IPv4 first: server-reflexive candidates over IPv6 tell nothing that host candidates do not.
+            found = str(min(infos, key=lambda i: i[0] != socket.AF_INET)[4][0])
+        except (OSError, ValueError) as error:  # the second for what no name can be, as by its length
+            found = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(answer.set_result, found)
+
+    threading.Thread(target=ask, name="ice-look-up", daemon=True).start()
+    return answer
 
 
 class _Probe(asyncio.DatagramProtocol):

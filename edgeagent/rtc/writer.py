@@ -226,6 +226,10 @@ class RtpWriter:
         self.repair_octets += total
         return total
 
+    def keyframe_since(self, at: float) -> bool:
+        """Whether a keyframe began to leave at this time or later, `HISTORY_S` ago at most."""
+        return any(sent.at >= at and not sent.first and sent.packets.frame.keyframe for sent in self._history)
+
     def probe(self, count: int, now: float) -> int:
         """Send `count` copies of the newest packet together, by RTX; how they spread on the way tells the bottleneck's rate.
 

@@ -19,6 +19,8 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 _GRACE_S = 1.0
+_told: list[int] = []
+"""The signals of the last `told_by` that have come, in its time or since."""
 
 
 class BoundedPool(ThreadPoolExecutor):
@@ -54,10 +56,19 @@ def prepare() -> None:
         faulthandler.enable()  # SIGABRT is how systemd's watchdog ends what hangs
 
 
-def exec_anew() -> None:
-    """Begin this process anew, with the same command line and number; does not return."""
+def exec_anew(*signals: signal.Signals) -> None:
+    """Begin this process anew, with the same command line and number; does not return.
+
+    Args:
+        signals: Those of `told_by`: where one has come, the process ends with 0 instead. One that comes from now on kills it, or
+            what it has become, until that is prepared.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
+    for number in signals:  # from here on none is taken and then lost by the exec
+        signal.signal(number, signal.SIG_DFL)
+    if _told:
+        os._exit(0)
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
@@ -69,8 +80,9 @@ def leave_within(seconds: float, code: int) -> None:
 
 
 @contextlib.contextmanager
-def told_by(*signals: signal.Signals, then: Callable[[], object]) -> Iterator[None]:
-    """Call `then` in the running loop at each of these signals; afterwards they change nothing: the process is ending anyway.
+def told_by(*signals: signal.Signals, then: Callable[[], object]) -> Iterator[list[int]]:
+    """Call `then` in the running loop at each of these signals; afterwards they change nothing but what is yielded, the list of
+    those that have come: the process is ending anyway, or begins anew (`exec_anew`) where none has.
 
     `loop.add_signal_handler` will not do: its end, and the loop's, give the signal back to the system for a moment, and
     one that comes in that moment kills the process in the middle of its leaving.
@@ -87,10 +99,11 @@ def told_by(*signals: signal.Signals, then: Callable[[], object]) -> Iterator[No
 
     loop.add_reader(ours, told)
     before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    _told.clear()
     for number in signals:
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, lambda number, _: _told.append(number))
     try:
-        yield
+        yield _told
     finally:
         signal.set_wakeup_fd(before)
         loop.remove_reader(ours)

@@ -36,7 +36,7 @@ from edgeagent.core.redact import redact
 BURST = 3
 """How many equal lines pass in a period."""
 BURST_ALIKE = 30
-"""How many lines pass in a period that differ only in what was filled in."""
+"""How many lines of one camera or device, or of neither, pass in a period that differ only in what was filled in."""
 PERIOD_S = 60.0
 _KEPT = 512
 
@@ -72,20 +72,27 @@ class _Seen:
 
 
 class FloodFilter(logging.Filter):
-    """Lets `BURST` equal lines and `BURST_ALIKE` of one template through in each period, and counts the rest."""
+    """Lets `BURST` equal lines and `BURST_ALIKE` of one template through in each period, and counts the rest.
+
+    Lines of another severity, camera or device have room of their own: what is told often keeps no fault from being told, and many
+    cameras that fail at once are all told of.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        # By logger and text, and by logger and template; the one silent for longest is forgotten first.
-        self._seen: OrderedDict[tuple[str, ...], _Seen] = OrderedDict()
+        # By text, and by whose it is and its template; the one silent for longest is forgotten first.
+        self._seen: OrderedDict[tuple[object, ...], _Seen] = OrderedDict()
         self.left_out = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
         if getattr(record, "summary", False):
             return True
         now = self._clock()
-        keys = ((("alike", record.name, str(record.msg)), BURST_ALIKE), (("equal", record.name, _message(record)), BURST))
+        by = record.name, record.levelno
+        # Names of the configuration: there are not many.
+        whose = str(getattr(record, "camera", "")), str(getattr(record, "device", ""))
+        keys = ((("alike", *by, *whose, str(record.msg)), BURST_ALIKE), (("equal", *by, _message(record)), BURST))
         states = [(self._state(key, now, record), limit) for key, limit in keys]
         for state, limit in states:
             if state.passed >= limit:
@@ -110,7 +117,7 @@ class FloodFilter(logging.Filter):
                 state.since, state.passed, state.left_out, state.last = now, 0, 0, None
         return records
 
-    def _state(self, key: tuple[str, ...], now: float, record: logging.LogRecord) -> _Seen:
+    def _state(self, key: tuple[object, ...], now: float, record: logging.LogRecord) -> _Seen:
         state = self._seen.get(key)
         if state is None:
             state = self._seen[key] = _Seen(now)

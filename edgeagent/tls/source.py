@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["GivenCertificate", "Loaded", "OwnCertificate", "Source"]
 
+import contextlib
+import errno
 import os
 import socket
 import ssl
@@ -22,6 +24,7 @@ from edgeagent.tls.certificate import Certificate, examine, fingerprint_of_key, 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 FILE = "https.pem"
 """Key and certificate in the state folder: one file, so that they always fit together."""
 
@@ -83,10 +86,11 @@ class OwnCertificate:
         self._device, self._listen, self._more = device, listen, tuple(more)
         self._addresses, self._clock_is_right, self._wall = addresses, clock_is_right, wall
         self._certificate: Certificate | None = None
+        self._unkept = b""
 
     def load(self) -> Loaded:
-        """The one that is kept, or a new one. Where a new one is due and cannot be kept (a full disk), the old one does for now:
-        the agent must come up all the same, and `look` goes on trying."""
+        """The one that is kept, or a new one. Where a new one is due and cannot be kept (a full disk), the old one does for now,
+        and where there was none one in memory: the agent must come up all the same, and `look` goes on trying."""
         key, certificate = self._kept()
         if certificate is None:
             return self._loaded(key, certificate, "there was none")
@@ -98,6 +102,9 @@ class OwnCertificate:
     def look(self) -> Loaded | None:
         """A new one, where it is time for it."""
         assert self._certificate is not None
+        if self._unkept:
+            with contextlib.suppress(OSError):
+                self._keep(self._unkept)
         return self._renewed(None, self._certificate)
 
     def warning(self) -> str:
@@ -117,17 +124,24 @@ class OwnCertificate:
         names = own.with_earlier(self._names(), before.names if before else ())
         data = own.make(key or own.new_key(), self._device, names, self._wall())
         try:
-            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            files.write(self._file, data)
+            self._keep(data)
         except OSError as error:
+            if before is None and error.errno in _FULL:
+                self._unkept = data
+                return self._in_use(of_pem(data), f" (for now: {self._file} cannot be written, {error.strerror})", data)
             raise EdgeAgentError(
                 f"The agent's own certificate cannot be kept in {self._file}: {error.strerror or error}. Let its user write there, "
                 "or give it another folder with --state."
             ) from None
         return self._in_use(of_pem(data), f" (made now: {why})")
 
-    def _in_use(self, certificate: Certificate, new: str = "") -> Loaded:
-        context = server_context(self._file)
+    def _keep(self, data: bytes) -> None:
+        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files.write(self._file, data)
+        self._unkept = b""
+
+    def _in_use(self, certificate: Certificate, new: str = "", data: bytes = b"") -> Loaded:
+        context = _of_memory(data) if data else server_context(self._file)
         self._certificate = certificate
         said = f"a certificate of its own until {certificate.last_day}{new}; SHA-256 {certificate.fingerprint}"
         return Loaded(context, certificate, said)
@@ -149,6 +163,14 @@ class OwnCertificate:
         if not isinstance(key, EllipticCurvePrivateKey) or fingerprint_of_key(key.public_key()) != certificate.key_fingerprint:
             return None, None
         return key, certificate
+
+
+def _of_memory(data: bytes) -> ssl.SSLContext:
+    """OpenSSL, as Python has it, reads files only."""
+    with open(os.memfd_create(FILE), "wb") as file:
+        file.write(data)
+        file.flush()
+        return server_context(Path(f"/proc/self/fd/{file.fileno()}"))
 
 
 class GivenCertificate:

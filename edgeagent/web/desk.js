@@ -1,7 +1,7 @@
 // @ts-check
 /**
  * The channels `control`, `events` and `telemetry` of the current peer, and the time that passes: what `control.js` decides is carried
- * out here. There is one desk for an agent; a new peer makes its channels anew.
+ * out here. A new peer makes its channels anew.
  *
  * @typedef {import('./agent.js').Agent} Agent
  * @typedef {import('./peer.js').Peer} Peer
@@ -24,24 +24,35 @@ export class Desk {
   /** @type {Peer | null} */
   #peer = null;
   #timer = 0;
+  #listens = true;
 
   /** @param {Agent} agent */
   constructor(agent) {
     this.#agent = agent;
     this.control = new Control((label, text) => this.#send(label, text));
-    setInterval(() => this.control.tick(performance.now()), EVERY_MS);
+    setInterval(() => this.#look(), EVERY_MS);
+    document.addEventListener('visibilitychange', () => this.#look());
   }
 
-  /** Go on over this peer. @param {Peer} peer */
+  /** Who does not see the page wants readings only to drive by. */
+  #look() {
+    const [now, on] = [performance.now(), !document.hidden || this.#agent.driving];
+    this.control.tick(now);
+    if (on === this.#listens || !this.control.store.state.open) return;
+    this.#listens = on;
+    this.control.request({ t: 'listen', on }, now).catch(() => {});
+  }
+
+  /** @param {Peer} peer */
   join(peer) {
     if (peer === this.#peer) return;
     if (this.#peer) this.left(this.#peer);
     this.#peer = peer;
     let begun = false;
-    // Browsers tell of what has come, and of the opening, in any order.
+    // Browsers tell of messages and the opening in any order.
     const begin = () => {
       if (begun) return;
-      begun = true;
+      begun = this.#listens = true;
       this.control.opened();
       void this.#signIn(peer);
     };
@@ -76,7 +87,7 @@ export class Desk {
     try {
       if (this.control.token) return await this.control.signIn(this.control.token, performance.now());
     } catch {
-      // Another connection by now, or the token serves no more.
+      // Another connection, or the token serves no more.
     }
     if (!src || peer !== this.#peer) return;
     try {
@@ -90,10 +101,9 @@ export class Desk {
   }
 
   /**
-   * Begin to drive a group, or end it.
-   * @param {string} group '' ends it
-   * @param {() => void} [look] called before each set-point: it looks where the hands are. What sends may not rely on the picture's
-   *   frames for that, which stop while timers go on
+   * @param {string} group to drive; '' ends it
+   * @param {() => void} [look] called before each set-point: where the hands are. What sends may not rely on frames for that, which
+   *   stop while timers go on
    */
   drive(group, look = () => {}) {
     clearInterval(this.#timer);
@@ -108,7 +118,7 @@ export class Desk {
     return this.wheel;
   }
 
-  /** Who holds the wheel would rather see a gap than what was: pictures are shown as soon as they are there. */
+  /** Who holds the wheel would rather see a gap than what was. */
   #hasten() {
     const driving = this.wheel?.holds ?? false;
     if (driving === this.#agent.driving) return;

@@ -16,6 +16,7 @@
  * | live, and the agent says what keeps the picture below its best | as it says | no |
  * | live, freezes or few pictures, with loss or a long round trip  | network  | no   |
  * | live, few pictures are shown of those that came                | you      | no   |
+ * | live, few pictures come, and something slows the board down    | board    | no   |
  * | live, few pictures come                                        | camera   | no   |
  * | live, something ails the board                                 | board    | no, and mild |
  *
@@ -48,6 +49,9 @@ import { figures } from './stats.js';
 const LOSS_PERCENT = 4;
 const SLOW_RTT_MS = 500;
 
+/** Of what the agent says of its board: what makes pictures few. A full disk, say, does not. */
+const SLOWS = /\b(power|hot|slowed|memory)\b/;
+
 const GONE = 'The board has left the broker: it is switched off, or its own network is down.';
 const SILENT = 'The board does not answer: it is switched off, or the way to it is interrupted.';
 
@@ -56,7 +60,7 @@ const LIMITS = {
   network: ['network', 'Your connection carries less than the camera sends.'],
   uplink: ['network', 'The internet connection of the camera is shared with other viewers.'],
   camera: ['camera', 'The camera cannot send less than your connection carries.'],
-  board: ['board', 'The board cannot encode a better picture at present.'],
+  board: ['board', 'The board is too slow to encode every picture.'],
 };
 
 /** The same of several cameras. @type {Record<string, string>} */
@@ -95,9 +99,11 @@ export function faultOf(facts) {
     case 'off':
       return hard('camera', 'The board works, but the camera gives no picture.');
     case 'live': {
+      const slowed = SLOWS.test(facts.board) && facts.board;
       const limit = LIMITS[flow?.limit ?? ''];
-      if (limit) return soft(limit[0], flow?.text || limit[1]);
+      if (limit) return soft(limit[0], (limit[0] === 'board' && slowed) || flow?.text || limit[1]);
       const measured = judged(facts);
+      if (slowed && measured?.[0] === 'camera') return soft('board', slowed);
       if (measured) return soft(...measured);
       return facts.board ? { ...soft('board', facts.board), mild: true } : null;
     }

@@ -79,7 +79,7 @@ export class EdgeHealth extends HTMLElement {
   set fault(fault) {
     setText(this.#said, fault && !fault.mild ? `${PARTS[fault.at][0]}: ${fault.text}` : '');
     this.#button.hidden = !fault;
-    const key = fault ? `${fault.at} ${fault.hard}` : '';
+    const key = fault ? `${fault.at} ${fault.hard} ${fault.mild}` : '';
     if (fault) setText(this.#text, fault.text);
     if (fault) this.#button.setAttribute('aria-label', `Connection, at fault: ${PARTS[fault.at][0]}. ${fault.text}`);
     if (key === this.#key) return;

@@ -266,6 +266,17 @@ export interface SignIn {
 }
 
 /**
+ * Whether readings are told on `telemetry`, as they are from its opening on: a page that nobody sees wants none. Answered by
+ * `result`; who wants them again is told the newest of all.
+ */
+export interface Listen {
+  v?: 1;
+  t: "listen";
+  id: number;
+  on: boolean;
+}
+
+/**
  * Wish about the lease of a group. Answered by `result` or `refused`; everybody is told by `group`.
  *
  * `request` it, or wait in the queue while another has it (the result's value is `yours` or `waiting`); `cancel` the waiting;
@@ -480,6 +491,6 @@ export type AgentMessage = Answer | Ice | Bye | ErrorMessage | Hello | State | F
 
 export type ControlMessage = SetPoint;
 
-export type EventFromViewer = SignIn | Lease | Halt | Stop | Reset | Command;
+export type EventFromViewer = SignIn | Listen | Lease | Halt | Stop | Reset | Command;
 
 export type ControlFromAgent = Ack | Devices | Group | Result | Refused | Alarm | ReadingsMessage;

@@ -1,7 +1,7 @@
 """Messages of control and telemetry, between a viewer and the agent, on three data channels.
 
     control     unordered, no retransmission   viewer → agent: set          agent → viewer: ack
-    events      reliable, ordered              viewer → agent: sign_in, lease, halt, stop, reset, command
+    events      reliable, ordered              viewer → agent: sign_in, listen, lease, halt, stop, reset, command
                                                agent → viewer: devices, group, result, refused, alarm
     telemetry   unordered, no retransmission   agent → viewer: readings
 
@@ -31,6 +31,7 @@ __all__ = [
     "Group",
     "Halt",
     "Lease",
+    "Listen",
     "ReadingInfo",
     "ReadingsMessage",
     "Refused",
@@ -107,6 +108,15 @@ class SignIn(Message):
     t: Literal["sign_in"] = "sign_in"
     id: RequestId
     token: Annotated[str, Field(min_length=1, max_length=400)]
+
+
+class Listen(Message):
+    """Whether readings are told on `telemetry`, as they are from its opening on: a page that nobody sees wants none. Answered by
+    `result`; who wants them again is told the newest of all."""
+
+    t: Literal["listen"] = "listen"
+    id: RequestId
+    on: bool
 
 
 class Lease(Message):
@@ -310,7 +320,7 @@ class ReadingsMessage(Message):
 
 
 ControlMessage = SetPoint
-EventFromViewer = Annotated[SignIn | Lease | Halt | Stop | Reset | Command, Field(discriminator="t")]
+EventFromViewer = Annotated[SignIn | Listen | Lease | Halt | Stop | Reset | Command, Field(discriminator="t")]
 EventFromAgent = Annotated[Devices | Group | Result | Refused | Alarm, Field(discriminator="t")]
 ControlFromAgent = Annotated[Ack | Devices | Group | Result | Refused | Alarm | ReadingsMessage, Field(discriminator="t")]
 """What an agent sends on any of the three channels."""

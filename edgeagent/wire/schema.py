@@ -16,7 +16,7 @@ _FROM_VIEWER = (m.Offer, m.Ice, m.Bye, m.Switch, m.Quality, m.Ping)
 _FROM_AGENT = (m.Answer, m.Ice, m.Bye, m.ErrorMessage, m.Hello, m.State, m.Flows, m.Pong, m.Done)
 _OTHERS = (m.Candidate, m.CameraState, m.LayerState, m.Flow, m.IceServer, m.Up, m.PageConfig, m.PageMqtt)
 # The data channels of control.
-_EVENT_FROM_VIEWER = (c.SignIn, c.Lease, c.Halt, c.Stop, c.Reset, c.Command)
+_EVENT_FROM_VIEWER = (c.SignIn, c.Listen, c.Lease, c.Halt, c.Stop, c.Reset, c.Command)
 _CONTROL_FROM_AGENT = (c.Ack, c.Devices, c.Group, c.Result, c.Refused, c.Alarm, c.ReadingsMessage)
 _PARTS = (c.DeviceInfo, c.AxisInfo, c.ReadingInfo, c.CommandInfo, c.Waiting)
 _UNIONS: dict[str, tuple[type[m.Message], ...]] = {

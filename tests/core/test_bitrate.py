@@ -49,7 +49,7 @@ def test_a_drop_is_followed_within_two_seconds_and_the_rise_after_it(seed: int) 
 def test_a_small_layer_that_cannot_grow_keeps_nobody_from_a_large_one(rate: float, least: float, most: float) -> None:
     path = Path(lambda at: rate, jitter_s=0.003, wanted_bps=0.25e6)
     ask = path.estimator.probe_due
-    path.estimator.probe_due = lambda _, now: ask(8e6, now)  # type: ignore[method-assign]
+    path.estimator.probe_due = lambda wanted_bps, now: ask(8e6, now)  # type: ignore[method-assign]
     path.run(3)
     assert least < path.history[-1][1] < most
 
@@ -118,6 +118,20 @@ def test_a_receiver_whose_clock_is_set_is_understood_again() -> None:
     path.run(35)
     for begin in (10, 18, 28):
         assert path.carried_bps(begin, begin + 5) > 0.75 * 2e6
+
+
+def test_what_the_path_carried_is_known_when_the_viewer_has_fallen_asleep() -> None:
+    path = Path(lambda at: 10e6, wanted_bps=20e6)
+    path.run(20)
+    estimator, carried = path.estimator, path.estimator.estimate_bps
+    assert carried is not None and estimator.heard_bps == carried
+    for second in range(1, 6):
+        estimator.silence(path.now + 1.1 * second)
+    assert (estimator.estimate_bps or 0.0) <= carried / 8
+    assert estimator.heard_bps == carried
+    path.now += 6
+    path.run(1)
+    assert estimator.heard_bps == estimator.estimate_bps
 
 
 times = st.lists(st.none() | st.floats(-1e6, 1e9), max_size=60) | st.lists(st.floats(0, 1), max_size=400)

@@ -18,6 +18,14 @@ def test_a_burst_then_the_rate() -> None:
     assert [bucket.take(100.0) for _ in range(4)][:3] == [0.0, 0.0, 0.0]
 
 
+def test_many_at_once_or_none() -> None:
+    bucket = TokenBucket(Rate(per_s=10, burst=20), now=0.0)
+    assert bucket.take(0.0, 15) == 0.0
+    assert bucket.take(0.0, 15) == pytest.approx(1.0)
+    assert bucket.take(0.0, 5) == 0.0, "what is refused costs nothing"
+    assert bucket.take(2.0, 20) == 0.0
+
+
 def test_waiting_as_long_as_told_suffices() -> None:
     bucket, now = TokenBucket(Rate(per_s=7, burst=1), now=0.0), 0.0
     assert bucket.take(now) == 0.0

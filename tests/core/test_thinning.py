@@ -160,6 +160,30 @@ def test_a_picture_is_shown_once_a_second_where_a_keyframe_takes_less(
     check_stamps(viewer)
 
 
+@settings(max_examples=25)
+@given(
+    gop_s=st.sampled_from([0.5, 1.0, 2.0, 4.0, 10.0]),
+    link=st.sampled_from([3e5, 1e6]),
+    keys_s=st.lists(st.floats(0.05, 6.0), min_size=1, max_size=3),
+    join=st.integers(0, 60),
+)
+def test_keyframes_of_any_size_are_shown_and_no_more_is_taken_than_leaves(
+    gop_s: float, link: float, keys_s: list[float], join: int
+) -> None:
+    keyframes = [max(1000, round(link / 8 * key_s / 1000) * 1000) for key_s in keys_s]
+    most_s = max(keyframes) * 8 / link
+    frames = source(join / FPS + 3 * (most_s + gop_s), gop_s, link, 1000)
+    for number, frame in enumerate(frame for frame in frames if frame.keyframe):
+        frame.size = keyframes[number % len(keyframes)]
+    viewer = Viewer(link, fixed_bps=link)
+    viewer.watch(frames, join)
+    within_s = most_s / 0.97 + 1.5 * gop_s + HOLD_S + 0.1
+    moments = [join / FPS, *(at for at, *_ in viewer.shown), len(frames) / FPS]
+    assert max(later - at for at, later in itertools.pairwise(moments)) <= within_s
+    viewer.pump(viewer.now + most_s + 1.5)
+    assert viewer.queue.deadline(viewer.now) is None, "never more is queued than the largest and a little"
+
+
 def check_stamps(viewer: Viewer) -> None:
     """Time stamps rise, none is before its picture's own, and none a GOP behind."""
     for (_, _, before), (_, frame, timestamp) in itertools.pairwise(viewer.shown):
@@ -181,6 +205,32 @@ def test_following_the_estimate_nothing_is_lost_and_pictures_come_every_second(l
     used = sum(size for at, size in viewer.sent if at > 15) * 8 / 25
     assert used >= 0.75 * min(link, 3e6)
     check_stamps(viewer)
+
+
+@pytest.mark.parametrize("low", [1.5e5, 2e5])
+def test_a_path_that_was_bad_for_a_while_is_used_again_though_no_keyframe_had_room_then(low: float) -> None:
+    """Nothing that leaves is told of, and of what is not told the estimate never rises."""
+    frames = source(60.0, 2.0, 3e6, 100_000)
+
+    class Tunnel(Viewer):
+        def tell(self) -> None:
+            self.link_bps = low if 10.0 <= self.now < 25.0 else 4e6
+            super().tell()
+
+    viewer = Tunnel(4e6)
+    viewer.watch(frames)
+    assert viewer.estimator.estimate_bps is not None and viewer.estimator.estimate_bps > 2e6
+    assert viewer.longest_pause_s(30.0) <= 1.0
+
+
+@pytest.mark.parametrize(("bps", "gop_s", "keyframe"), [(8e6, 1.0, 400_000), (8e6, 2.0, 500_000)])
+def test_a_camera_with_large_keyframes_is_seen_on_a_path_that_is_not_known_yet(bps: float, gop_s: float, keyframe: int) -> None:
+    viewer = Viewer(1e9)
+    viewer.estimator = Estimator(1e6)
+    viewer.estimator.queue_limit_s = LATE_QUEUE_S
+    viewer._rate()
+    viewer.watch(source(6.0, gop_s, bps, keyframe), 7)
+    assert viewer.shown and viewer.shown[0][0] - 7 / FPS < keyframe * 8 / 1e6
 
 
 def test_after_a_moment_of_standstill_the_path_is_soon_used_again() -> None:

@@ -41,12 +41,19 @@ def test_each_phase_has_its_limit(phase: CameraPhase, limit_s: float) -> None:
     assert found == limit_s or limit_s <= found < limit_s + STEP_S
 
 
+@pytest.mark.parametrize("stall_s", [0.0, 5.0, 6.0, 61.0])
+def test_a_camera_that_may_be_silent_for_long_is_given_its_time(stall_s: float) -> None:
+    found = stuck_after(Vitals(), replace(GATE, stall_s=stall_s))
+    assert max(POLICY.live_s, stall_s) < found + STEP_S and found <= max(POLICY.live_s, stall_s + 5) + STEP_S
+    assert found > stall_s + LifePolicy().stall_s - STEP_S
+
+
 def test_what_nobody_needs_may_stand_still() -> None:
     for phase in CameraPhase:
         assert stuck_after(Vitals(), replace(GATE, phase=phase, wanted=False, watched=False, hung=1)) == math.inf
 
 
-@pytest.mark.parametrize("change", [{"frames": 11}, {"runs": 2}, {"phase": CameraPhase.RETRYING}])
+@pytest.mark.parametrize("change", [{"frames": 11}, {"rests": 1}, {"runs": 2}, {"phase": CameraPhase.RETRYING}])
 def test_every_kind_of_progress_counts(change: dict[str, object]) -> None:
     vitals = Vitals()
     assert stuck_after(vitals, GATE, limit_s=POLICY.live_s - STEP_S) == math.inf
@@ -99,14 +106,14 @@ def test_only_time_in_which_it_looked_counts(gaps: list[float]) -> None:
 
 
 @given(
-    st.lists(st.sampled_from(["fails at once", "never starts", "hangs", "stalls", "plays"]), min_size=1, max_size=12),
+    st.lists(st.sampled_from(["fails at once", "never starts", "hangs", "stalls", "rests", "plays"]), min_size=1, max_size=12),
     st.lists(st.floats(0, 1), min_size=1, max_size=12),
     st.floats(0.2, 2.0),
 )
 def test_whatever_a_camera_does_its_runner_keeps_the_agent_well(doings: list[str], chances: list[float], step_s: float) -> None:
     """A real `CameraLife` with a camera that does one thing in each run, for a quarter of an hour: never a false alarm."""
     life, vitals, policy = CameraLife(LifePolicy(max_hung=1000)), Vitals(), LifePolicy()
-    now, frames, ended = 0.0, 0, 0
+    now, frames, rests, ended = 0.0, 0, 0, 0
     life.handle(Start(), now)
     while now < 900:
         doing, chance = doings[life.runs % len(doings)], chances[life.runs % len(chances)]
@@ -121,8 +128,11 @@ def test_whatever_a_camera_does_its_runner_keeps_the_agent_well(doings: list[str
                 if frames % 500 == 0:
                     ended = life.runs
                     life.handle(Ended(life.runs, "It went."), now, chance)
+            elif doing == "rests":
+                rests += 1
+                life.handle(Frames(life.runs), now, chance)
         life.tick(now, chance)
-        seen = CameraVital("gate", life.status.phase, True, True, frames, life.runs, life.hung)
+        seen = CameraVital("gate", life.status.phase, True, True, frames, life.runs, life.hung, rests=rests)
         assert not vitals.look([seen], now), f"after {now:.1f} s in {life.state}, run {life.runs} ({doing})"
         now += step_s
     assert policy.retry_max_s + policy.start_s + policy.end_s < POLICY.retry_s

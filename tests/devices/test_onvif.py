@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
 import pytest
@@ -10,7 +11,7 @@ from edgeagent.drivers import DeviceFault, Found
 from edgeagent_devices import _onvif
 from edgeagent_devices.rtsp import RtspCamera
 from tests.support.components import require
-from tests.support.onvif_camera import PASSWORD, USER, OnvifCamera, Stream
+from tests.support.onvif_camera import PASSWORD, USER, OnvifCamera, Stream, _fault
 
 require("module:onvif")
 TIMEOUT_S = 10.0
@@ -49,6 +50,51 @@ def test_what_is_no_onvif_camera_is_said() -> None:
         gone = camera.address
     with pytest.raises(DeviceFault, match="does not answer as ONVIF cameras do"):
         _onvif.ask(gone, USER, PASSWORD, TIMEOUT_S)
+
+
+def test_whatever_a_library_raises_about_a_device_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Odd(Exception):
+        """As one of the HTTP client's, of a header that is none."""
+
+    async def answers(*_: object) -> _onvif.Report:
+        raise Odd
+
+    monkeypatch.setattr(_onvif, "_ask", answers)
+    with pytest.raises(DeviceFault, match=r"does not answer as ONVIF cameras do \(Odd\)"):
+        _onvif.ask("http://10.0.0.9/onvif", USER, PASSWORD, TIMEOUT_S)
+
+
+class Incomplete(OnvifCamera):
+    """A camera that has no address for some of its profiles."""
+
+    def __init__(self, *broken: str) -> None:
+        super().__init__(streams=[Stream(token, f"rtsp://10.0.0.9/{token}") for token in "ab"])
+        self.broken = broken
+
+    def answer(self, body: bytes) -> tuple[int, str]:
+        if b"GetStreamUri" in body and any(f">{token}<".encode() in body for token in self.broken):
+            return 500, _fault("").replace("NotAuthorized", "IncompleteConfiguration").replace("not authorized", "at fault")
+        return super().answer(body)
+
+
+def test_a_profile_without_an_address_costs_no_other() -> None:
+    with Incomplete("a") as camera:
+        assert [one.url for one in _onvif.ask(camera.address, USER, PASSWORD, TIMEOUT_S).profiles] == ["rtsp://10.0.0.9/b"]
+    with Incomplete("a", "b") as camera, pytest.raises(DeviceFault, match="refuses to name its streams"):
+        _onvif.ask(camera.address, USER, PASSWORD, TIMEOUT_S)
+
+
+async def test_what_is_known_when_time_is_over_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def put(self: _onvif._Questions) -> None:
+        self.report.profiles.extend(known)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(_onvif._Questions, "put", put)
+    known = [_onvif.Profile("lens", "rtsp://10.0.0.9/a")]
+    assert (await _onvif._ask("http://10.0.0.9/", USER, PASSWORD, TIMEOUT_S)).profiles == known
+    known = []
+    with pytest.raises(TimeoutError):
+        await _onvif._ask("http://10.0.0.9/", USER, PASSWORD, TIMEOUT_S)
 
 
 def test_what_to_install_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +175,8 @@ def test_addresses_of_streams_are_made_usable(url: str, expected: str) -> None:
         (["ftp://10.0.0.9/", "http://10.0.0.9/onvif"], "http://10.0.0.9/onvif"),
         ([], None),
         (["http:///onvif"], None),
+        (["http://[10.0.0.9]/onvif"], None),
+        (["http://[::1/onvif", "http://10.0.0.9/onvif"], "http://10.0.0.9/onvif"),
     ],
 )
 def test_addresses_of_devices_are_chosen(addresses: list[str], expected: str | None) -> None:

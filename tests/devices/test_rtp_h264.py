@@ -151,6 +151,34 @@ def test_parameter_sets_by_themselves_are_handed_over() -> None:
     assert [unit.nals for unit in units] == [[SPS, PPS], [slice_of(5, 1000)]]
 
 
+CODE = b"\0\0\0\1"
+
+
+@pytest.mark.parametrize(
+    "keyframe",
+    [
+        fragments(CODE.join((SPS, PPS, slice_of(5, 1000)))),
+        [CODE.join((SPS, PPS, slice_of(5, 1000)))],
+        fragments(b"\0\0\1".join((b"", SPS, PPS, slice_of(5, 1000)))),
+        [CODE + SPS, b"\0\0\1" + PPS, CODE + slice_of(5, 1000)],
+        [aggregate(CODE + SPS, PPS), *fragments(CODE + slice_of(5, 1000))],
+    ],
+)
+def test_cameras_that_send_start_codes_are_understood(keyframe: list[bytes]) -> None:
+    items = [(part, 0, part is keyframe[-1]) for part in keyframe]
+    depacketizer = Depacketizer(PT)
+    units = feed(depacketizer, packets([*items, (CODE + slice_of(1), 3000, True)]))
+    assert units == [AccessUnit([SPS, PPS, slice_of(5, 1000)], 0, True), AccessUnit([slice_of(1)], 3000, False)]
+    assert not depacketizer.markers_lie
+
+
+def test_a_later_slice_behind_a_start_code_is_one() -> None:
+    later = CODE + slice_of(1, first=False)
+    depacketizer = Depacketizer(PT)
+    feed(depacketizer, packets([*picture(0, 5), (CODE + slice_of(1), 3000, True), (later, 3000, True)]))
+    assert depacketizer.markers_lie
+
+
 def test_a_new_source_begins_anew() -> None:
     depacketizer = Depacketizer(PT)
     assert len(feed(depacketizer, packets(movie(5)))) == 5
@@ -158,7 +186,7 @@ def test_a_new_source_begins_anew() -> None:
     assert [unit.timestamp for unit in units] == [777 + 15_000, 777 + 18_000, 777 + 21_000]
 
 
-NONSENSE = [b"", b"\x7c", b"\x7c\x85", b"\x78", b"\x78\x00", b"\x78\x00\x09\x65", b"\x7f\x00\x00", b"\x60\x00"]
+NONSENSE = [b"", b"\x7c", b"\x7c\x85", b"\x78", b"\x78\x00", b"\x78\x00\x09\x65", b"\x7f\x00\x00", b"\x60\x00", b"\0\0\0\1"]
 
 
 @pytest.mark.parametrize("payload", NONSENSE)

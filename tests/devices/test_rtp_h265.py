@@ -69,6 +69,15 @@ def test_decoding_can_start_at_any_random_access_picture(kind: int) -> None:
     assert [(unit.timestamp, unit.keyframe) for unit in units] == [(3000, True), (6000, False)]
 
 
+def test_cameras_that_send_start_codes_are_understood() -> None:
+    code = b"\0\0\0\1"
+    together = code.join((*SETS, slice_of(IDR)))
+    for keyframe in (fragments(together), fragments(code + together), [code + unit for unit in (*SETS, slice_of(IDR))]):
+        items = [(part, 0, part is keyframe[-1]) for part in keyframe]
+        (unit,) = feed(Depacketizer(PT), packets(items))
+        assert unit == AccessUnit([*SETS, slice_of(IDR)], 0, True)
+
+
 def test_other_layers_are_left_out() -> None:
     items: list[Packet] = [(aggregate(*SETS, slice_of(IDR)), 0, False), (nal(IDR, b"\x80\x01\x02", layer=1), 0, True)]
     (unit,) = feed(Depacketizer(PT), packets(items))

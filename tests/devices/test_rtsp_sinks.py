@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import threading
 import time
 from fractions import Fraction
@@ -40,6 +41,34 @@ def test_time_begins_at_zero_and_keeps_the_cameras_steps() -> None:
 def test_time_goes_on_evenly_when_the_camera_sets_its_clock(jump: int) -> None:
     ticks = ticks_of([n * STEP for n in range(10)] + [n * STEP + jump for n in range(10, 20)])
     assert ticks == [n * STEP for n in range(20)]
+
+
+@pytest.mark.parametrize("jump", [S // 2, 2 * S, 29 * S // 10])
+def test_time_does_not_run_ahead_step_by_step(jump: int) -> None:
+    ticks = ticks_of([n * STEP + n // 200 * jump for n in range(1200)])
+    assert ticks == [n * STEP for n in range(1200)]
+
+
+def test_time_does_not_run_away_with_a_clock_that_is_too_fast() -> None:
+    ticks = ticks_of([n * STEP * 2 for n in range(3600)])
+    assert all(n * STEP <= tick < n * STEP + 6 * S for n, tick in enumerate(ticks))
+
+
+@pytest.mark.parametrize("ppm", [-5000, -100, 100, 5000])
+def test_a_clock_that_is_a_little_wrong_is_followed_evenly(ppm: int) -> None:
+    chance = random.Random(1)
+    stamps = [n * 18_000 + n * 18_000 * ppm // 1_000_000 for n in range(3000)]  # ten minutes
+    tick = Tick()
+    tick.begin()
+    assert [tick.of(stamp, n / 5 + chance.random() * 0.25) for n, stamp in enumerate(stamps)] == stamps
+
+
+@pytest.mark.parametrize("every_s", [0.5, 1, 4])
+def test_a_recorder_that_sends_in_bursts_keeps_its_time(every_s: float) -> None:
+    tick = Tick()
+    tick.begin()
+    stamps = [n * STEP for n in range(3000)]
+    assert [tick.of(stamp, (stamp / S // every_s + 1) * every_s) for stamp in stamps] == stamps
 
 
 def test_what_comes_late_and_in_a_burst_keeps_its_time() -> None:

@@ -222,6 +222,21 @@ def test_a_slow_board_leaves_out_pictures_and_recovers(caplog: pytest.LogCapture
     assert len(decoded(rig.frames)) == len(rig.frames)
 
 
+def test_what_waited_here_is_told_and_what_came_late_is_not() -> None:
+    rig = Rig()
+    transcoder = transcoder_of(rig, "mjpeg")
+    items = [(data, at + lap * 45 * FRAME) for lap in range(2) for data, at in units("mjpeg")]
+    list(feed(transcoder, rig, items[:30]))
+    rig.time += 0.7  # on its way here
+    list(feed(transcoder, rig, items[30:40]))
+    assert len(rig.frames) == 31 and rig.slow == {}
+    for data, at in items[40:50]:
+        rig.time += 1 / FPS
+        transcoder.feed(data, at, rig.time - 0.7)  # in the queue
+    assert len(rig.frames) == 31 and rig.slow == {"main": 10}
+    transcoder.close()
+
+
 def grey(width: int, height: int) -> av.VideoFrame:
     return av.VideoFrame.from_ndarray(np.full((height * 3 // 2, width), 90, np.uint8), "yuv420p")
 

@@ -17,11 +17,12 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from edgeagent import v4l2
+from edgeagent import cli, v4l2
 from edgeagent.core.camera_life import LifePolicy
 from edgeagent.core.h264 import join_nals, nal_type, split_nals
 from edgeagent.drivers import DeviceFault, EncodedFrame
@@ -225,6 +226,50 @@ def test_a_link_of_ones_own_is_a_name(board: Board, caplog: pytest.LogCaptureFix
     (board.root / "dev/porch").symlink_to("video0")
     assert resolve("/dev/porch", look(board.root), board.root).names == (BY_ID,)
     assert not caplog.text
+
+
+SAME = "/dev/v4l/by-id/usb-Sonix_USB_2.0_Camera-video-index0"
+PORTS = ["/dev/v4l/by-path/platform-xhci-usb-0:1.1:1.0-video-index0", "/dev/v4l/by-path/platform-xhci-usb-0:1.2:1.0-video-index0"]
+
+
+@pytest.mark.parametrize("owner", [0, 1])
+def test_cameras_that_udev_cannot_tell_apart_are_known_by_their_ports(board: Board, owner: int) -> None:
+    board.plug(0, webcam(bus="usb-1.1"), PORTS[0], *[SAME] * (owner == 0))
+    assert look(board.root).cameras[0].stable_name == (PORTS[0] if owner else SAME), "as long as it is the only one of its kind"
+    board.plug(1, webcam(bus="usb-1.2"), PORTS[1], *[SAME] * (owner == 1))
+    board.plug(2, webcam(bus="usb-1.3", card="Other"), BY_PATH, BY_ID)
+    found = look(board.root)
+    assert [one.options["device"] for one in V4l2Camera.discover()] == [*PORTS, BY_ID]
+    assert [resolve(name, found, board.root).nodes[0][-6:] for name in (*PORTS, BY_ID)] == ["video0", "video1", "video2"]
+    for name in (SAME, "Sonix"):
+        with pytest.raises(DeviceFault, match="several cameras") as caught:
+            camera(device=name).run(Run(webcam(), 1))
+        assert f"{PORTS[0]} (HD Pro Webcam C920), {PORTS[1]} (HD Pro Webcam C920)." in caught.value.message
+        assert not caught.value.retry and BY_ID not in caught.value.message
+
+
+def test_like_cameras_with_serial_numbers_keep_their_names(board: Board) -> None:
+    names = [BY_ID, BY_ID.replace("A1B2", "E5F6")]
+    for number, name in enumerate(names):
+        board.plug(number, webcam(bus=f"usb-{number}"), name, PORTS[number])
+    assert [camera.stable_name for camera in look(board.root).cameras] == names
+
+
+def test_each_camera_of_a_device_with_several_can_be_chosen(board: Board) -> None:
+    """Each has an interface and a name in by-path of its own; what names the device means the first."""
+    links = [BY_PATH, BY_PATH.replace(":1.0-", ":1.2-"), BY_PATH.replace(":1.0-video-index0", ":1.2-video-index2")]
+    devices = [webcam(), webcam(), webcam(H264)]
+    for number, device in enumerate(devices):
+        board.plug(number, device, links[number], *[SAME] * (number == 0))
+    assert [found.options["device"] for found in V4l2Camera.discover()] == links[:2]
+    first, second = look(board.root).cameras
+    assert [len(first.nodes), len(second.nodes)] == [1, 2], "nodes of one interface are one camera"
+    for name, meant in {
+        links[0]: first, links[1]: second, "/dev/video0": first, "/dev/video1": second, SAME: first, "C920": first, "": first
+    }.items():  # fmt: skip
+        assert resolve(name, look(board.root), board.root) == meant, name
+    camera(device=links[1]).run(Run(devices[2], 1))
+    assert [device.set for device in devices] == [None, None, ("H264", 1280, 720)]
 
 
 def test_what_is_no_camera_is_said(board: Board) -> None:
@@ -501,9 +546,12 @@ def test_sets_apart_and_late_starts_are_put_right(board: Board) -> None:
     assert len(decoded(run.frames)) == 31
 
 
-def test_after_a_lost_picture_h264_goes_on_with_a_keyframe(board: Board) -> None:
+@pytest.mark.parametrize("how", ["lost", "damaged", "empty"])
+def test_after_a_lost_picture_h264_goes_on_with_a_keyframe(board: Board, how: str) -> None:
     device = webcam(H264)
-    device.missing = {20}
+    device.missing = {20} if how == "lost" else set()
+    device.flaws = {20: v4l2.BUF_FLAG_ERROR} if how == "damaged" else {}
+    device.picture = lambda *what: b"" if how == "empty" and what[3] == 20 else shoot(*what)
     board.plug(0, device)
     run = play(device, frames=40)
     numbers = [round((frame.timestamp - run.frames[0].timestamp) / 3000) for frame in run.frames]
@@ -551,6 +599,23 @@ def test_a_camera_that_runs_faster_than_wanted_is_thinned_out(board: Board) -> N
     assert device.fps == 60
     assert {round((b.timestamp - a.timestamp) / 100) for a, b in itertools.pairwise(run.frames)} == {60}
     assert run.infos["main"].fps == 15
+
+
+@pytest.mark.parametrize(("busy_s", "share"), [(0.01, 0.0), (0.08, 0.6), (0.4, 0.9)])
+def test_a_board_that_is_too_slow_for_a_camera_is_told(board: Board, busy_s: float, share: float) -> None:
+    device = webcam(Format("MJPG", {(640, 480): (30,)}))
+    board.plug(0, device)
+    began = device.now
+    run = play(device, frames=30, on_frame=lambda n: device.pass_time(busy_s))
+    left_out = run.slow.get("main", 0)
+    assert left_out / (30 * (device.now - began)) == pytest.approx(share, abs=0.06)
+
+
+def test_a_camera_that_is_faster_than_wanted_makes_no_board_slow(board: Board) -> None:
+    device = webcam(Format("MJPG", {(640, 480): (60,)}))
+    board.plug(0, device)
+    run = play(device, frames=30, fps=30, on_frame=lambda n: device.pass_time(0.031))
+    assert (device.fps, sum(run.slow.values())) == (60, 0)
 
 
 def test_keyframes_and_rates_as_wished(board: Board) -> None:
@@ -766,7 +831,50 @@ def test_a_control_that_is_refused_now(board: Board) -> None:
     assert "must be set to manual before it" in fault(device, controls={"focus_absolute": 30}).message
 
 
+def test_a_control_that_the_camera_answers_with_an_error_is_no_sign_of_its_end(board: Board) -> None:
+    device = webcam()
+    device.controls = dict(CONTROLS)
+    device.refuse["s_ctrl"] = errno.EIO
+    board.plug(0, device)
+    caught = fault(device, controls={"focus_absolute": 30})
+    assert "refuses `focus_absolute: 30`" in caught.message
+    assert caught.retry, "it may be going"
+
+    class Going(CameraDevice):
+        def s_ctrl(self, data: Any) -> None:
+            self.gone = True
+            raise OSError(errno.EIO, "it was pulled out")
+
+    board.plug(0, going := webcam(kind=Going))
+    going.controls = dict(CONTROLS)
+    assert "was unplugged" in fault(going, controls={"focus_absolute": 30}).message
+
+
+@pytest.mark.parametrize("unanswered", [[0x9A0901], [0x98090C, 0x9A0901, 0x9A0902], [0x9A090A]])
+def test_controls_for_which_the_camera_does_not_answer_are_left_out(board: Board, unanswered: list[int]) -> None:
+    device = webcam()
+    device.controls = dict(CONTROLS)
+    device.unanswered = dict(zip(unanswered, itertools.cycle([errno.EIO, errno.EPIPE])))
+    board.plug(0, device)
+    node = board.open("video0")
+    assert [control.key for control in node.controls()] == sorted(set(CONTROLS) - set(unanswered))
+    device.unanswered[0x98090C] = errno.ENODEV
+    with pytest.raises(OSError, match="No such device"):
+        list(node.controls())
+    node.close()
+
+
 # Discovery
+
+
+def test_the_command_lists_what_is_plugged_in(board: Board, capsys: pytest.CaptureFixture[str]) -> None:
+    board.plug(0, webcam(*C920, H264), BY_ID)
+    assert cli.main(["drivers"]) == 0
+    _, _, pasted = capsys.readouterr().out.partition("\ncameras:")
+    assert "# MJPEG: 1920x1080 at up to 30, 1280x720 at up to 30, 640x480 at up to 30 frames a second" in pasted
+    assert yaml.safe_load("cameras:" + pasted)["cameras"]["hd-pro-webcam-c920"] == {
+        "driver": "v4l2", "title": "HD Pro Webcam C920", "device": BY_ID, "size": "1280x720", "fps": 30
+    }  # fmt: skip
 
 
 def test_what_is_plugged_in_is_listed(board: Board) -> None:

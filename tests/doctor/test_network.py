@@ -17,6 +17,7 @@ from edgeagent.doctor import network
 from edgeagent.doctor.agent import RunningAgent
 from edgeagent.doctor.report import Finding, Level
 from edgeagent.doctor.work import System
+from edgeagent.enrol.identity import Identity
 from edgeagent.mqtt.connection import BrokerConnection, BrokerOptions
 from edgeagent.mqtt.url import parse_url
 from tests.rtc.test_servers import coturn
@@ -147,6 +148,46 @@ async def test_a_broker_that_the_agent_holds_is_left_alone() -> None:
     lost = RunningAgent("http://127.0.0.1:1", None, {"ok": True, "device": "porch", "broker": False})
     assert "Nothing listens at" in (await broker_finding(text, lost)).text
     assert (await broker_finding("")).level is Level.OK
+
+
+IDENTITY = Identity(
+    folder=Path("identity"),
+    name="gate-7",
+    brokers=("mqtts://site.example:8883",),
+    services=(),
+    joining=(),
+    site_sig={},
+    site_enc={},
+    pin="",
+    door="https",
+    enrolled_at=0,
+    not_before=0,
+    not_after=0,
+    serial="1",
+)
+
+
+async def test_the_broker_of_a_site_is_asked_of_the_agent() -> None:
+    """Its certificate is one connection; and whoever cannot see whom the board belongs to believes the agent, too."""
+    ours = config("").model_copy(update={"device": "gate-7"})
+
+    def agent(broker: bool | None, *, hidden: bool = False) -> RunningAgent:
+        return RunningAgent("http://127.0.0.1:1", None, {"ok": True, "device": "gate-7", "broker": broker}, hidden)
+
+    async def level(settings: Config, asked: RunningAgent, identity: Identity | None = None) -> str:
+        (finding,) = await network.look_at_broker(settings, asked, identity)
+        return finding.level
+
+    elsewhere = config(mqtt(f"mqtt://127.0.0.1:{free_port()}"))
+    assert [await level(ours, agent(broker), IDENTITY) for broker in (True, False, None)] == ["ok", "problem", "problem"]
+    silent = RunningAgent("http://127.0.0.1:1", None, {}, answers=False)
+    assert await level(ours, silent, IDENTITY) == "notice"
+    for settings in config(""), elsewhere:
+        assert [await level(settings, agent(broker, hidden=True)) for broker in (True, False)] == ["ok", "problem"]
+    assert [await level(config(""), agent(broker)) for broker in (None, False)] == ["ok", "problem"]
+    assert list(network._names(elsewhere, IDENTITY)) == ["site.example"]
+    options = network._options(elsewhere, IDENTITY)
+    assert options is not None and (str(options.address), options.cert_file) == ("site.example:8883", "identity/shown.pem")
 
 
 def test_whose_password_goes_where() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 
 from edgeagent.board import BoardHealth
 from edgeagent.config import Config, Drivers, load
-from edgeagent.doctor import ports
+from edgeagent.doctor import cameras, ports
 from edgeagent.doctor.agent import RunningAgent
+from edgeagent.doctor.configured import look_at_configured
 from edgeagent.doctor.report import Finding, Level
 from edgeagent.doctor.work import System
 
@@ -78,6 +80,54 @@ def test_an_agent_that_runs() -> None:
     assert "device barn" in door.text
 
 
+def asked(agent: RunningAgent) -> list[Finding]:
+    """What is said of a camera and of a sensor while it runs."""
+    settings = config("devices: {garden: {driver: sim-sensor}}")
+    (camera,) = asyncio.run(cameras._look("test", settings.cameras["test"], None, agent, []))
+    return [camera, *look_at_configured(settings, agent)]
+
+
+def test_an_agent_that_does_not_answer_is_not_called_another_program(taken: int, tmp_path: Path) -> None:
+    """By what systemd says, also where its sockets are not ours to see; or by its command line."""
+    text = f"http: {{listen: '127.0.0.1:{taken}'}}"
+
+    def silent(root: Path, main: str) -> RunningAgent | None:
+        return ports.silent_agent(config(text), System(root, run=lambda _: f"{main}\n", board=BoardHealth, user="pi"))
+
+    agent = silent(Path("/"), str(os.getpid()))
+    assert silent(Path("/"), "0") is None
+    assert agent is not None and not agent.answers
+    (tmp_path / "proc/net").mkdir(parents=True)
+    (tmp_path / "proc/net/tcp").write_text(Path("/proc/net/tcp").read_text())
+    (tmp_path / "proc/4242").mkdir()
+    assert silent(tmp_path, "4242") == agent
+    assert silent(tmp_path, "4243") is silent(tmp_path, "0") is silent(tmp_path, "") is None
+    sockets = ports.parse_sockets(Path("/proc/net/tcp").read_text(), listening=True)
+    (tmp_path / "proc/4242/fd").mkdir()
+    (tmp_path / "proc/4242/fd/3").symlink_to(f"socket:[{next(sock.inode for sock in sockets if sock.port == taken)}]")
+    assert silent(tmp_path, "4243") is None
+    (tmp_path / "proc/4242/cmdline").write_text("python\0/srv/bin/edgeagent\0run\0--config\0porch.yaml\0")
+    assert silent(tmp_path, "4243") == agent
+
+    door, _ = looks(text, agent=agent)
+    assert (door.level, door.text) == (Level.PROBLEM, f"The agent runs at 127.0.0.1:{taken} and does not answer.")
+    for finding in asked(agent):
+        assert finding.level is Level.NOTICE and "not looked at, since the agent runs and does not answer" in finding.text
+    assert "journalctl -u edgeagent" in door.advice
+
+
+def test_who_may_not_see_all_that_it_runs_by_is_told_to_use_sudo() -> None:
+    """As of a board of a site, which gives name and settings: a restart would change nothing."""
+    health = {"ok": True, "device": "gate-7", "broker": False, "cameras": {"yard": {}}, "devices": {}}
+    agent = RunningAgent("http://127.0.0.1:8080", None, health, hidden=True)
+    door, _ = looks("", agent=agent)
+    stranger = RunningAgent("http://127.0.0.1:8080", None, {"ok": True}, hidden=True)
+    for finding in door, *asked(agent), *asked(stranger):
+        assert finding.level is Level.NOTICE
+        assert finding.advice.startswith("Run this with sudo"), finding
+    assert looks("", agent=RunningAgent("", None, health))[0].advice.startswith("Restart the agent")
+
+
 def test_udp_ports(tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
@@ -128,11 +178,11 @@ def test_the_kernels_table() -> None:
         listener.bind(("127.0.0.1", 0))
         datagrams.bind(("::1", 0))
         port, inode = listener.getsockname()[1], os.fstat(listener.fileno()).st_ino
-        assert ports.Socket(port, inode) not in ports.parse_sockets(Path("/proc/net/tcp").read_text(), listening=True)
+        assert ports.Socket(port, inode, os.getuid()) not in ports.parse_sockets(Path("/proc/net/tcp").read_text(), listening=True)
         listener.listen()
-        assert ports.Socket(port, inode) in ports.parse_sockets(Path("/proc/net/tcp").read_text(), listening=True)
+        assert ports.Socket(port, inode, os.getuid()) in ports.parse_sockets(Path("/proc/net/tcp").read_text(), listening=True)
         found = ports.parse_sockets(Path("/proc/net/udp6").read_text())
-        assert ports.Socket(datagrams.getsockname()[1], os.fstat(datagrams.fileno()).st_ino) in found
+        assert ports.Socket(datagrams.getsockname()[1], os.fstat(datagrams.fileno()).st_ino, os.getuid()) in found
 
 
 @given(st.text(max_size=300))

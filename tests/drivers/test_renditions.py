@@ -28,6 +28,7 @@ class IO:
         self.rates: dict[str, int] = {}
         self.infos: dict[str, StreamInfo] = {}
         self.beats = 0
+        self.slow: list[tuple[str, int]] = []
         self.opened: list[str] = []
 
     def emit(self, frame: EncodedFrame) -> None:
@@ -49,6 +50,9 @@ class IO:
 
     def alive(self) -> None:
         self.beats += 1
+
+    def too_slow(self, layer: str = "main", pictures: int = 1) -> None:
+        self.slow.append((layer, pictures))
 
     def encoder(self, *, layer: str = "main", **settings: Any) -> X264Encoder:
         self.opened.append(layer)
@@ -134,6 +138,23 @@ def test_the_rate_asked_for_is_kept(target: int) -> None:
     frames = camera.run(3)["main"]
     assert 0.75 < rate(frames, 3) / target < 1.25
     assert not any(frame.keyframe for frame in frames)
+
+
+def test_numbers_that_are_left_out_are_pictures_that_the_board_was_too_slow_for() -> None:
+    camera = Camera()
+    camera.number = 7
+    camera.run(0.1)
+    assert camera.io.slow == [], "none before the first"
+    camera.number += 3
+    camera.run(0.1)
+    assert camera.io.slow == [("main", 3)]
+    camera.io.wishes.add("low")
+    camera.number += 2
+    camera.run(0.1)
+    camera.io.wishes.remove("main")
+    camera.number += 1
+    camera.run(0.1)
+    assert camera.io.slow[1:] == [("main", 2), ("low", 1)], "only of layers that are being encoded"
 
 
 def test_where_bits_are_few_pictures_are_left_out() -> None:

@@ -116,6 +116,21 @@ async def test_delivers_on_the_loop_and_stops() -> None:
     assert [item.timestamp for item in watch.frames] == [0, 3000, 6000]
 
 
+async def test_what_the_board_is_too_slow_for_comes_along_with_the_next_frame() -> None:
+    told: list[tuple[str, int]] = []
+
+    def script(io: CameraIO) -> None:
+        io.too_slow()
+        io.too_slow("small", 2)
+        io.too_slow("main", 3)
+        io.emit(frame(0))
+        io.stopping.wait()
+
+    async with running(Scripted(script), on_too_slow=lambda *item: told.append(item)) as (_, watch):
+        await watch.until(lambda: watch.frames)
+        assert told == [("main", 4), ("small", 2)]
+
+
 async def test_what_is_handed_over_ahead_is_delivered_when_it_is_due() -> None:
     seen: list[tuple[float, float]] = []
 
@@ -315,6 +330,22 @@ async def test_a_camera_that_stalls_is_ended_and_opened_again() -> None:
         await watch.until(lambda: len(watch.frames) == 2)
         assert camera.runs == 2
         assert CameraPhase.RETRYING in watch.phases
+
+
+async def test_a_driver_says_how_long_its_camera_may_be_silent() -> None:
+    def script(io: CameraIO) -> None:
+        io.emit(frame(0))
+        io.stopping.wait()
+
+    for stall_s, allowed_s in ((3600.0, 3600.0), (0.1, PATIENT.stall_s)):
+        camera = Scripted(script)
+        camera.stall_s = stall_s
+        async with running(camera) as (runner, watch):
+            assert runner.stall_s == allowed_s
+            await watch.until(lambda: watch.frames)
+            deadline = runner._life.next_deadline()
+            assert deadline is not None
+            assert deadline - time.monotonic() > 1800 or stall_s < 1
 
 
 async def test_a_camera_that_never_delivers_is_ended() -> None:

@@ -110,11 +110,13 @@ def test_wifi_goes_and_returns_with_another_address(tmp_path: Path) -> None:
             viewers.wait_open()
             unplug(wire)
             agent.wait_said("The connection to the broker", "broke")
+            agent.wait_said("this board has no network")
             wait_until(lambda: agent.health().get("viewers") == 0, "the session to be given up")
             plug(wire, LATER)
             with see_picture(wire, agent, LATER) as again:
                 again.wait_open()
             agent.wait_said("connected to the broker at", "again after")
+            agent.wait_said("the network is back after", f"now at {LATER}")
         assert len(agent.said("The connection to the broker")) == 1
         troubles = [line["message"] for line in agent.lines() if line["level"] not in ("info", "debug")]
         assert len(troubles) <= 5, troubles
@@ -131,6 +133,7 @@ def test_an_address_that_changes_under_a_viewer(tmp_path: Path) -> None:
             ip(wire, "addr", "add", f"{LATER}/24", "dev", "link0")
             with see_picture(wire, agent, LATER) as again:
                 again.wait_open()
+                agent.wait_said(f"this board is now at {LATER}")
                 before = again.snapshot()["frames"]
                 wait_until(lambda: again.snapshot()["frames"] > before + 30, "the picture to go on")
         assert agent.stop() == 0

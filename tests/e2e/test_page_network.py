@@ -1,4 +1,5 @@
-"""The page across a slow network: the picture goes on, the connection bar says why it is softer, and goes when the way is free."""
+"""The page across a slow network: the picture goes on, the connection bar says why it is softer, and goes when the way is free.
+Where nothing comes through for a while, the picture returns by itself."""
 
 from __future__ import annotations
 
@@ -54,3 +55,7 @@ def test_a_slow_network_is_named_while_it_is_slow_and_the_picture_goes_on() -> N
             shown.wait_live("gate", frames=20)
             assert shown.link()["current"]["id"] == first, "the connection has lasted"
             assert shown.complaints == []
+            link.change(down=1)  # where no Wi-Fi reaches
+            shown.wait_said("gate", "Last picture")
+            link.change(down=0)
+            shown.wait_live("gate", frames=20)

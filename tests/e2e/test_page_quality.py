@@ -105,11 +105,14 @@ def test_the_connection_bar_names_who_is_at_fault_and_moves_nothing(shown_page: 
         own = shown.tile("gate").locator("edge-health")
         own.get_by_role("button", name="Connection, at fault: Camera").wait_for()
         flow(shown, "none")
-        page.evaluate("() => window.say({t: 'state', cameras: [], board: 'The board is too hot.'})")
+        page.evaluate("() => window.say({t: 'state', cameras: [], board: 'The Wi-Fi is weak.'})")
         mild = own.get_by_role("button", name="Connection, at fault: Board")
         mild.wait_for()
         expect(mild, "the picture is well: it does not push itself forward").to_have_attribute("aria-expanded", "false")
         expect(own.get_by_role("status")).to_have_text("")
+        flow(shown, "board", "The board is too slow.")
+        expect(mild, "now it costs pictures").to_have_attribute("aria-expanded", "true")
+        expect(own.get_by_role("status")).to_have_text("Board: The board is too slow.")
         assert shown.complaints == []
 
 

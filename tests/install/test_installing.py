@@ -97,8 +97,10 @@ def test_a_board_is_installed_upgraded_and_cleared(board: Board) -> None:
         assert (board.runs, board.service.started[-1], places.trial.exists()) == ("1.1", "1.1", False)
     assert (places.units / "edgeagent.service").read_text() == unit
 
-    # What stands beside it goes, but for one; and a person may go back to that.
-    board.installation.upgrade(board.make("1.6"), index=False, healthy=board.installation.heard)
+    # What stands beside it goes, but for one; and a person may go back to that. It is tried with the secrets of the service.
+    places.environment.write_text("EDGEAGENT_HTTP__TOKEN='a b'\n")
+    cli = "import os, sys\ndef main(): sys.exit('check' in sys.argv and os.environ.get('EDGEAGENT_HTTP__TOKEN') != 'a b')"
+    board.installation.upgrade(board.make("1.6", cli=cli), index=False, healthy=board.installation.heard)
     assert (board.runs, len(list(places.releases.iterdir()))) == ("1.6", 2)
     board.installation.back()
     assert board.runs == "1.1"

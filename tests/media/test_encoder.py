@@ -116,6 +116,17 @@ def test_an_idr_holds_up_a_link_for_a_fraction_of_a_second(feed: Feed, bps: int)
     assert len(idr.data) * 8 / bps < 0.3
 
 
+def test_an_idr_is_no_larger_where_the_rate_has_fallen_by_a_third_before() -> None:
+    blocks = np.random.default_rng(1).integers(0, 255, (90, 160, 3), np.uint8).repeat(4, 0).repeat(4, 1)
+    feed = Feed(X264Encoder(width=640, height=360, fps=FPS, bitrate=800_000, max_bitrate=1_060_000))
+    feed.pictures = (av.VideoFrame.from_ndarray(np.roll(blocks, 2 * n, 1), "rgb24") for n in range(99))
+    feed(12)
+    feed.encoder.set_bitrate(520_000)
+    assert not any(frame.keyframe for frame in feed(15))
+    idr = feed(1, keyframe_at=0)[0]
+    assert len(idr.data) * 8 / 520_000 < 0.33
+
+
 def test_the_stream_decodes_across_rates_keyframes_and_reopening(feed: Feed) -> None:
     decoder = av.CodecContext.create("h264", "r")
     assert isinstance(decoder, av.VideoCodecContext)

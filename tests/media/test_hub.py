@@ -237,3 +237,23 @@ async def test_changes_are_told_once() -> None:
     hub.on_info("main", StreamInfo(640, 480))
     assert told == [CameraPhase.STARTING] * 2
     await hub.close()
+
+
+async def test_a_board_that_is_too_slow_for_a_layer() -> None:
+    hub, _ = make()
+    hub.attach(Viewer())
+    hub.on_info("main", StreamInfo(640, 360, 10))
+    hub.on_too_slow("unknown", 5)
+
+    async def run(left_out: int) -> bool:
+        for n in range(12):
+            for _ in range(10 - left_out):
+                hub.on_frame(frame(n == 0, n))
+            hub.on_too_slow("main", left_out)
+            await asyncio.sleep(1)
+            hub.slow("main")
+        return hub.slow("main")
+
+    assert [await run(0), await run(6), await run(0)] == [False, True, False]
+    assert not hub.slow("unknown")
+    await hub.close()

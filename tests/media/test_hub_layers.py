@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from edgeagent.core.layers import Share
+from edgeagent.core.layers import YET_S, Share
 from edgeagent.media.hub import SILENT_FOR_S, SILENT_S, Hub
 from edgeagent.media.packetize import Packets
 from edgeagent.model import Capabilities, EncodedFrame, StreamInfo
@@ -91,6 +91,21 @@ async def test_a_slow_viewer_takes_the_small_layer_and_the_others_keep_their_rat
     await asyncio.sleep(0.2)
     assert rates(source)[-1] == "main 3000000"
     quick.leave()
+    await hub.close()
+
+
+async def test_who_stays_behind_the_others_takes_the_small_layer_though_nothing_is_told_of_him_any_more() -> None:
+    hub, source = make()
+    quick, slow = Viewer(hub, 3e6), Viewer(hub, 3e6)
+    hub.demand(slow, 2e6)
+    await asyncio.sleep(0.2)
+    assert slow.share == Share("main") and rates(source)[-1] == "main 2000000"
+    for n in range(round(30 * (YET_S + 2))):
+        hub.on_frame(frame(n, "main"))
+        await asyncio.sleep(1 / 30)
+    assert slow.share == Share("low") and "main 3000000" in rates(source)[-2:]
+    quick.leave()
+    slow.leave()
     await hub.close()
 
 
@@ -207,6 +222,27 @@ async def test_a_layer_that_turns_out_not_to_be_there_is_offered_to_nobody() -> 
     await hub.close()
 
 
+async def test_a_layer_that_is_gone_for_a_while_leaves_its_viewers_to_another() -> None:
+    hub, _ = make(FIXED)
+    hub.on_info("main", StreamInfo(1920, 1080))
+    viewer = Viewer(hub, None)
+    hub.on_frame(frame(0, "main"))
+    assert (viewer.share.layer, len(hub.catch_up("main"))) == ("main", 1)
+    hub.on_info("main", StreamInfo(1920, 1080, absent=True, fault="It is gone."))
+    assert (viewer.share.layer, hub.offered) == ("sub", ("sub",)), "at once, and who comes begins there"
+    hub.on_info("main", StreamInfo(1920, 1080))
+    assert viewer.share.layer == "main"
+    assert not hub.catch_up("main"), "nothing from before"
+    still = asyncio.create_task(hub.gop("main"))
+    await asyncio.sleep(0)
+    for layer in ("sub", "main"):
+        hub.on_info(layer, StreamInfo(absent=True))
+    hub.on_frame(frame(0, "main"))
+    assert len(await still) == 1, "the best one is what is left of none"
+    viewer.leave()
+    await hub.close()
+
+
 async def test_layers_that_turn_out_to_be_encoded_here_are_chosen_and_told_their_rates_at_once() -> None:
     hub, source = make(UNSURE)
     hub.on_info("low", StreamInfo(absent=True))  # of a run before
@@ -216,7 +252,7 @@ async def test_layers_that_turn_out_to_be_encoded_here_are_chosen_and_told_their
     hub.on_info("main", StreamInfo(640, 360, 30, encoded=True, bitrate=2_000_000))
     assert (quick.share, slow.share) == (Share("main"), Share("low"))
     assert {"main 2000000", "low 400000"} <= set(rates(source))
-    assert hub.best_bps() == 2_000_000
+    assert (hub.best_bps(), hub.best_bps("low"), hub.best_bps("attic")) == (2_000_000, 700_000, 2_000_000)
     quick.leave()
     slow.leave()
     await hub.close()

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 from aiortc import RTCCertificate, RTCPeerConnection, RTCSessionDescription
-from aiortc.rtp import RTCP_PSFB_APP, RtcpPsfbPacket, pack_remb_fci
+from aiortc.rtp import RTCP_PSFB_APP, RtcpPsfbPacket, RtcpReceiverInfo, RtcpRrPacket, pack_remb_fci
 
-from edgeagent.core.bitrate import LAYERED_START_BPS, START_BPS
+from edgeagent.core.bitrate import LAYERED_START_BPS, START_BPS, Estimator
 from edgeagent.errors import PeerError
 from edgeagent.media.hub import Hub
 from edgeagent.model import CameraPhase, CameraStatus, Capabilities, EncodedFrame, StreamInfo
@@ -245,9 +245,7 @@ async def test_a_camera_is_switched_while_the_stream_runs_on() -> None:
 
 async def test_a_camera_is_added_and_removed_by_new_offers() -> None:
     """In text only: aiortc cannot offer anew. `tests/e2e` does it with a browser."""
-    head, video, data = re.split("(?=m=)", CHROMIUM_OFFER)
-    second = video.replace("a=mid:0", "a=mid:2")
-    both = head.replace("BUNDLE 0 1", "BUNDLE 0 1 2") + video + data + second
+    both = both_videos(CHROMIUM_OFFER)
     async with cameras(gate="320x240", desk="640x360") as hubs:
         peer = Peer("testpeer", Events(), settings(hubs))
         await peer.negotiate(CHROMIUM_OFFER, {"0": "gate"}, wait_for_servers=0)
@@ -310,6 +308,94 @@ async def test_two_cameras_share_what_one_viewer_s_path_carries() -> None:
     finally:
         for hub in hubs.values():
             await hub.close()
+
+
+def layered(*names: str) -> dict[str, Hub]:
+    can = Capabilities(live_bitrate=True, layers=("main", "low"), bitrates=(3_000_000, 450_000))
+    return {name: Hub(name, can) for name in names}
+
+
+def both_videos(offer: str) -> str:
+    """The same offer with a second video, mid 2."""
+    head, video, data = re.split("(?=m=)", offer)
+    return head.replace("BUNDLE 0 1", "BUNDLE 0 1 2") + video + data + video.replace("a=mid:0", "a=mid:2")
+
+
+async def test_the_cameras_of_a_page_begin_at_the_start_rate_together() -> None:
+    hubs, rates = layered("gate", "desk"), dict[str, int]()
+    for name, hub in hubs.items():
+        hub.connect(RateSource(name, rates))
+    peer = Peer("testpeer", Events(), settings(hubs))
+    try:
+        await peer.negotiate(CHROMIUM_OFFER, {"0": "gate"}, wait_for_servers=0)
+        assert [sender.estimate_bps for sender in peer.senders.values()] == [LAYERED_START_BPS]
+        await peer.negotiate(both_videos(CHROMIUM_OFFER), {"0": "gate", "2": "desk"}, wait_for_servers=0)
+        assert [sender.estimate_bps for sender in peer.senders.values()] == [LAYERED_START_BPS / 2] * 2
+        assert rates == {"gate": 270_000, "desk": 270_000}, "told before the first picture"
+        peer._on_rtcp(bytes(RtcpPsfbPacket(fmt=RTCP_PSFB_APP, ssrc=1, media_ssrc=0, fci=pack_remb_fci(2_000_000, [1]))))
+        peer.quality("0", "low")
+        assert [round(sender.estimate_bps or 0, -3) for sender in peer.senders.values()] == [500_000, 1_500_000]
+        peer.quality("0", "auto")
+        assert [round(sender.estimate_bps or 0, -3) for sender in peer.senders.values()] == [1_000_000, 1_000_000]
+    finally:
+        await peer.close()
+        for hub in hubs.values():
+            await hub.close()
+
+
+async def test_one_viewer_s_feedback_takes_no_more_time_than_can_be_spared() -> None:
+    """As `test_rtcp` has it; here that a peer keeps to it."""
+    told = b"\x8f\xcd\x00\x05" + bytes(8) + (0).to_bytes(2, "big") + (4000).to_bytes(2, "big") + bytes(4) + b"\x0f\xa0\0\0"
+    async with cameras(gate="320x240") as hubs:
+        peer = Peer("testpeer", Events(), settings(hubs))
+        await peer.negotiate(CHROMIUM_OFFER, {"0": "gate"}, wait_for_servers=0)
+        counts: list[int] = []
+        assert peer._estimator is not None
+        peer._estimator.feedback = lambda base, arrivals, now: counts.append(len(arrivals))  # type: ignore[method-assign]
+        peer._on_rtcp(told * 50)
+        assert counts == [4000] * 4
+        await peer.close()
+
+
+async def test_what_a_network_carried_bounds_also_who_only_counts_packets(monkeypatch: pytest.MonkeyPatch) -> None:
+    offer = CHROMIUM_OFFER.replace("transport-cc", "nack")
+    async with cameras(gate="320x240") as hubs:
+        shared = settings(hubs)
+        first, second = Peer("first", Events(), shared), Peer("second", Events(), shared)
+        for peer in (first, second):
+            monkeypatch.setattr(peer._route, "follow", lambda: True)
+            peer._route.address = ("192.0.2.7", 9)
+            await peer.negotiate(offer, {"0": "gate"}, wait_for_servers=0)
+            peer._begin_estimate()
+            assert peer._estimator is not None and peer._estimator.estimate_bps is None, "nothing is known"
+        lost = bytes(RtcpRrPacket(1, [RtcpReceiverInfo(first.senders["0"].ssrc, 64, 9, 1000, 90, 0, 0)]))
+        first._on_rtcp(lost)
+        assert first.senders["0"].estimate_bps is None, "how much was sent is not known yet"
+        first._on_rtcp(bytes(RtcpPsfbPacket(fmt=RTCP_PSFB_APP, ssrc=1, media_ssrc=0, fci=pack_remb_fci(1_000_000, [1]))))
+        await first.close()
+        second._begin_estimate()
+        assert second._estimator is not None
+        assert second._estimator.estimate_bps == pytest.approx(800_000, rel=0.01)
+        fine = bytes(RtcpRrPacket(1, [RtcpReceiverInfo(second.senders["0"].ssrc, 0, 0, 1000, 90, 0, 0)]))
+        second._on_rtcp(fine)
+        assert second._estimator.estimate_bps is None
+        await second.close()
+
+
+async def test_a_viewer_who_falls_asleep_makes_his_network_no_slower() -> None:
+    async with cameras(gate="320x240") as hubs:
+        shared = settings(hubs)
+        peer = Peer("testpeer", Events(), shared)
+        await peer.negotiate(CHROMIUM_OFFER, {"0": "gate"}, wait_for_servers=0)
+        peer._route.address = ("192.0.2.7", 9)
+        peer._estimator = estimator = Estimator(20e6)
+        estimator.feedback(0, [], now := asyncio.get_running_loop().time())
+        carried = estimator.estimate_bps or 0.0
+        for times in range(1, 6):
+            estimator.silence(now + 1.5 * times)
+        assert estimator.estimate_bps == pytest.approx(carried / 32)
+        await peer.close()
+        assert shared.memory.start_bps("192.0.2.7", now) == pytest.approx(0.8 * carried)
 
 
 async def test_a_newcomer_begins_lower_where_there_is_a_lower_layer() -> None:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from aiortc import rtp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeagent.core.ratelimit import TokenBucket
+from edgeagent.rtc.peer import TOLD
 from edgeagent.rtc.rtcp import MAX_ARRIVALS, Arrivals, goodbye, parse_arrivals, parse_feedback, sender_report
 
 
@@ -129,6 +133,46 @@ def test_transport_wide_feedback_round_trip(base: int, reference: int, gaps: lis
     padded = bytes(8) + body + bytes(-len(body) % 4)
     packet = b"\x8f\xcd" + (len(padded) // 4).to_bytes(2, "big") + padded
     assert parse_feedback(packet + bytes(rtp.RtcpPsfbPacket(rtp.RTCP_PSFB_PLI, 1, 77))).arrivals == [expected]
+
+
+def feedback_of(base: int, count: int, symbol: int = 0) -> bytes:
+    """An RTCP packet that tells of `count` packets, all lost (0) or all received (1)."""
+    runs = [symbol << 13 | min(0x1FFF, count - done) for done in range(0, count, 0x1FFF)]
+    padded = bytes(8) + control(base & 0xFFFF, count, 1, runs, bytes(count * symbol))
+    padded += bytes(-len(padded) % 4)
+    return b"\x8f\xcd" + (len(padded) // 4).to_bytes(2, "big") + padded
+
+
+def allowed(bucket: TokenBucket, now: float) -> Callable[[int], bool]:
+    return lambda count: not bucket.take(now, count)
+
+
+def test_a_flood_of_feedback_is_left_out_and_what_comes_with_it_is_not() -> None:
+    bucket = TokenBucket(TOLD, 0.0)
+    for packet in (feedback_of(7, 4000) * 50, feedback_of(7, 1) * 50):
+        told = blocks = 0
+        for tick in range(100):
+            now = 10.0 + tick / 100
+            feedback = parse_feedback(packet + bytes(rtp.RtcpPsfbPacket(rtp.RTCP_PSFB_PLI, 1, 77)), allowed(bucket, now))
+            told += sum(len(arrivals.times) for arrivals in feedback.arrivals)
+            blocks += len(feedback.arrivals)
+            assert feedback.keyframes == {77}
+        assert told <= TOLD.burst + TOLD.per_s
+        assert 0 < blocks < 1000, "each costs something, however little it tells"
+    nacks = bytes(rtp.RtcpRtpfbPacket(rtp.RTCP_RTPFB_NACK, 1, 77, list(range(5000))))
+    lost = [parse_feedback(nacks, nacks_allowed=allowed(bucket, 20.0)).nacks[77] for _ in range(9)]
+    assert [len(numbers) // 1000 for numbers in lost] == [5, 5, 5, 5, 0, 0, 0, 0, 0]
+
+
+def test_whatever_a_browser_tells_of_the_fastest_pictures_is_read_also_after_an_outage() -> None:
+    bucket, base = TokenBucket(TOLD, 0.0), 0
+    for tick in range(200):  # 50 Mbit/s, and three seconds without a way
+        now, count = tick / 20, 260 + 3 * 5200 * (tick == 99)
+        if 40 <= tick < 99:
+            continue
+        packet = feedback_of(base, count, int(count < 300))
+        assert [len(a.times) for a in parse_feedback(packet, allowed(bucket, now)).arrivals] == [count]
+        base += count
 
 
 @given(st.binary(min_size=8, max_size=200))

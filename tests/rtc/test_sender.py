@@ -119,6 +119,7 @@ class Stream:
         self.askable = True
         self.on: list[str] = []
         self.best = 3e6
+        self.overloaded = set[str]()
         self.watched: list[tuple[float | None, str]] = []
 
     def watch(self, viewer: object, usable_bps: float | None, wish: str = "auto") -> Share:
@@ -135,8 +136,11 @@ class Stream:
     def can_ask(self, layer: str) -> bool:
         return self.askable
 
-    def best_bps(self) -> float:
-        return self.best
+    def slow(self, layer: str) -> bool:
+        return layer in self.overloaded
+
+    def best_bps(self, wish: str = "auto") -> float:
+        return self.best / 3 if wish == "low" else self.best
 
     def attach(self, subscriber: object, layer: str = "main") -> None:
         self.log.append("attach")
@@ -378,10 +382,44 @@ async def test_a_switch_while_nothing_is_wanted_turns_no_camera_on() -> None:
 async def test_one_viewers_trouble_asks_for_one_keyframe_a_second() -> None:
     stream = Stream()
     sender, _ = begin(stream)
-    for _ in range(30):
+    for _ in range(29):
         sender.on_keyframe_request()
         await asyncio.sleep(0.1)
     assert stream.log.count("keyframe") == 3
+    sender.close()
+    await asyncio.sleep(2)
+    assert stream.log.count("keyframe") == 3, "nobody is there any more"
+
+
+@pytest.mark.parametrize("trouble", ["loss", "request"])
+async def test_trouble_soon_after_a_keyframe_was_asked_for_is_made_up_for_when_the_second_is_over(trouble: str) -> None:
+    def be_in_trouble() -> None:
+        if trouble == "request":
+            return sender.on_keyframe_request()
+        return sender.on_nack([p.sequence_number for p in wire.packets[-15:]])
+
+    stream = Stream()
+    sender, wire = begin(stream)
+    sender.limit(400_000.0)
+    sender.stats.rtt_s = 0.1
+    for n in range(10):
+        sender.deliver(frame(n, key=n == 0))
+        await asyncio.sleep(0.06)
+    sender.on_keyframe_request()
+    sender.deliver(frame(10, key=True))
+    for n in range(11, 16):
+        await asyncio.sleep(0.06)
+        sender.deliver(frame(n))
+    await asyncio.sleep(0.1)
+    be_in_trouble()
+    assert stream.log.count("keyframe") == 1
+    await asyncio.sleep(1)
+    assert stream.log.count("keyframe") == 2
+    be_in_trouble()
+    sender.deliver(frame(16, key=True))
+    sender.on_keyframe_request()  # he cannot have seen it yet
+    await asyncio.sleep(2)
+    assert stream.log.count("keyframe") == 2, "it came meanwhile"
     sender.close()
 
 
@@ -539,8 +577,14 @@ async def test_muted_and_paused_senders_send_nothing() -> None:
     assert len(wire.packets) > count
     sender.pause(True)
     assert stream.log[-1] == "detach"
+    said = len(wire.rtcp)
+    await asyncio.sleep(10)
+    assert len(wire.rtcp) == said, "nor reports"
     sender.pause(False)
     assert stream.log[-2:] == ["attach", "catch up"]
+    sender.deliver(frame(4, key=True))
+    await asyncio.sleep(5)
+    assert len(wire.rtcp) > said
     sender.close()
 
 
@@ -696,6 +740,49 @@ async def test_thinned_pictures_are_shown_later_and_it_is_known_when_each_was_ca
     sender.close()
 
 
+async def test_who_waits_for_a_keyframe_of_our_own_encoder_asks_for_one_that_all_share() -> None:
+    stream = layered()
+    senders = [begin(stream) for _ in range(2)]
+    keyframes = []
+
+    async def show(first: int, last: int) -> None:
+        for n in range(first, last):
+            key = "keyframe" in stream.log
+            stream.log.clear()
+            if key:
+                keyframes.append(n)
+            for sender, _ in senders:
+                sender.deliver(frame(n, key=key or n == 0, size=24_000 if key or n == 0 else 2400))
+            await asyncio.sleep(1 / 30)
+
+    await show(0, 75)
+    assert not keyframes
+    for sender, _ in senders:
+        sender.limit(350_000.0)
+        sender.assign(Share("main", 315_000.0))
+    before = [len(wire.packets) for _, wire in senders]
+    await show(75, 320)
+    assert keyframes[0] < 105, "the last one is long ago, so as soon as there is no going on without"
+    assert all(60 <= after - at <= 62 for at, after in itertools.pairwise(keyframes))
+    for (sender, wire), count in zip(senders, before, strict=True):
+        stamps = list(dict.fromkeys(p.timestamp for p in wire.packets[count:]))[2:]
+        captured = [sender.captured_at(stamp) for stamp in stamps]
+        assert len(stamps) > 60
+        own = wire.packets[0].timestamp
+        late = [((stamp - own) & 0xFFFFFFFF) / 90_000 - (at - 1000.0) for stamp, at in zip(stamps, captured, strict=True) if at]
+        assert max(late) < 2.0
+    await show(320, last := keyframes[-1] + 58)
+    keyframes.clear()
+    assert all(sender.queue.waiting for sender, _ in senders)
+    for sender, _ in senders:
+        sender.limit(None)
+        sender.assign(Share("main"))
+    await show(last, last + 30)
+    assert len(keyframes) == 1 and not any(sender.queue.waiting for sender, _ in senders)
+    for sender, _ in senders:
+        sender.close()
+
+
 async def test_what_is_beyond_repair_is_made_up_for_by_one_keyframe() -> None:
     stream = Stream()
     sender, wire = begin(stream)
@@ -743,7 +830,11 @@ async def test_the_page_is_told_how_the_video_is_sent() -> None:
     assert "network" in flow.text
     sender.limit(1e6, by_uplink=True)
     assert (sender.flow("0", 900).limit, "limit for viewers outside" in sender.flow("0", 900).text) == ("uplink", True)
+    stream.overloaded.add("main")
+    assert sender.flow("0", 900).limit == "uplink"
     sender.limit(5e6)
+    assert sender.flow("0", 900).limit == "board"
+    stream.overloaded.clear()
     assert sender.flow("0", 900).limit == "none"
     sender.assign(Share("main", 5e5))
     assert (sender.flow("0", 900).limit, "left out" in sender.flow("0", 900).text) == ("camera", True)
@@ -752,7 +843,10 @@ async def test_the_page_is_told_how_the_video_is_sent() -> None:
     assert (sender.flow("0", 0).layer, sender.flow("0", 0).limit, sender.wanted_bps) == ("", "none", 0)
     sender.choose("low")
     assert (sender.flow("0", 900).layer, sender.flow("0", 900).limit) == ("low", "wish")
+    assert sender.wanted_bps == pytest.approx(1e6 / 0.9), "no room is looked for that nobody wants"
     assert stream.watched[-1] == (sender.usable_bps, "low")
+    stream.overloaded.add("low")
+    assert (sender.flow("0", 900).limit, "too slow to encode" in sender.flow("0", 900).text) == ("board", True)
     sender.choose("auto")
     assert sender.flow("0", 900).limit == "network"
     sender.close()

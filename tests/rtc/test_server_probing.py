@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from edgeagent.rtc import servers as module
 from edgeagent.rtc.private import EdgeConnection, IceOptions
 from edgeagent.rtc.servers import IceServer, IceServers
 from tests.rtc.test_servers import coturn, patient
@@ -42,6 +47,38 @@ async def test_after_a_boot_without_network_the_servers_are_found_soon() -> None
 
 async def test_who_never_answers_is_asked_once_a_minute_in_the_end() -> None:
     assert await asked_within(190, Recorded(alive_at=1e9)) == [0, 2, 6, 14, 30, 62, 122, 182]
+
+
+@pytest.mark.realtime
+async def test_a_name_that_nobody_answers_holds_up_no_thread_of_the_loop_and_is_asked_for_once_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, answered = list[str](), threading.Event()
+
+    def hang(host: str, port: int, **options: Any) -> Any:
+        asked.append(host)
+        answered.wait()
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(module, "PROBE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    names = ["stun:a.example:3478", "turn:b.example:3478", "turns:c.example:5349?transport=tcp"]
+    servers = IceServers([IceServer(name, "cam", "secret") for name in names])
+    try:
+        await servers.probe()
+        await servers.probe()
+        assert await asyncio.to_thread(lambda: "a page") == "a page"
+    finally:
+        answered.set()
+    async with asyncio.timeout(60):
+        while servers._asked:
+            await asyncio.sleep(0.01)
+    assert sorted(asked) == ["a.example", "b.example", "c.example"]
+    monkeypatch.setattr(module, "PROBE_TIMEOUT_S", 60.0)
+    await servers.probe()
+    assert len(asked) == 6 and not servers.any_alive
 
 
 @pytest.mark.realtime

@@ -81,6 +81,30 @@ def test_told_once_and_deaf_to_all_that_follow(number: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "told\n", "")
 
 
+@pytest.mark.parametrize(("when", "code", "said"), [("never", 3, "once\nagain\n"), ("during", 0, "once\n"), ("after", 0, "once\n")])
+def test_begins_anew_unless_a_signal_has_come(when: str, code: int, said: str) -> None:
+    """Also one that comes when nobody listens any more."""
+    done = run(
+        f"""
+        import os
+        if "AGAIN" in os.environ:
+            print("again")
+            sys.exit(3)
+        os.environ["AGAIN"] = "yes"
+        async def main():
+            with leaving.told_by(signal.SIGTERM, then=lambda: None):
+                if "{when}" == "during":
+                    signal.raise_signal(signal.SIGTERM)
+        asyncio.run(main())
+        if "{when}" == "after":
+            signal.raise_signal(signal.SIGTERM)
+        print("once")
+        leaving.exec_anew(signal.SIGTERM)
+        """
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, said, "")
+
+
 def test_a_signal_before_there_is_an_agent_ends_well() -> None:
     """Also in the middle of a library that takes whatever comes up there for a failure, as pydantic's does while it is loaded."""
     done = run(

@@ -94,8 +94,10 @@ class Flood:
         self.filter = log.FloodFilter(lambda: self.now)
         self.passed: list[str] = []
 
-    def tell(self, template: str, *arguments: object, name: str = "edgeagent.x", **extra: object) -> bool:
-        record = logging.LogRecord(name, logging.WARNING, "", 0, template, arguments, None)
+    def tell(
+        self, template: str, *arguments: object, name: str = "edgeagent.x", level: int = logging.WARNING, **extra: object
+    ) -> bool:
+        record = logging.LogRecord(name, level, "", 0, template, arguments, None)
         vars(record).update(extra)
         if self.filter.filter(record):
             self.passed.append(self.text(record))
@@ -123,6 +125,26 @@ def test_lines_that_differ_in_a_number_pass_more_often() -> None:
     flood = Flood()
     assert [flood.tell("packet %d lost", n) for n in range(100)].count(True) == log.BURST_ALIKE
     assert [flood.tell("camera %s: live", name) for name in "abcdefgh"] == [True] * 8
+
+
+def test_every_camera_that_fails_is_told_of_however_much_else_there_was() -> None:
+    """As `drivers.runner` tells: one template for phases and faults of all cameras."""
+    flood = Flood()
+
+    def tell(level: int, camera: str, text: str) -> bool:
+        return flood.tell("camera %s: %s", camera, text, level=level, camera=camera)
+
+    cameras = [f"cam{n}" for n in range(16)]
+    for _ in range(log.BURST + 1):  # people come and go
+        for phase in ("live", "off"):
+            for camera in cameras:
+                tell(logging.INFO, camera, phase)
+    assert tell(logging.ERROR, "cam0", "off"), "the same words as a fault are another line"
+    for text in ("The camera has sent no picture for 5 seconds.", "The camera does not answer."):  # their switch lost its power
+        assert [tell(logging.WARNING, camera, text) for camera in cameras] == [True] * 16
+    passed = [tell(logging.WARNING, "cam0", f"The camera sent {n} bytes too many.") for n in range(100)]
+    assert passed.count(True) == log.BURST_ALIKE - 2, "a storm stays bounded"
+    assert tell(logging.ERROR, "cam0", "The camera refuses the password.")
 
 
 def test_what_was_left_out_is_summed_up_when_nothing_follows() -> None:

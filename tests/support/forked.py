@@ -75,7 +75,7 @@ def _main(folder: Path) -> None:
     loaded: dict[str, Any] = {name: importlib.import_module(name) for name in _LOADED}
     parser = loaded["edgeagent.cli"]._parser()  # and the modules of its commands
     loaded["edgeagent.cli"]._parser = lambda: parser
-    loaded["edgeagent.app"].exec_anew = lambda: os._exit(0)  # it is begun anew here, without loading all again
+    loaded["edgeagent.app"].exec_anew = lambda *_: os._exit(0)  # it is begun anew here, without loading all again
     loaded["edgeagent.enrol.joining"]._RETRY_MIN_S, loaded["edgeagent.enrol.joining"]._RETRY_MAX_S = _ENROL_AGAIN_S
     assert len(os.listdir("/proc/self/task")) == 1, "what was loaded has begun threads, which a fork would lose"
     gc.collect()

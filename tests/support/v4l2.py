@@ -174,6 +174,8 @@ class Device:
         self.values: dict[int, int] = {}
         self.refuse: dict[str, int] = {}
         """errno by the name of a call."""
+        self.unanswered: dict[int, int] = {}
+        """errno by the number of a control for which the device does not answer."""
         self.called: list[str] = []
         self.opened = 0
         self.gone = False
@@ -215,10 +217,12 @@ class Device:
         data.device_caps = self.flags
 
     def queryctrl(self, data: Any) -> None:
-        wanted = data.id & 0x7FFFFFFF
-        following = sorted(key for key in self.controls if key > wanted)
-        if not data.id & v4l2.CTRL_FLAG_NEXT or not following:
+        wanted, listing = data.id & 0x7FFFFFFF, data.id & v4l2.CTRL_FLAG_NEXT
+        following = sorted(key for key in self.controls if (key > wanted if listing else key == wanted))
+        if not following:
             raise _Refusal(errno.EINVAL)
+        if following[0] in self.unanswered:
+            raise _Refusal(self.unanswered[following[0]])
         control = self.controls[following[0]]
         data.id, data.type, data.name = following[0], control.kind, control.name.encode()
         data.minimum, data.maximum, data.step = control.minimum, control.maximum, control.step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import ssl
@@ -178,6 +179,37 @@ def test_on_a_full_disk_the_agent_comes_up_with_the_old_one(board: Board, monkey
             source.look()
     later = source.look()
     assert later is not None and "192.168.1.7" in later.certificate.names
+
+
+def test_on_a_full_disk_without_one_it_comes_up_with_one_in_memory(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is kept as soon as there is room, and is shown until then."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(files, "write", full)
+        source = board.source()
+        first = source.load()
+        assert "No space left on device" in first.said and shown(first.context) == first.certificate
+        assert source.look() is None
+    assert source.look() is None
+    assert board.source().load().certificate == first.certificate
+    with monkeypatch.context() as disk:
+        disk.setattr(files, "write", full)
+        assert source.look() is None
+
+
+def shown(context: ssl.SSLContext) -> Certificate:
+    """What a browser would see."""
+    stranger = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    stranger.check_hostname, stranger.verify_mode = False, ssl.CERT_NONE
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client, server = stranger.wrap_bio(back, there), context.wrap_bio(there, back, server_side=True)
+    for end in client, server, client:
+        with contextlib.suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+    return of_der(client.getpeercert(binary_form=True) or b"")
 
 
 def test_a_folder_that_cannot_be_had(tmp_path: Path) -> None:

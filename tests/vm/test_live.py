@@ -117,7 +117,25 @@ def test_a_machine_becomes_the_site(tmp_path: Path, share: Path) -> None:
         assert live.done("systemctl is-active edgeagent-site mosquitto").split() == ["active", "active"]
         assert live.done(init)  # again: nothing is undone
         assert "All is well." in live.done("edgeagent provision broker check")
+        begins_anew(live)
         upgrades(live)
+
+
+def begins_anew(live: Live) -> None:
+    """A board of the site that is told to: in systemd's eyes it goes on, also after the time that a service has for its end."""
+    connected = "systemctl show --value --property=StatusText edgeagent | grep -q 'broker connected'"
+    live.done("edgeagent provision add yard --claims /srv/claims")
+    live.done("edgeagent enrol /srv/claims/yard.json --wait")
+    live.done("systemctl restart edgeagent")
+    live.until(connected, "the board to reach its broker")
+    how = "systemctl show --property=ActiveState,MainPID,NRestarts edgeagent"
+    before = live.done(how)
+    live.done("edgeagent provision restart yard")
+    live.until("journalctl -u edgeagent | grep -q 'beginning anew: the site wants it'", "it to begin anew")
+    live.until(f"journalctl -u edgeagent | sed '1,/beginning anew/d' | grep -q 'listening on' && {connected}", "it to run again")
+    live.done("sleep 35")
+    assert live.done(how) == before and "ActiveState=active" in before
+    assert live.run(connected)[0] == 0
 
 
 def upgrades(live: Live) -> None:

@@ -1,6 +1,7 @@
 // @ts-check
 /** Who is said to be at fault, row by row; and what of it is shown. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { chain, faultOf, FaultWatch, together } from '../../edgeagent/web/fault.js';
 import { choices, wishFor } from '../../edgeagent/web/layers.js';
@@ -32,6 +33,11 @@ function facts({ phase = 'live', text = '', ...more } = {}) {
 
 /** @param {string} limit @param {any} [more] */
 const limited = (limit, more = {}) => ({ mid: '0', layer: 'main', kbps: 500, limit, text: '', ...more });
+
+const source = readFileSync(new URL('../../edgeagent/board.py', import.meta.url), 'utf8');
+/** What the agent says of its board, by kind. @type {Record<string, string>} */
+const troubles = Object.fromEntries([...source.matchAll(/^ {4}"(\w+)": "(The board[^"]+)",$/gm)].map((match) => match.slice(1)));
+const HOT = troubles.hot;
 
 /** @type {[string, any, string][]} what is known, and `part`, `part!` where no picture is live, `part~` where it is mild */
 const TABLE = [
@@ -71,6 +77,10 @@ const TABLE = [
   ['one reading says nothing', { before: null, after: reading({ frames: 5 }) }, ''],
   ['counters that began anew say nothing', { before: reading({ frames: 900 }), after: reading({ at: 2000, frames: 5, lost: 90 }) }, ''],
   ['something ails the board, the picture is well', { board: 'The power supply is too weak.' }, 'board~'],
+  ['few pictures come of a board that is slowed down', { board: HOT, ...measured({ frames: 24 }) }, 'board'],
+  ['few pictures, and loss on the way from such a board', { board: HOT, ...measured({ frames: 24, lost: 50 }) }, 'network'],
+  ['few pictures are shown of all from such a board', { board: HOT, ...measured({ frames: 24, dropped: 30 }) }, 'you'],
+  ['few pictures come, and what ails the board does not slow it down', { board: troubles.disk, ...measured({ frames: 24 }) }, 'camera'],
   ['something ails the board, and the network is narrow', { board: 'The power supply is too weak.', flow: limited('network') }, 'network'],
 ];
 
@@ -86,6 +96,16 @@ describe('the table', () => {
   test('the agent’s own words come first', () => {
     assert.equal(faultOf(facts({ flow: limited('network', { text: 'Your mobile network is slow.' }) }))?.text, 'Your mobile network is slow.');
     assert.equal(faultOf(facts({ board: 'The board is too hot.' }))?.text, 'The board is too hot.');
+  });
+
+  test('few pictures of a board that is slowed down: what it says of itself, and only if that slows it down', () => {
+    const few = measured({ frames: 24 });
+    const slow = limited('board', { text: 'The board is too slow.' });
+    const named = Object.keys(troubles).filter((kind) => faultOf(facts({ board: troubles[kind], ...few }))?.text === troubles[kind]);
+    assert.deepEqual(named.sort(), ['hot', 'memory', 'power', 'slowed']);
+    assert.deepEqual(Object.keys(troubles).sort(), ['clock', 'disk', 'hot', 'memory', 'power', 'slowed', 'wifi']);
+    assert.equal(faultOf(facts({ board: HOT, flow: slow, ...few }))?.text, HOT);
+    assert.equal(faultOf(facts({ board: troubles.wifi, flow: slow, ...few }))?.text, 'The board is too slow.');
   });
 });
 

@@ -313,7 +313,7 @@ describe('the pads of a browser', () => {
 
 test('what sends looks at the hands itself, whether or not pictures are painted', () => {
   mock.timers.enable({ apis: ['setInterval'] });
-  Object.assign(globalThis, { window: globalThis });
+  Object.assign(globalThis, { window: globalThis, document: new EventTarget() });
   try {
     const desk = new Desk(/** @type {any} */ ({ driving: false, wantedChanged: () => {} }));
     let looks = 0;

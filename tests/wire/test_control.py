@@ -39,7 +39,7 @@ keys = [
     "command",
     "args",
 ]
-kinds = ["set", "sign_in", "lease", "halt", "stop", "reset", "command", "ack"]
+kinds = ["set", "sign_in", "listen", "lease", "halt", "stop", "reset", "command", "ack"]
 
 
 @given(st.one_of(st.binary(max_size=100), st.text(max_size=100), json_values.map(json.dumps)))
