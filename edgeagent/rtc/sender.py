@@ -41,6 +41,9 @@ REPORT_GRACE_S = 0.2
 LAN_RATE_BPS = 50e6
 """Pace of a burst (an IDR, a replayed GOP) where nothing is known of the path."""
 PACE = 1.25
+CAREFUL_S = 1.0
+"""For so long a new path carries no more than it was begun with, until it has shown more: pictures that come faster than it carries
+them fill its queue before anybody can tell."""
 """Of the estimate: what a large picture leaves at."""
 MEDIA_SHARE = 0.9
 """Of the estimate; the rest is for headers, repairs and probes."""
@@ -136,6 +139,7 @@ class VideoSender:
         self.layer = ""
         self._next_layer = ""
         self._share = Share("")
+        self._begun = float("-inf"), 0.0
         self._set_pace()
         self._watch()
 
@@ -146,6 +150,8 @@ class VideoSender:
     def start(self, writer: RtpWriter) -> None:
         """Keys and a path are there: begin to send."""
         self._writer = writer
+        self._begun = self._loop.time(), self.estimate_bps or 0.0
+        self._set_pace()
         if self._hastened:
             writer.hold(AT_ONCE)
         self._join()
@@ -238,7 +244,11 @@ class VideoSender:
 
     def _set_pace(self) -> None:
         """What is thinned out is sent all the time, and so no faster than the path carries."""
-        pace = None if self.estimate_bps is None else self.estimate_bps * (PACE if self.queue.thin_bps is None else 1.0)
+        pace = self.estimate_bps
+        if pace is not None and self.queue.thin_bps is None:
+            began_at, began_bps = self._begun
+            if pace > began_bps or self._loop.time() - began_at > CAREFUL_S:
+                pace *= PACE
         self.queue.pacer.set_rate(LAN_RATE_BPS if pace is None else min(LAN_RATE_BPS, pace))
 
     def _thin(self) -> None:
