@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeagent.config import CameraConfig, Config
-from edgeagent.doctor.agent import RunningAgent
+from edgeagent.doctor.agent import LOG, RunningAgent
 from edgeagent.doctor.report import Finding, notice, ok, problem
 from edgeagent.doctor.work import System, bounded, off_loop
 from edgeagent.drivers import conformance, registry
@@ -97,7 +97,7 @@ def _ask_agent(name: str, settings: CameraConfig, folder: Path | None, agent: Ru
         return problem(check, f"{name}: {fault.message}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         text = f"{name}: the running agent gave no picture in time."
-        return problem(check, text, "Its log says more: `journalctl -u edgeagent -n 20`.", error=type(error).__name__)
+        return problem(check, text, LOG, error=type(error).__name__)
     if best not in layers:
         text = f"{name}: its {best} stream gives no picture, only {' and '.join(layers)} does."
         return problem(check, text, "The log says why: `journalctl -u edgeagent -p warning`.", **facts)

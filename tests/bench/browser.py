@@ -29,9 +29,10 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from playwright.sync_api import Browser, Page, Route, WebSocket, sync_playwright
+from playwright.sync_api import Browser, Page, Route, WebSocket
 
 from tests.bench.servers import ORIGIN
+from tests.support.chromium import driver
 from tests.support.procs import DEADLINE_S
 
 PAGES = Path(__file__).parent / "pages"
@@ -87,7 +88,7 @@ def chromium(prefix: Sequence[str] = ()) -> Iterator[Browser]:
             wrapper.write_text(f'#!/bin/sh\nexec {" ".join(prefix)} {program} "$@"\n')
             wrapper.chmod(0o755)
             program = str(wrapper)
-        with sync_playwright() as playwright:
+        with driver() as playwright:
             browser = playwright.chromium.launch(executable_path=program, args=list(_FLAGS), chromium_sandbox=os.geteuid() != 0)
             try:
                 yield browser

@@ -232,9 +232,7 @@ def _cost(context: Context, source: Path, devices: dict[str, Any], viewers: int)
         shares: list[float] = []
         told, octets, began = _told(clients)
         for _ in range(windows):
-            cpu, start = server.program.cpu_s(), time.monotonic()
-            time.sleep(seconds)
-            shares.append((server.program.cpu_s() - cpu) / (time.monotonic() - start) * 100)
+            shares.append(server.program.cpu_percent(seconds))
         told_after, octets_after, ended = _told(clients)
     passed_s = (ended - began) * max(1, viewers)
     return {

@@ -76,16 +76,12 @@ def _cost(context: Context, broker: Broker, name: str, camera: dict[str, object]
     settle_s, window_s = (0.0, 0.5) if context.quick else (1.0, 20.0)
     with servers.ours(camera, mqtt={"url": broker.url}) as server:
         time.sleep(settle_s)
-        cpu, began = server.program.cpu_s(), time.monotonic()
-        time.sleep(window_s)
-        idle = (server.program.cpu_s() - cpu) / (time.monotonic() - began) * 100
+        idle = server.program.cpu_percent(window_s)
         idle_rss = server.program.rss_bytes()
         with Viewers(context.whep_count, server.whep) as viewers:
             viewers.wait_open()
             time.sleep(settle_s)
-            cpu, began = server.program.cpu_s(), time.monotonic()
-            time.sleep(window_s)
-            busy = (server.program.cpu_s() - cpu) / (time.monotonic() - began) * 100
+            busy = server.program.cpu_percent(window_s)
             rss = server.program.rss_bytes()
     return {
         "camera": name,

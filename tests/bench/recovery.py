@@ -9,13 +9,11 @@ from __future__ import annotations
 
 __all__ = ["run"]
 
-import json
 import os
 import random
 import signal
 import statistics
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -26,7 +24,7 @@ from playwright.sync_api import Browser
 from tests.bench.browser import HOOKS, chromium
 from tests.bench.first_picture import TEST
 from tests.bench.report import Context, Goal, Report, Row, median
-from tests.bench.servers import CAMERA, Agent, free_port, healthy
+from tests.bench.servers import CAMERA, Agent, free_port, health, healthy
 from tests.bench.surroundings import broker as broker_running
 from tests.bench.watching import longest_freeze_s
 from tests.support.broker import Broker
@@ -137,8 +135,7 @@ def _agent(settings: dict[str, Any]) -> Iterator[tuple[Agent, _Began]]:
 
 
 def _on_broker(base: str) -> bool:
-    with urllib.request.urlopen(f"{base}/healthz", timeout=DEADLINE_S) as answer:
-        return bool(json.load(answer)["broker"])
+    return bool(health(base)["broker"])
 
 
 @dataclass(frozen=True, slots=True)

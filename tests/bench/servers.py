@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.ports import free_port
-from tests.support.procs import Program
+from tests.support.procs import DEADLINE_S, Program
 
 CAMERA = "cam"
 ORIGIN = "http://bench.invalid"
@@ -90,6 +90,13 @@ def healthy(url: str) -> bool:
         return error.code < 500
     except OSError:
         return False
+
+
+def health(url: str) -> dict[str, Any]:
+    """What an agent says of itself (`GET /healthz`)."""
+    with urllib.request.urlopen(f"{url.rstrip('/')}/healthz", timeout=DEADLINE_S) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
 
 
 class Agent(Program):

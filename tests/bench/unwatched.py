@@ -4,18 +4,16 @@ from __future__ import annotations
 
 __all__ = ["run"]
 
-import json
 import os
 import statistics
 import time
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tests.bench.first_picture import TEST
 from tests.bench.report import Context, Goal, Report
-from tests.bench.servers import CAMERA, Server, ours
+from tests.bench.servers import CAMERA, Server, health, ours
 from tests.support.chromium import chromium
 from tests.support.procs import DEADLINE_S, wait_until
 from tests.support.tab import Tab
@@ -43,10 +41,10 @@ _BACK = "window.arrivals.find(([received]) => received > window.asked)?.[1] ?? n
 
 def run(context: Context) -> Report:
     report = Report("unwatched", "A page that nobody looks at: until nothing is encoded for it, and until its picture is back")
-    runs = 1 if context.quick else context.runs or RUNS
+    runs, window_s = (1, 1.0) if context.quick else (context.runs or RUNS, CPU_S)
     report.notes.append(f"load average at the start {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     with ours(TEST) as server, chromium() as browser:
-        idle = _cpu_percent(server, context)
+        idle = server.program.cpu_percent(window_s)
         tab = Tab(browser, f"{server.page}/#camera={CAMERA}&door=whep")
         wait_until(lambda: tab.evaluate(f"window.edge?.cameras['{CAMERA}']?.phase") == "live", "the picture", deadline_s=DEADLINE_S)
         tab.evaluate(_WATCH)
@@ -56,7 +54,7 @@ def run(context: Context) -> Report:
         ]
         for way, leave, look in ways:
             context.log(way)
-            _add(report, way, idle, [_once(context, server, tab, leave, look) for _ in range(runs)])
+            _add(report, way, idle, [_once(window_s, server, tab, leave, look) for _ in range(runs)])
     report.notes.append(f"CPU is of one core; without any page {idle:.2f} %")
     report.notes.append(f"load average at the end {os.getloadavg()[0]:.1f}")
     return report
@@ -92,7 +90,7 @@ def _add(report: Report, way: str, idle: float, found: Sequence[_Run]) -> None:
     report.goals.append(Goal(f"{way}: picture back after, worst", max(back_s), BACK_S, "s"))
 
 
-def _once(context: Context, server: Server, tab: Tab, leave: Callable[[], Any], look: Callable[[], Any]) -> _Run:
+def _once(window_s: float, server: Server, tab: Tab, leave: Callable[[], Any], look: Callable[[], Any]) -> _Run:
     def asked_s() -> float:
         return float(tab.evaluate("window.asked")) / 1000
 
@@ -102,7 +100,7 @@ def _once(context: Context, server: Server, tab: Tab, leave: Callable[[], Any], 
     while (state := _camera(server))["phase"] != "off":
         time.sleep(_POLL_S)
     off_s = time.time() - asked_s()
-    cpu = _cpu_percent(server, context)
+    cpu = server.program.cpu_percent(window_s)
     if _camera(server)["frames"] != state["frames"]:
         raise RuntimeError("the camera that is off has made pictures")
     look()
@@ -111,13 +109,5 @@ def _once(context: Context, server: Server, tab: Tab, leave: Callable[[], Any], 
 
 
 def _camera(server: Server) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{server.page}/healthz", timeout=DEADLINE_S) as answer:
-        found: dict[str, Any] = json.load(answer)["cameras"][CAMERA]
+    found: dict[str, Any] = health(server.page)["cameras"][CAMERA]
     return found
-
-
-def _cpu_percent(server: Server, context: Context) -> float:
-    """How busy the agent is over some seconds, in % of a core."""
-    cpu_s, began_s = server.program.cpu_s(), time.monotonic()
-    time.sleep(1.0 if context.quick else CPU_S)
-    return (server.program.cpu_s() - cpu_s) / (time.monotonic() - began_s) * 100

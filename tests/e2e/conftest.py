@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser
 
+from tests.bench.servers import health
 from tests.support.browser import PageAgent, page_agent
 from tests.support.chromium import chromium
 from tests.support.procs import wait_until
@@ -33,7 +32,6 @@ def porch(_porch: PageAgent) -> Iterator[PageAgent]:
     yield _porch
 
     def left() -> bool:
-        with urllib.request.urlopen(f"{_porch.url}healthz", timeout=10) as answer:
-            return bool(json.load(answer)["viewers"] == 0)
+        return bool(health(_porch.url)["viewers"] == 0)
 
     wait_until(left, "closed pages to have left the agent")

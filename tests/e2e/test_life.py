@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
+from tests.bench import servers
 from tests.bench.servers import Agent, free_port, healthy
 from tests.support.broker import Broker
 from tests.support.chromium import chromium, frames_of
@@ -44,9 +43,7 @@ def base(settings: dict[str, Any]) -> str:
 
 
 def health(settings: dict[str, Any]) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{base(settings)}/healthz", timeout=10) as answer:
-        facts: dict[str, Any] = json.load(answer)
-        return facts
+    return servers.health(base(settings))
 
 
 @contextmanager

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from typing import Any
 
 import pytest
 
-from tests.support.browser import LIVE_S, PageAgent, page_agent
+from tests.bench.servers import health
+from tests.support.browser import LIVE_S, page_agent
 from tests.support.chromium import chromium
 from tests.support.procs import wait_until
 from tests.support.tab import Tab
@@ -31,12 +30,6 @@ class Watching(Tab):
         return self.evaluate("window.edge.link.current?.id")
 
 
-def health(agent: PageAgent) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{agent.url}healthz", timeout=LIVE_S) as response:
-        found: dict[str, Any] = json.load(response)
-    return found
-
-
 def test_it_costs_the_board_nothing_and_shows_its_picture_when_it_returns() -> None:
     with page_agent() as agent, chromium() as browser:
         tab = Watching(browser, agent.url)
@@ -45,13 +38,13 @@ def test_it_costs_the_board_nothing_and_shows_its_picture_when_it_returns() -> N
         tab.hide()
 
         def off() -> bool:
-            return all(each["phase"] == "off" and each["viewers"] == 0 for each in health(agent)["cameras"].values())
+            return all(each["phase"] == "off" and each["viewers"] == 0 for each in health(agent.url)["cameras"].values())
 
         wait_until(off, "the cameras to be off", deadline_s=LIVE_S)
-        sent = health(agent)["cameras"]
-        assert health(agent)["viewers"] == 1, "the session is kept"
+        sent = health(agent.url)["cameras"]
+        assert health(agent.url)["viewers"] == 1, "the session is kept"
         assert {each["phase"] for each in tab.cameras().values()} <= {"live", "resuming"}, "nothing needs to be said"
-        assert {name: each["frames"] for name, each in health(agent)["cameras"].items()} == {
+        assert {name: each["frames"] for name, each in health(agent.url)["cameras"].items()} == {
             name: each["frames"] for name, each in sent.items()
         }
         frames = tab.frames()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["chromium", "frames_of"]
+__all__ = ["chromium", "driver", "frames_of"]
 
 import shlex
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,27 +25,27 @@ ARGUMENTS = (
 )
 
 
-_running: list[Playwright] = []
+_running = threading.local()
 
 
 @contextmanager
-def _playwright() -> Iterator[Playwright]:
+def driver() -> Iterator[Playwright]:
     """The driver, which a thread can start only once: who comes second shares it."""
-    if _running:
-        yield _running[0]
+    if running := getattr(_running, "playwright", None):
+        yield running
         return
     with sync_playwright() as playwright:
-        _running.append(playwright)
+        _running.playwright = playwright
         try:
             yield playwright
         finally:
-            _running.clear()
+            _running.playwright = None
 
 
 @contextmanager
 def chromium(arguments: Sequence[str] = (), *, prefix: Sequence[str] = ()) -> Iterator[Browser]:
     """A browser that is gone at the end, with all that it started; `prefix` as in `Agent`."""
-    with _playwright() as playwright, tempfile.TemporaryDirectory(prefix="chromium-") as folder:
+    with driver() as playwright, tempfile.TemporaryDirectory(prefix="chromium-") as folder:
         program = require("chromium")
         if prefix:
             wrapper = Path(folder, "chromium")

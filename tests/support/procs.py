@@ -105,6 +105,12 @@ class Program:
         """CPU seconds, user and system, of all its threads so far. Ticks of /proc/PID/stat are too coarse, its CPU clock is not."""
         return time.clock_gettime_ns((~self.pid << 3) | 2) / 1e9  # as clock_getcpuclockid(3) makes it
 
+    def cpu_percent(self, over_s: float) -> float:
+        """How busy it is, in % of a core; looks on for so many seconds."""
+        cpu_s, began_s = self.cpu_s(), time.monotonic()
+        time.sleep(over_s)
+        return (self.cpu_s() - cpu_s) / (time.monotonic() - began_s) * 100
+
     def rss_bytes(self) -> int:
         """Resident memory, shared pages included."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
