@@ -20,6 +20,7 @@ _log = logging.getLogger(__name__)
 _POLL_S = 0.2
 _GOOD_S = 10.0  # a stream that played for so long begins with the shortest back-off again
 _END_S = 3.0
+_SURE_S = 1.0  # for which one that failed must have played before viewers take it again: some fail after each keyframe
 _GRACE_S = 0.5  # in which the others fail, too, where the whole camera is away: it takes them no longer to notice
 RETRY_S = (1.0, 30.0)
 """Shortest and longest back-off of a stream that failed while another plays."""
@@ -68,6 +69,7 @@ class _Together:
         self._over = _Either(io.stopping)
         self._lock = threading.Lock()
         self._failed: dict[str, DeviceFault] = {}  # streams that do not play and have said why
+        self._absent: set[str] = set()  # of whose layers viewers know that they are missing
         self._infos: dict[str, StreamInfo] = {}
         self._bug: BaseException | None = None
 
@@ -127,15 +129,25 @@ class _Together:
         """A stream says what a layer delivers: handed on once it plays, as one that opens may still give no picture."""
         with self._lock:
             self._infos[layer] = info
-            if stream.layer not in self._failed:
+            if stream.layer not in self._absent.union(self._failed):
                 self._io.describe(info, layer)
 
-    def playing(self, stream: Stream) -> None:
-        """A stream plays (again)."""
+    def begins(self, stream: Stream) -> None:
+        """A stream gives its first picture (again)."""
         with self._lock:
-            if stream.layer not in self._failed:
+            self._failed.pop(stream.layer, None)
+
+    def is_absent(self, stream: Stream) -> bool:
+        """Whether viewers were told that it is missing."""
+        with self._lock:
+            return stream.layer in self._absent
+
+    def plays(self, stream: Stream) -> None:
+        """Viewers may take a stream (again)."""
+        with self._lock:
+            if stream.layer not in self._absent:
                 return
-            del self._failed[stream.layer]
+            self._absent.remove(stream.layer)
             for layer in stream.layers:
                 if layer in self._infos:
                     self._io.describe(self._infos[layer], layer)
@@ -155,6 +167,7 @@ class _Together:
         if self._over.is_set():
             return
         with self._lock:
+            self._absent.add(stream.layer)
             for layer in stream.layers:
                 info = self._infos.get(layer, StreamInfo())
                 self._io.describe(dataclasses.replace(info, absent=True, fault=fault.message), layer)
@@ -173,13 +186,11 @@ class _StreamIO:
         self.played_at = 0.0
         """When its first picture came; 0 before."""
         self._together, self._io, self._stream = together, together._io, stream
-        self._closed = False
+        self._closed = self._sure = False
 
     def emit(self, frame: EncodedFrame) -> None:
-        if self._closed:
-            return
-        self._plays()
-        self._io.emit(frame)
+        if not self._closed and self._plays(frame.keyframe):
+            self._io.emit(frame)
 
     def describe(self, info: StreamInfo, layer: str = "main") -> None:
         if not self._closed:
@@ -187,17 +198,23 @@ class _StreamIO:
 
     def alive(self) -> None:
         if not self._closed:
-            self._plays()
+            self._plays(True)
             self._io.alive()
 
     def close(self) -> None:
         """Hand over nothing any more: a name look-up that hangs may outlive the camera's run."""
         self._closed = True
 
-    def _plays(self) -> None:
+    def _plays(self, clean: bool) -> bool:
+        """Note that it plays; whether it is shown. Where it was absent it begins anew, with what can be decoded by itself."""
+        now = time.monotonic()
         if not self.played_at:
-            self.played_at = time.monotonic()
-            self._together.playing(self._stream)
+            self.played_at = now
+            self._together.begins(self._stream)
+        if not self._sure and ((clean and now - self.played_at >= _SURE_S) or not self._together.is_absent(self._stream)):
+            self._sure = True
+            self._together.plays(self._stream)
+        return self._sure
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._io, name)

@@ -103,11 +103,12 @@ class Stream:
             self._add_sinks(sinks, io, video)
             shown_at = time.monotonic()
             playing = False
-            limit_s = max(_NO_PICTURE_S, settings.timeout_s + _AFTER_SILENCE_S)
+            limit_s = _NO_PICTURE_S
             for packet in session.packets():
                 for unit in depacketizer.feed(packet):
                     if self._hand_over(io, video, unit, sinks):
                         shown_at, playing = time.monotonic(), True
+                        limit_s = max(_NO_PICTURE_S, settings.timeout_s + _AFTER_SILENCE_S)
                 if time.monotonic() - shown_at > limit_s:
                     raise DeviceFault(_no_picture(playing, limit_s))
         except Stopped:

@@ -172,7 +172,8 @@ def set_controls(node: v4l2.Node, wanted: Mapping[str, int | str]) -> None:
         if control is None:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean `{near[0]}`?" if near else f"it has {', '.join(known) or 'none'}."
-            raise DeviceFault(f"The camera has no control `{name}`; {hint}", retry=False)
+            silent = ", or does not answer for it at present" if node.unanswered else ""
+            raise DeviceFault(f"The camera has no control `{name}`{silent}; {hint}", retry=node.unanswered)
         number = _value_for(control, value)
         try:
             node.set_control(control.key, number)

@@ -213,9 +213,14 @@ class Node:
 
     Every method raises OSError as the kernel gives it; ENODEV means that the device has gone.
 
+    Attributes:
+        unanswered: Whether it did not answer for one of its settings when these were listed.
+
     Args:
         path: Like `/dev/video0`.
     """
+
+    unanswered = False
 
     def __init__(self, path: Path | str) -> None:
         self.path = str(path)
@@ -346,7 +351,7 @@ class Node:
 
     def controls(self) -> Iterator[Control]:
         """The settings that the device has, menus with their entries; not those for which it does not answer."""
-        key = 0
+        key, self.unanswered = 0, False
         for _ in range(_MAX_ENTRIES):
             data = self._control_after(key)
             if data is None:
@@ -370,6 +375,7 @@ class Node:
         except OSError as error:
             if error.errno not in _UNANSWERED:
                 raise
+        self.unanswered = True
         for later in _USB_CONTROLS:
             data = bytearray(_QUERYCTRL.pack(later, 0, b"", 0, 0, 0, 0, 0))
             try:

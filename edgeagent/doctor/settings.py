@@ -84,7 +84,7 @@ def _of_site(found: Settings, state: Path, own: Path | None) -> Path | str | Non
     found.identity = identity = Identity.seen(state)
     if identity is None:
         return own
-    path = starting.in_force(Store(state, identity.id_thumbprint), own)
+    path = starting.in_force(Store.seen(state, identity.id_thumbprint), own)
     text = f"This board belongs to a site, as {identity.name}"
     by = f", and runs by what that has set ({path.name})" if path is not None and path != own else ""
     found.findings.append(ok("site", f"{text}{by}.", name=identity.name))

@@ -67,7 +67,10 @@ def state_folder(given: Path | None) -> Path:
     installed = Path("/var/lib/edgeagent")
     if os.geteuid() == 0 or os.access(installed, os.W_OK):
         return installed
-    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local/state")
+    try:
+        base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local/state")
+    except RuntimeError:  # a user without a home
+        return installed
     return Path(base) / "edgeagent"
 
 

@@ -23,6 +23,7 @@ from edgeagent.wire.orders import settings_version
 
 _log = logging.getLogger(__name__)
 _FORMAT = 1
+_DAMAGED = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
 
 
 class Store:
@@ -47,28 +48,51 @@ class Store:
     """
 
     def __init__(self, state: Path, member: str = "") -> None:
-        self._folder, self._member = state, member
-        self._path = state / "orders.json"
-        self.after = self.sent = self.upgrade = 0
-        self.record = Record()
-        if not self._path.exists():
-            return
+        self._begin(state, member)
         try:
-            told = json.loads(keys.read_private(self._path))
-            if told["format"] != _FORMAT:
-                raise EdgeAgentError(f"{self._path} was written by a newer version of edgeagent: install that version again.")
-            if told.get("member", member) != member:
-                return
-            self.after, self.sent, self.upgrade = int(told["after"]), int(told["sent"]), int(told["upgrade"])
-            kept = told["record"]
-            tried = Tried(**kept["tried"]) if kept["tried"] else None
-            outcome = Outcome(**kept["outcome"]) if kept["outcome"] else None
-            self.record = Record(kept["settings"], tried, outcome)
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            self._read()
+        except _DAMAGED:
             self.after = self.sent = self.upgrade = 0
             with contextlib.suppress(OSError):
                 self._path.replace(self._path.with_name("orders.json.damaged"))
             _log.warning("%s is damaged: the board begins without what its site had set, which comes again.", self._path)
+
+    @classmethod
+    def seen(cls, state: Path, member: str = "") -> Store:
+        """As `Store`, for those who only look: what is damaged stays where it is.
+
+        Raises:
+            EdgeAgentError: As above, or it is damaged.
+        """
+        store = cls.__new__(cls)
+        store._begin(state, member)
+        try:
+            store._read()
+        except _DAMAGED:
+            raise EdgeAgentError(
+                f"{store._path} is damaged: at its next start the board begins without what its site had set, which comes again."
+            ) from None
+        return store
+
+    def _begin(self, state: Path, member: str) -> None:
+        self._folder, self._member = state, member
+        self._path = state / "orders.json"
+        self.after = self.sent = self.upgrade = 0
+        self.record = Record()
+
+    def _read(self) -> None:
+        if not self._path.exists():
+            return
+        told = json.loads(keys.read_private(self._path))
+        if told["format"] != _FORMAT:
+            raise EdgeAgentError(f"{self._path} was written by a newer version of edgeagent: install that version again.")
+        if told.get("member", self._member) != self._member:
+            return
+        self.after, self.sent, self.upgrade = int(told["after"]), int(told["sent"]), int(told["upgrade"])
+        kept = told["record"]
+        tried = Tried(**kept["tried"]) if kept["tried"] else None
+        outcome = Outcome(**kept["outcome"]) if kept["outcome"] else None
+        self.record = Record(kept["settings"], tried, outcome)
 
     def save(self) -> None:
         """Write everything down."""

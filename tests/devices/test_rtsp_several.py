@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -62,8 +63,8 @@ class Fake:
         self._play(self.runs, io)
 
 
-def frame(layer: str) -> EncodedFrame:
-    return EncodedFrame(b"\0\0\0\1\x65", True, 0, 0.0, layer)
+def frame(layer: str, keyframe: bool = True) -> EncodedFrame:
+    return EncodedFrame(b"\0\0\0\1\x65", keyframe, 0, 0.0, layer)
 
 
 def start(io: Told, *streams: Any) -> threading.Thread:
@@ -79,6 +80,7 @@ def test_what_is_made_of_a_dead_stream_is_absent_until_it_plays_again(
 ) -> None:
     monkeypatch.setattr(_rtsp_several, "RETRY_S", (0.01, 0.02))
     monkeypatch.setattr(_rtsp_several, "FAILED_S", 0.01)
+    monkeypatch.setattr(_rtsp_several, "_SURE_S", 0.0)
     io, opened, go = Told(), threading.Event(), threading.Event()
 
     def fails_once(run: int, own: CameraIO) -> None:
@@ -107,6 +109,35 @@ def test_what_is_made_of_a_dead_stream_is_absent_until_it_plays_again(
         assert [item for item in io.said if item in (INFO, absent, dead)] == [INFO, dead, absent, INFO, dead]
     finally:
         go.set()
+        io.stopping.set()
+        thread.join(WAIT_S)
+
+
+def test_a_stream_that_fails_after_each_keyframe_stays_absent_until_it_plays_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one with B-frames does: its viewers would go to and fro."""
+    monkeypatch.setattr(_rtsp_several, "RETRY_S", (0.01, 0.02))
+    clock = itertools.count()
+    monkeypatch.setattr(_rtsp_several, "time", SimpleNamespace(monotonic=lambda: 0.3 * next(clock)))
+    io = Told()
+
+    def fails(run: int, own: CameraIO) -> None:
+        own.describe(INFO)
+        for keyframe in (True, False) if run < 5 else (True, False, True, False, False, True, False):
+            own.emit(frame("main", keyframe))
+        if run < 5:
+            raise DeviceFault(REFUSED)
+        assert io.stopping.wait(WAIT_S)
+
+    def plays(run: int, own: CameraIO) -> None:
+        assert io.stopping.wait(WAIT_S)
+
+    thread = start(io, Fake(("main",), fails), Fake(("sub",), plays))
+    try:
+        io.until(lambda: io.said.count(INFO) == 2 and io.said[-2:] == ["main", "main"])
+        absent = dataclasses.replace(INFO, absent=True, fault=REFUSED)
+        first, missing, again = [INFO, "main", "main"], [absent] * 4, [INFO, "main", "main"]
+        assert io.said == first + missing + again, "from its third keyframe on, 1.5 s after the first"
+    finally:
         io.stopping.set()
         thread.join(WAIT_S)
 
@@ -149,6 +180,8 @@ def test_a_silence_that_is_allowed_is_no_fault(monkeypatch: pytest.MonkeyPatch) 
     class Quiet:
         def __init__(self, *_: object, **__: object) -> None: ...
         def open(self) -> Video:
+            nonlocal now
+            now = 0.0
             return Video("H264", PT, "", "", {}, 30.0)
 
         def packets(self) -> Iterator[bytes]:
@@ -163,7 +196,11 @@ def test_a_silence_that_is_allowed_is_no_fault(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("edgeagent_devices._rtsp_stream.PassThrough._describe", lambda _: None)  # of an SPS that is none
     monkeypatch.setattr(_rtsp_stream, "time", SimpleNamespace(monotonic=lambda: now))
     io = Recording(make_encoder)
-    Stream("gate", "main", Address.parse("rtsp://h/1"), Settings(udp=False, timeout_s=60.0, trust=Trust()))._play(io)
+    url = Address.parse("rtsp://h/1")
+    Stream("gate", "main", url, Settings(udp=False, timeout_s=60.0, trust=Trust()))._play(io)
     assert len(io.frames) == 2
     with pytest.raises(DeviceFault, match="no whole picture for 12 seconds"):
-        Stream("gate", "main", Address.parse("rtsp://h/1"), Settings(udp=False, timeout_s=5.0, trust=Trust()))._play(io)
+        Stream("gate", "main", url, Settings(udp=False, timeout_s=5.0, trust=Trust()))._play(io)
+    del raw[:1]  # the parameter sets, without which it is none
+    with pytest.raises(DeviceFault, match="keyframe"):  # what to set, before the agent says that there was none for 15 seconds
+        Stream("gate", "main", url, Settings(udp=False, timeout_s=60.0, trust=Trust()))._play(io)

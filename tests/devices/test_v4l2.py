@@ -32,6 +32,7 @@ from edgeagent.media.encoder import X264Encoder
 from edgeagent.model import CameraPhase, CameraStatus
 from edgeagent_devices._v4l2_find import NO_PERMISSION, UsbCamera, UsbCameras, look, resolve
 from edgeagent_devices._v4l2_modes import RAW, Mode, Offer, choose, summary
+from edgeagent_devices._v4l2_stream import set_controls
 from edgeagent_devices.v4l2 import V4l2Camera, raw_picture
 from tests.support.components import require
 from tests.support.v4l2 import CameraDevice, Control, Device, EncoderDevice, FakeNode, Format, RealTimeCamera
@@ -858,6 +859,9 @@ def test_controls_for_which_the_camera_does_not_answer_are_left_out(board: Board
     board.plug(0, device)
     node = board.open("video0")
     assert [control.key for control in node.controls()] == sorted(set(CONTROLS) - set(unanswered))
+    with pytest.raises(DeviceFault, match="no control `focus`, or does not answer for it at present") as raised:
+        set_controls(node, {"focus": 30})
+    assert raised.value.retry, "it may be about to be there"
     device.unanswered[0x98090C] = errno.ENODEV
     with pytest.raises(OSError, match="No such device"):
         list(node.controls())

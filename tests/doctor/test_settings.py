@@ -106,8 +106,10 @@ def test_looking_changes_nothing(places: Places) -> None:
     coming.mkdir()
     for name in "tls.pem", "ready":
         (coming / name).touch()
+    keys.write(places.state / "orders.json", "{")
     before = {path: path.lstat().st_mtime_ns for path in places.root.rglob("*")}
-    assert read(places, places.config).identity is not None
+    found = read(places, places.config)
+    assert found.identity is not None and "orders.json is damaged" in found.findings[0].text
     assert {path: path.lstat().st_mtime_ns for path in places.root.rglob("*")} == before
 
 

@@ -106,11 +106,18 @@ def test_the_store_survives_and_is_private(tmp_path: Path, caplog: pytest.LogCap
     store.after, store.sent, store.upgrade = 5, store.next_number(1.0), 9
     store.save()
     again = Store(tmp_path)
-    assert (again.after, again.sent, again.upgrade) == (5, 1000, 9) and again.next_number(0.5) == 1001
+    assert (
+        Store.seen(tmp_path).after == 5
+        and (again.after, again.sent, again.upgrade) == (5, 1000, 9)
+        and again.next_number(0.5) == 1001
+    )
     assert (tmp_path / "orders.json").stat().st_mode & 0o077 == 0
     half = '{"format": 1, "after": 7, "sent": 7, "upgrade": 7, "record": {}}'
     for text in ("{", '{"format": 1}', "[]", "\0" * 300, '{"format": 1, "after": 1e999}', half):
         (tmp_path / "orders.json").write_text(text)
+        with pytest.raises(EdgeAgentError, match="is damaged"):
+            Store.seen(tmp_path)
+        assert (tmp_path / "orders.json").read_text() == text, "who only looks leaves it"
         anew = Store(tmp_path)
         assert (anew.after, anew.sent, anew.upgrade, anew.record) == (0, 0, 0, Record())
         assert "is damaged" in caplog.text and (tmp_path / "orders.json.damaged").read_text() == text
