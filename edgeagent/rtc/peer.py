@@ -237,7 +237,6 @@ class Peer:
             self._srtp = SrtpContext(self._dtls)
             self._silence.heard(self._loop.time())
             self._begin_estimate()
-            self._pace()
             self._share(self._loop.time(), anew=True)
             self._start_senders()
             self._look_later()
@@ -471,13 +470,15 @@ class Peer:
     def _share(self, now: float, *, anew: bool = False) -> None:
         """Give each stream its part of the estimate: what it can use, and the same for those who could use more.
 
-        `anew`: also where the estimate is what it was.
+        `anew`: also where the estimate is what it was, since streams or the path may be others.
         """
         estimate = self._estimator.estimate_bps if self._estimator is not None else None
         at, last = self._shared
         if not anew and now - at < SHARE_EVERY_S and estimate is not None and last is not None and 0.95 < estimate / last < 1.05:
             return
         self._shared = now, estimate
+        if anew:
+            self._join_uplink()
         if self._estimator is not None:
             late = bool(self.senders) and all(sender.queue.thin_bps is not None for sender in self.senders.values())
             self._estimator.queue_limit_s = LATE_QUEUE_S if late else QUEUE_S
@@ -513,7 +514,7 @@ class Peer:
         self._tell_flows()
         if self._estimator is not None and self._sent_bps > 20_000:
             self._estimator.silence(self._loop.time())
-        self._pace()
+        self._join_uplink()
         self._share(self._loop.time())
 
     def _tell_flows(self) -> None:
@@ -544,8 +545,8 @@ class Peer:
             sender.mute(muted)
         self._share(self._loop.time(), anew=True)
 
-    def _pace(self) -> None:
-        """Share the uplink where the nominated path leaves the LAN; it may have changed since the last look."""
+    def _join_uplink(self) -> None:
+        """Take a part of the uplink where the nominated path leaves the LAN; it may have changed since the last look."""
         uplink = self._settings.uplink
         if uplink.limit_bps is None or not self._route.follow():
             return

@@ -41,10 +41,10 @@ REPORT_GRACE_S = 0.2
 LAN_RATE_BPS = 50e6
 """Pace of a burst (an IDR, a replayed GOP) where nothing is known of the path."""
 PACE = 1.25
+"""Of the estimate: what a large picture leaves at."""
 CAREFUL_S = 1.0
 """For so long a new path carries no more than it was begun with, until it has shown more: pictures that come faster than it carries
 them fill its queue before anybody can tell."""
-"""Of the estimate: what a large picture leaves at."""
 MEDIA_SHARE = 0.9
 """Of the estimate; the rest is for headers, repairs and probes."""
 LEAST_BPS = 8_000.0
@@ -233,14 +233,13 @@ class VideoSender:
         return 0.0 if self.paused or self._muted else self.stream.best_bps(self.wish) / MEDIA_SHARE
 
     def limit(self, bps: float | None, *, by_uplink: bool = False) -> None:
-        """What the path carries of this stream now, all packets counted; None for anything."""
+        """What the path carries of this stream now, all packets counted; None for anything. To be told at least once a second."""
         self.uplink_limited = by_uplink
         bps = None if bps is None else max(LEAST_BPS, bps)
-        if bps != self.estimate_bps:
-            self.estimate_bps = bps
-            self._set_pace()
-            if not self.paused:
-                self.stream.demand(self, self.usable_bps, self.wish, at_once=self._writer is None)
+        changed, self.estimate_bps = bps != self.estimate_bps, bps
+        self._set_pace()  # also as the careful time may be over
+        if changed and not self.paused:
+            self.stream.demand(self, self.usable_bps, self.wish, at_once=self._writer is None)
 
     def _set_pace(self) -> None:
         """What is thinned out is sent all the time, and so no faster than the path carries."""

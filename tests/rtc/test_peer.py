@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import logging
 import re
@@ -17,6 +18,7 @@ from aiortc import RTCCertificate, RTCPeerConnection, RTCSessionDescription
 from aiortc.rtp import RTCP_PSFB_APP, RtcpPsfbPacket, RtcpReceiverInfo, RtcpRrPacket, pack_remb_fci
 
 from edgeagent.core.bitrate import LAYERED_START_BPS, START_BPS, Estimator
+from edgeagent.core.uplink import UplinkShare
 from edgeagent.errors import PeerError
 from edgeagent.media.hub import Hub
 from edgeagent.model import CameraPhase, CameraStatus, Capabilities, EncodedFrame, StreamInfo
@@ -341,6 +343,27 @@ async def test_the_cameras_of_a_page_begin_at_the_start_rate_together() -> None:
         await peer.close()
         for hub in hubs.values():
             await hub.close()
+
+
+async def test_who_resumes_a_camera_has_his_part_of_the_uplink_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeagent.rtc.peer.beyond_lan", lambda *_: True)
+    uplink = UplinkShare(2_000_000)
+    uplink.join("another viewer's")
+    async with cameras(gate="320x240", desk="640x360") as hubs:
+        shared = dataclasses.replace(settings(hubs), uplink=uplink)
+        async with client(Peer, Events(), shared) as (peer, pc):
+            videos = [pc.addTransceiver("video", direction="recvonly") for _ in hubs]
+            await offer_to(peer, pc, {"0": "gate", "1": "desk"})
+            await size_of(videos[0])
+
+            def parts() -> list[float | None]:
+                return [sender.estimate_bps for sender in peer.senders.values() if not sender.paused]
+
+            assert parts() == [2_000_000 / 3] * 2
+            peer.quality("1", "off")
+            assert parts() == [1_000_000]
+            peer.quality("1", "auto")
+            assert parts() == [2_000_000 / 3] * 2
 
 
 async def test_one_viewer_s_feedback_takes_no_more_time_than_can_be_spared() -> None:

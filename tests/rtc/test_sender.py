@@ -166,9 +166,12 @@ def frame(n: int, *, key: bool = False, size: int = 3000, epoch: int = 0, layer:
     return packetize(EncodedFrame(data, key, n * 3000, 1000.0 + n / 30, layer), epoch)
 
 
-def begin(stream: StreamPort, chosen: VideoFormat = FORMAT, numbers: TransportNumbers | None = None) -> tuple[VideoSender, Wire]:
+def begin(
+    stream: StreamPort, chosen: VideoFormat = FORMAT, numbers: TransportNumbers | None = None, estimate_bps: float | None = None
+) -> tuple[VideoSender, Wire]:
     wire = Wire()
-    sender = VideoSender(stream, chosen, cname="me", ntp=NtpClock(asyncio.get_running_loop().time(), time.time()))
+    clock = NtpClock(asyncio.get_running_loop().time(), time.time())
+    sender = VideoSender(stream, chosen, cname="me", ntp=clock, estimate_bps=estimate_bps)
     writer = RtpWriter(
         wire,  # type: ignore[arg-type]
         Srtp(),
@@ -559,6 +562,20 @@ async def test_a_wall_clock_that_is_set_changes_neither_round_trip_nor_reports(m
     assert ticks / 90_000 == pytest.approx(passed_s, abs=0.002)
     sender.on_report(Report(sender.ssrc, 0, 0, 0, lsr, int((passed_s - 0.08) * 65536)))
     assert sender.stats.rtt_s == pytest.approx(0.08, abs=0.003)
+    sender.close()
+
+
+async def test_a_new_path_carries_no_more_than_it_was_begun_with_for_a_second() -> None:
+    sender, _ = begin(Stream(), estimate_bps=3e6)
+    for bps in (3e6, 2e6, 3e6):
+        sender.limit(bps)
+        assert sender.queue.pacer.rate_bps == bps
+    sender.limit(4e6)
+    assert sender.queue.pacer.rate_bps == 5e6, "it has shown more"
+    sender.limit(3e6)
+    await asyncio.sleep(1.1)
+    sender.limit(3e6)
+    assert sender.queue.pacer.rate_bps == 3.75e6, "also where its part stays what it was"
     sender.close()
 
 
