@@ -26,9 +26,10 @@ def share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         require(component)
     share = tmp_path / "share"
     share.mkdir()
+    fetched = wheels(wheelhouse.lock_text())
     with monkeypatch.context() as patch:
         patch.setenv("PIP_NO_INDEX", "1")
-        patch.setenv("PIP_FIND_LINKS", str(wheels(wheelhouse.lock_text())))
+        patch.setenv("PIP_FIND_LINKS", str(fetched))
         first = wheelhouse.make(share / "first", machine=os.uname().machine, pythons=[PYTHON]).folder
     release(first, share / "second", "99.1", {})
     release(first, share / "broken", "99.2", DIES)
